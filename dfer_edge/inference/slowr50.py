@@ -1,0 +1,95 @@
+"""SlowR50 and SlowR50-SA: exact inference form (paper 000, models.md section 1).
+
+Folded: 53 batch norms into their convolutions; the self-attention head, which sees a single token, into one affine
+2048 -> 512. With one key the softmax of the score is 1 whatever the query is, so every head returns its value slice and
+``SA(x) = ReLU(W_fc (x + W_o (W_v x + b_v) + b_o) + b_fc) = ReLU(A x + c)``. Folding runs in float64.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from dfer_edge.inference import forms
+from dfer_edge.inference.base import Graph, T
+from dfer_edge.inference.folding import Array, fold_norm
+from dfer_edge.spec import ModelSpec
+
+# (blocks, inner channels, temporal kernel of the first convolution, spatial stride of the first block)
+STAGES = ((3, 64, 1, 1), (4, 128, 1, 2), (6, 256, 3, 2), (3, 512, 3, 2))
+EXPANSION = 4
+ATTENTION_WIDTH = 512
+
+
+def fold(state: Mapping[str, Array], spec: ModelSpec) -> dict[str, Array]:
+    """Weights of the inference form, float64, from the training form's state."""
+    folded = fold_norm(state, "stem.conv", "stem.norm", "stem")
+    for stage, (blocks, *_) in enumerate(STAGES):
+        for block in range(blocks):
+            name = f"stages.{stage}.{block}"
+            for part in "abc":
+                folded |= fold_norm(state, f"{name}.conv_{part}", f"{name}.norm_{part}", f"{name}.{part}")
+        name = f"stages.{stage}.0"
+        folded |= fold_norm(state, f"{name}.shortcut_conv", f"{name}.shortcut_norm", f"{name}.shortcut")
+    return folded | (_fold_attention(state) if spec.options["attention_heads"] else _plain_head(state))
+
+
+def _plain_head(state: Mapping[str, Array]) -> dict[str, Array]:
+    return {f"classifier.{kind}": np.asarray(state[f"head.classifier.{kind}"], np.float64) for kind in ("weight", "bias")}
+
+
+def _fold_attention(state: Mapping[str, Array]) -> dict[str, Array]:
+    wide = {key: np.asarray(value, np.float64) for key, value in state.items() if key.startswith("head.")}
+    width = wide["head.attention.out_proj.weight"].shape[0]
+    w_v = wide["head.attention.in_proj_weight"][2 * width :]
+    b_v = wide["head.attention.in_proj_bias"][2 * width :]
+    w_o, b_o = wide["head.attention.out_proj.weight"], wide["head.attention.out_proj.bias"]
+    w_fc, b_fc = wide["head.fc.weight"], wide["head.fc.bias"]
+    return {
+        "attention.weight": w_fc + w_fc @ w_o @ w_v,
+        "attention.bias": w_fc @ (w_o @ b_v + b_o) + b_fc,
+        **_plain_head(state),
+    }
+
+
+def build(graph: Graph[T], inputs: Sequence[T], spec: ModelSpec) -> T:
+    """Logits [B, K] of a normalised clip [B, 3, T, H, W]."""
+    return head(graph, trunk(graph, inputs[0], spec.frames), spec)
+
+
+def trunk(graph: Graph[T], clip: T, frames: int) -> T:
+    """Pooled features [B, 2048]."""
+    x = graph.relu(forms.spatial_conv(graph, forms.enter(graph, clip), "stem", 64, kernel=7, stride=2))
+    x = forms.spatial_max_pool(graph, x, kernel=3, stride=2)
+    for stage, (blocks, inner, temporal, stride) in enumerate(STAGES):
+        for block in range(blocks):
+            step = stride if block == 0 else 1
+            x = _bottleneck(graph, x, f"stages.{stage}.{block}", inner, temporal, step, frames, block == 0)
+    return forms.global_mean(graph, x, frames)
+
+
+def _bottleneck(
+    graph: Graph[T], x: T, name: str, inner: int, temporal: int, stride: int, frames: int, project: bool
+) -> T:
+    out = inner * EXPANSION
+    identity = forms.spatial_conv(graph, x, f"{name}.shortcut", out, 1, stride, gain=1.0) if project else x
+    if temporal > 1:
+        y = forms.temporal_conv(graph, x, f"{name}.a", inner, temporal, frames)
+    else:
+        y = forms.spatial_conv(graph, x, f"{name}.a", inner, 1)
+    y = graph.relu(forms.spatial_conv(graph, graph.relu(y), f"{name}.b", inner, 3, stride))
+    # A small gain on the last convolution keeps random residual stacks from growing.
+    y = forms.spatial_conv(graph, y, f"{name}.c", out, 1, gain=0.5)
+    return graph.relu(graph.add(identity, y))
+
+
+def head(graph: Graph[T], features: T, spec: ModelSpec) -> T:
+    """Logits [B, K] from pooled features [B, 2048]."""
+    x, width = features, STAGES[-1][1] * EXPANSION
+    if spec.options["attention_heads"]:
+        weight = graph.weight("attention.weight", (ATTENTION_WIDTH, width), 2.0)
+        x = graph.relu(graph.linear(x, weight, graph.weight("attention.bias", (ATTENTION_WIDTH,), 0.02)))
+        width = ATTENTION_WIDTH
+    weight = graph.weight("classifier.weight", (spec.num_classes, width), 2.0)
+    return graph.linear(x, weight, graph.weight("classifier.bias", (spec.num_classes,), 0.02))

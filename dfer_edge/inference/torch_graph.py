@@ -1,0 +1,97 @@
+"""`TorchGraph`: computes an inference form with torch, in any dtype and on any device."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+
+from dfer_edge.inference.base import Activation, Form, Graph
+
+Tensor = torch.Tensor
+
+_ACTIVATIONS = {"relu": torch.relu, "sigmoid": torch.sigmoid, "tanh": torch.tanh, "exp": torch.exp}
+
+
+class TorchGraph(Graph[Tensor]):
+    """Runs each operation at once.
+
+    Parameters
+    ----------
+    weights
+        Parameters of the inference form by name, in the 3-D layout, all of one dtype and device.
+    form
+        See :data:`dfer_edge.inference.base.Form`.
+    """
+
+    def __init__(self, weights: Mapping[str, Tensor], form: Form = "3d") -> None:
+        super().__init__(form)
+        self._weights = weights
+        self._example = next(iter(weights.values()))
+
+    def weight(self, name: str, shape: Sequence[int], gain: float = 1.0, layout: Sequence[int] | None = None) -> Tensor:
+        value = self._weights[name]
+        if layout is None or tuple(layout) == tuple(value.shape):
+            return value
+        # Dropping unit axes keeps a channels-last weight channels-last; a reshape would not promise it.
+        return value.squeeze(2) if value.shape[2] == 1 and len(layout) == 4 else value.reshape(tuple(layout))
+
+    def constant(self, values: object) -> Tensor:
+        value = torch.as_tensor(values, device=self._example.device)
+        return value.to(self._example.dtype) if value.is_floating_point() else value
+
+    def shape(self, x: Tensor) -> tuple[int, ...]:
+        return tuple(x.shape)
+
+    def conv(self, x: Tensor, weight: Tensor, bias: Tensor | None, stride: Sequence[int], padding: Sequence[int]) -> Tensor:
+        run = F.conv3d if weight.ndim == 5 else F.conv2d
+        return run(x, weight, bias, tuple(stride), tuple(padding))
+
+    def linear(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        return F.linear(x, weight, bias)
+
+    def matmul(self, a: Tensor, b: Tensor) -> Tensor:
+        return a @ b
+
+    def add(self, a: Tensor, b: Tensor) -> Tensor:
+        return a + b
+
+    def mul(self, a: Tensor, b: Tensor) -> Tensor:
+        return a * b
+
+    def activate(self, x: Tensor, kind: Activation) -> Tensor:
+        return F.gelu(x, approximate="tanh") if kind == "gelu_tanh" else _ACTIVATIONS[kind](x)
+
+    def softmax(self, x: Tensor) -> Tensor:
+        wide = torch.promote_types(x.dtype, torch.float32)
+        return torch.softmax(x, -1, dtype=wide).to(x.dtype)
+
+    def layer_norm(self, x: Tensor, eps: float) -> Tensor:
+        return F.layer_norm(x, x.shape[-1:], eps=eps)
+
+    def mean(self, x: Tensor, axes: Sequence[int], keepdims: bool = False) -> Tensor:
+        return x.mean(tuple(axes), keepdim=keepdims)
+
+    def max(self, x: Tensor, axes: Sequence[int], keepdims: bool = False) -> Tensor:
+        return x.amax(tuple(axes), keepdim=keepdims)
+
+    def max_pool(self, x: Tensor, kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int]) -> Tensor:
+        run = F.max_pool3d if len(kernel) == 3 else F.max_pool2d
+        return run(x, tuple(kernel), tuple(stride), tuple(padding))
+
+    def reshape(self, x: Tensor, shape: Sequence[int]) -> Tensor:
+        return x.reshape(tuple(shape))
+
+    def transpose(self, x: Tensor, order: Sequence[int]) -> Tensor:
+        return x.permute(tuple(order))
+
+    def concat(self, parts: Sequence[Tensor], axis: int) -> Tensor:
+        return torch.cat(list(parts), axis)
+
+    def slice(self, x: Tensor, axis: int, start: int, stop: int) -> Tensor:
+        return x.narrow(axis, start, stop - start)
+
+    def pad(self, x: Tensor, axis: int, before: int, after: int) -> Tensor:
+        amounts = [0, 0] * (x.ndim - 1 - axis) + [before, after]
+        return F.pad(x, amounts)

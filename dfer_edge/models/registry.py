@@ -1,0 +1,79 @@
+"""The table of networks: names, default specs and where their code is. Imports no torch."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+from types import ModuleType
+
+from dfer_edge import labels
+from dfer_edge.errors import InvalidInput
+from dfer_edge.spec import ModelSpec, Option
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """One network.
+
+    Attributes
+    ----------
+    spec
+        Default input description and labels.
+    family
+        Module name under :mod:`dfer_edge.models` (training form, torch) and under
+        :mod:`dfer_edge.inference` (inference form, no torch).
+    paper
+        Source, as in the documentation's table.
+    """
+
+    spec: ModelSpec
+    family: str
+    paper: str
+
+    def inference(self) -> ModuleType:
+        """Module with ``fold(state, spec)`` and ``build(graph, inputs, spec)``."""
+        return importlib.import_module(f"dfer_edge.inference.{self.family}")
+
+    def training(self) -> ModuleType:
+        """Module with ``create(spec)``; needs torch."""
+        return importlib.import_module(f"dfer_edge.models.{self.family}")
+
+
+_SLOWR50_PAPER = "Neshov et al., Electronics 2024, 13, 1606"
+
+
+def _slowr50(name: str, **options: Option) -> Entry:
+    spec = ModelSpec(
+        name=name,
+        labels=labels.DFEW,
+        frames=8,
+        size=196,
+        mean=(0.45, 0.45, 0.45),
+        std=(0.225, 0.225, 0.225),
+        options=options,
+    )
+    return Entry(spec, "slowr50", _SLOWR50_PAPER)
+
+
+_ENTRIES = {
+    "slowr50_sa": _slowr50("slowr50_sa", attention_heads=4),
+    "slowr50": _slowr50("slowr50", attention_heads=0),
+}
+
+
+def list_models() -> list[str]:
+    """Names that :class:`dfer_edge.Recognizer` and :func:`dfer_edge.models.create_model` take."""
+    return list(_ENTRIES)
+
+
+def find(name: str) -> Entry:
+    """The entry of a network.
+
+    Raises
+    ------
+    InvalidInput
+        If no network has that name; the message lists those that exist.
+    """
+    if name not in _ENTRIES:
+        raise InvalidInput(f"expected a model name out of {', '.join(_ENTRIES)}; got {name!r}")
+    return _ENTRIES[name]

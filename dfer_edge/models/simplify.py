@@ -1,0 +1,76 @@
+"""`simplify`: the exact inference form of a network as a torch module."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import nn
+
+from dfer_edge.errors import InvalidInput
+from dfer_edge.inference.base import Form
+from dfer_edge.inference.folding import Array
+from dfer_edge.inference.torch_graph import TorchGraph
+from dfer_edge.models import registry
+from dfer_edge.spec import ModelSpec
+
+
+class Simplified(nn.Module):
+    """Inference form: folded weights, same call signature and logits as the training form.
+
+    Parameters
+    ----------
+    spec
+        The network.
+    weights
+        Folded weights by name, 3-D layout.
+    form
+        How clip convolutions are written; all forms are equal to rounding.
+    """
+
+    def __init__(self, spec: ModelSpec, weights: dict[str, torch.Tensor], form: Form = "3d") -> None:
+        super().__init__()
+        self.spec, self.form = spec, form
+        self._build = registry.find(spec.name).inference().build
+        # Parameter names of torch cannot hold dots; the list keeps the real ones.
+        self._names = list(weights)
+        self.values = nn.ParameterList([nn.Parameter(value, requires_grad=False) for value in weights.values()])
+
+    def named_weights(self) -> dict[str, torch.Tensor]:
+        """Folded weights by their names in the inference form."""
+        return dict(zip(self._names, self.values, strict=True))
+
+    def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
+        """Logits [B, K]; inputs as in the training form."""
+        logits: torch.Tensor = self._build(TorchGraph(self.named_weights(), self.form), inputs, self.spec)
+        return logits
+
+
+def state_arrays(module: nn.Module) -> dict[str, Array]:
+    """A module's state as numpy arrays, without copies where the dtype allows."""
+    state = module.state_dict()
+    return {k: v.detach().cpu().float().numpy() if v.dtype in _NARROW else v.detach().cpu().numpy() for k, v in state.items()}
+
+
+_NARROW = (torch.bfloat16, torch.float16)
+
+
+def simplify(module: nn.Module, form: Form = "3d") -> Simplified:
+    """The exact inference form of a training-form network.
+
+    Folds in float64 and rounds once to the module's dtype. What is folded is listed in the network's module under
+    :mod:`dfer_edge.inference`.
+
+    Raises
+    ------
+    InvalidInput
+        If ``module`` was not made by :func:`dfer_edge.models.create_model`.
+    """
+    if isinstance(module, Simplified):
+        return module
+    spec = getattr(module, "spec", None)
+    if not isinstance(spec, ModelSpec):
+        raise InvalidInput(f"expected a network made by dfer_edge.models.create_model, got {type(module).__name__}")
+    example = next(module.parameters())
+    folded = registry.find(spec.name).inference().fold(state_arrays(module), spec)
+    weights = {name: torch.from_numpy(np.asarray(value)).to(example) for name, value in folded.items()}
+    return Simplified(spec, weights, form).train(False)

@@ -1,0 +1,156 @@
+"""SlowR50 and SlowR50-SA in training form (paper 000: Neshov et al., Electronics 2024, 13, 1606)."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from dfer_edge.inference.slowr50 import ATTENTION_WIDTH, EXPANSION, STAGES
+from dfer_edge.spec import ModelSpec
+
+FEATURES = STAGES[-1][1] * EXPANSION
+
+
+class Stem(nn.Module):
+    """1x7x7 convolution, batch norm, ReLU and 1x3x3 max pooling: stride 4 in space, 1 in time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv3d(3, 64, (1, 7, 7), (1, 2, 2), (0, 3, 3), bias=False)
+        self.norm = nn.BatchNorm3d(64)
+        self.pool = nn.MaxPool3d((1, 3, 3), (1, 2, 2), (0, 1, 1))
+
+    def forward(self, clip: torch.Tensor) -> torch.Tensor:
+        pooled: torch.Tensor = self.pool(torch.relu(self.norm(self.conv(clip))))
+        return pooled
+
+
+class Bottleneck(nn.Module):
+    """Temporal k x 1 x 1, spatial 1 x 3 x 3, pointwise; the stride is spatial only, in the 3 x 3."""
+
+    def __init__(self, channels: int, inner: int, temporal: int, stride: int, project: bool) -> None:
+        super().__init__()
+        out = inner * EXPANSION
+        self.conv_a = nn.Conv3d(channels, inner, (temporal, 1, 1), padding=(temporal // 2, 0, 0), bias=False)
+        self.norm_a = nn.BatchNorm3d(inner)
+        self.conv_b = nn.Conv3d(inner, inner, (1, 3, 3), (1, stride, stride), (0, 1, 1), bias=False)
+        self.norm_b = nn.BatchNorm3d(inner)
+        self.conv_c = nn.Conv3d(inner, out, 1, bias=False)
+        self.norm_c = nn.BatchNorm3d(out)
+        self.project = project
+        if project:
+            self.shortcut_conv = nn.Conv3d(channels, out, 1, (1, stride, stride), bias=False)
+            self.shortcut_norm = nn.BatchNorm3d(out)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        identity = self.shortcut_norm(self.shortcut_conv(x)) if self.project else x
+        y = torch.relu(self.norm_a(self.conv_a(x)))
+        y = torch.relu(self.norm_b(self.conv_b(y)))
+        return torch.relu(identity + self.norm_c(self.conv_c(y)))
+
+
+class PlainHead(nn.Module):
+    """Dropout and one linear layer."""
+
+    def __init__(self, num_classes: int, dropout: float) -> None:
+        super().__init__()
+        self.dropout = nn.Dropout(dropout)
+        self.classifier = nn.Linear(FEATURES, num_classes)
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.classifier(self.dropout(features))
+        return logits
+
+
+class AttentionHead(nn.Module):
+    """Self-attention over the one pooled token, as printed: x + MHA(x), 2048 -> 512, ReLU, 512 -> K.
+
+    With one token the softmax is 1 for any query and key, so the query and key projections never get a gradient;
+    they are kept because the paper counts them. Biases: with or without both round to the printed 17.82 M; we use them,
+    the default of ``nn.MultiheadAttention``.
+    """
+
+    def __init__(self, num_classes: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.dropout = nn.Dropout(dropout)
+        self.attention = nn.MultiheadAttention(FEATURES, heads, batch_first=True)
+        self.fc = nn.Linear(FEATURES, ATTENTION_WIDTH)
+        self.classifier = nn.Linear(ATTENTION_WIDTH, num_classes)
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        token = self.dropout(features).unsqueeze(1)  # [B, 1, 2048]
+        # Asking for the weights takes the explicit softmax, whose gradient by q and k is 0 and not merely tiny.
+        attended, _ = self.attention(token, token, token, need_weights=True)
+        hidden = torch.relu(self.fc((token + attended).squeeze(1)))
+        logits: torch.Tensor = self.classifier(hidden)
+        return logits
+
+
+class SlowR50(nn.Module):
+    """3-D ResNet-50 with temporal kernels in its last two stages, after the slow pathway of SlowFast.
+
+    Input [B, 3, 8, 196, 196], normalised RGB. Temporal stride is 1 everywhere.
+
+    Parameters
+    ----------
+    spec
+        ``spec.options["attention_heads"]``: 4 for SlowR50-SA, 0 for the ablation SlowR50.
+    dropout
+        On the pooled vector, before the attention; 0.5 (the paper does not say where).
+    """
+
+    def __init__(self, spec: ModelSpec, dropout: float = 0.5) -> None:
+        super().__init__()
+        self.spec = spec
+        self.stem = Stem()
+        stages, channels = [], 64
+        for blocks, inner, temporal, stride in STAGES:
+            layers = []
+            for block in range(blocks):
+                layers.append(Bottleneck(channels, inner, temporal, stride if block == 0 else 1, block == 0))
+                channels = inner * EXPANSION
+            stages.append(nn.Sequential(*layers))
+        self.stages = nn.Sequential(*stages)
+        heads = int(spec.options["attention_heads"])  # type: ignore[arg-type]
+        self.head: nn.Module = (
+            AttentionHead(spec.num_classes, heads, dropout) if heads else PlainHead(spec.num_classes, dropout)
+        )
+
+    def forward_features(self, clip: torch.Tensor) -> torch.Tensor:
+        """Feature map [B, 2048, T, H / 32, W / 32] (rounded up) of a clip [B, 3, T, H, W]."""
+        features: torch.Tensor = self.stages(self.stem(clip))
+        return features
+
+    def forward_head(self, features: torch.Tensor) -> torch.Tensor:
+        """Logits [B, K] of a feature map."""
+        logits: torch.Tensor = self.head(features.mean((2, 3, 4)))
+        return logits
+
+    def forward(self, clip: torch.Tensor) -> torch.Tensor:
+        """Logits [B, K] of a normalised clip [B, 3, T, H, W]."""
+        return self.forward_head(self.forward_features(clip))
+
+
+def create(spec: ModelSpec, **options: float) -> SlowR50:
+    """The training form of ``spec``; ``options`` are those of :class:`SlowR50`."""
+    return SlowR50(spec, **options)
+
+
+def public_keys() -> dict[str, str]:
+    """Own key -> key of pytorchvideo's ``slow_r50`` state dict, for every tensor that both have."""
+    keys = {"stem.conv.weight": "blocks.0.conv.weight", **_norm_keys("stem.norm", "blocks.0.norm")}
+    for stage, (blocks, *_) in enumerate(STAGES):
+        for block in range(blocks):
+            own, public = f"stages.{stage}.{block}", f"blocks.{stage + 1}.res_blocks.{block}"
+            for part in "abc":
+                keys[f"{own}.conv_{part}.weight"] = f"{public}.branch2.conv_{part}.weight"
+                keys |= _norm_keys(f"{own}.norm_{part}", f"{public}.branch2.norm_{part}")
+        own, public = f"stages.{stage}.0", f"blocks.{stage + 1}.res_blocks.0"
+        keys[f"{own}.shortcut_conv.weight"] = f"{public}.branch1_conv.weight"
+        keys |= _norm_keys(f"{own}.shortcut_norm", f"{public}.branch1_norm")
+    return keys | {f"head.classifier.{kind}": f"blocks.5.proj.{kind}" for kind in ("weight", "bias")}
+
+
+def _norm_keys(own: str, public: str) -> dict[str, str]:
+    parts = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
+    return {f"{own}.{part}": f"{public}.{part}" for part in parts}

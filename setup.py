@@ -1,0 +1,16 @@
+"""Packages and their folders; everything else is in pyproject.toml. Probes no hardware, downloads nothing."""
+
+from setuptools import find_packages, setup
+
+# kernels/ and calibration/ stand beside dfer_edge/ and are installed inside it: no bare top-level import names.
+MAPPED = {"dfer_edge.kernels": "kernels", "dfer_edge.calibration": "calibration"}
+
+packages = find_packages(include=["dfer_edge", "dfer_edge.*"])
+for name, folder in MAPPED.items():
+    packages += [name, *(f"{name}.{sub}" for sub in find_packages(folder))]
+
+setup(
+    packages=packages,
+    package_dir={"dfer_edge": "dfer_edge", **MAPPED},
+    package_data={"dfer_edge": ["py.typed", "assets/*"], "dfer_edge.kernels": ["*/README.md"]},
+)

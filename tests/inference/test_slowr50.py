@@ -1,0 +1,129 @@
+"""SlowR50 and SlowR50-SA: printed integers, stage shapes, exact folds (models.md sections 1 and 9)."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+
+from dfer_edge.inference import FORMS, record
+from dfer_edge.inference.onnx_writer import to_onnx
+from dfer_edge.inference.random_weights import draw
+from dfer_edge.models import create_model, registry, simplify
+from dfer_edge.models.complexity import count_macs, count_parameters, example_inputs
+
+PARAMETERS = {"slowr50": 31_648_839, "slowr50_sa": 49_472_583}
+MACS = {"slowr50": 35_666_513_920, "slowr50_sa": 35_684_333_056}
+FOLDED_PARAMETERS = {"slowr50": 31_648_839 - 26_560, "slowr50_sa": 32_660_615}
+STAGE_SHAPES = [(256, 8, 49, 49), (512, 8, 25, 25), (1024, 8, 13, 13), (2048, 8, 7, 7)]
+NAMES = list(PARAMETERS)
+
+
+def trained_like(name: str, seed: int = 0) -> torch.nn.Module:
+    """A network whose batch norms are far from the identity, so that a wrong fold shows."""
+    torch.manual_seed(seed)
+    module = create_model(name).eval()
+    for norm in module.modules():
+        if isinstance(norm, torch.nn.BatchNorm3d):
+            torch.nn.init.uniform_(norm.weight, 0.5, 1.5)
+            torch.nn.init.normal_(norm.bias, 0, 0.2)
+            norm.running_mean.normal_(0, 0.2)
+            norm.running_var.uniform_(0.5, 2)
+    for key, value in module.named_parameters():
+        if key.startswith("head.attention") and key.endswith("bias"):
+            torch.nn.init.normal_(value, 0, 0.2)
+    return module
+
+
+def relative(actual: torch.Tensor, expected: torch.Tensor) -> float:
+    return ((actual.double() - expected.double()).abs().max() / expected.double().abs().max()).item()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_counts_are_the_printed_integers(name: str) -> None:
+    module = create_model(name)
+    assert count_parameters(module) == PARAMETERS[name]
+    assert count_macs(module, *example_inputs(module.spec)) == MACS[name]
+    graph, _, _ = record(module.spec)
+    assert graph.parameters == FOLDED_PARAMETERS[name]
+
+
+def test_attention_head_costs_17_8_million_parameters() -> None:
+    sizes = [count_parameters(create_model(name)) for name in ("slowr50_sa", "slowr50")]
+    assert sizes[0] - sizes[1] == 17_823_744
+
+
+def test_stage_shapes() -> None:
+    module = create_model("slowr50").to("meta")
+    x = module.stem(torch.empty(1, 3, 8, 196, 196, device="meta"))
+    assert x.shape == (1, 64, 8, 49, 49)
+    for stage, shape in zip(module.stages, STAGE_SHAPES, strict=True):
+        x = stage(x)
+        assert x.shape[1:] == shape
+    assert module.forward_features(torch.empty(2, 3, 8, 196, 196, device="meta")).shape == (2, 2048, 8, 7, 7)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("form", FORMS)
+def test_simplify_is_exact(name: str, form: str) -> None:
+    module = trained_like(name)
+    clip = torch.randn(2, 3, 8, 65, 65, dtype=torch.float64)
+    with torch.no_grad():
+        expected = module.double()(clip)
+        assert relative(simplify(module, form)(clip), expected) <= 1e-12
+        single = module.float()
+        assert relative(simplify(single, form)(clip.float()), single(clip.float())) <= 1e-5
+
+
+@pytest.mark.parametrize(("dtype", "bound"), [(torch.float32, 1e-6), (torch.float16, 1e-3)])
+def test_attention_fold_alone(dtype: torch.dtype, bound: float) -> None:
+    """Head only, against the unfolded head in float64, over 256 random vectors."""
+    from dfer_edge.inference.slowr50 import head
+    from dfer_edge.inference.torch_graph import TorchGraph
+
+    module = trained_like("slowr50_sa")
+    vectors = torch.randn(256, 2048, dtype=torch.float64)
+    with torch.no_grad():
+        expected = module.double().head(vectors)
+        weights = {k: v.to(dtype) for k, v in simplify(module).named_weights().items()}
+        actual = head(TorchGraph(weights), vectors.to(dtype), module.spec)
+    assert relative(actual, expected) <= bound
+
+
+def test_query_and_key_never_get_a_gradient() -> None:
+    module = trained_like("slowr50_sa").train()
+    torch.nn.functional.cross_entropy(module.head(torch.randn(4, 2048)), torch.tensor([0, 1, 2, 3])).backward()
+    gradient = module.head.attention.in_proj_weight.grad
+    assert torch.count_nonzero(gradient[: 2 * 2048]) == 0
+    assert torch.count_nonzero(gradient[2 * 2048 :]) > 0
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_onnx_forms_agree_with_torch(form: str, rng: np.random.Generator) -> None:
+    """Every conv form written to ONNX computes what torch computes in 3-D, for batches of one and three."""
+    spec = registry.find("slowr50_sa").spec
+    graph, inputs, logits = record(spec, form)
+    weights = draw(graph, seed=3)
+    model = to_onnx(graph, inputs, logits, weights, {})
+    onnx.checker.check_model(model, full_check=True)
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    from dfer_edge.models.simplify import Simplified
+
+    module = Simplified(spec, {k: torch.from_numpy(v) for k, v in weights.items()})
+    for batch in (1, 3):
+        clip = rng.standard_normal((batch, *spec.input_shape), np.float32)
+        with torch.no_grad():
+            expected = module(torch.from_numpy(clip))
+        actual = session.run(None, {"clip": clip})[0]
+        assert actual.shape == (batch, 7)
+        assert relative(torch.from_numpy(actual), expected) <= 1e-5
+
+
+def test_more_classes_and_unknown_names() -> None:
+    assert create_model("slowr50", num_classes=11).spec.num_classes == 11
+    with pytest.raises(ValueError, match="slowr50_sa"):
+        create_model("resnet")
+    with pytest.raises(ValueError, match="num_classes"):
+        create_model("slowr50", num_classes=1)
