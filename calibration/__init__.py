@@ -1,0 +1,1 @@
+"""INT8 calibration in named stages, a file each: data, ranges, placement, Q/DQ, report."""

@@ -98,7 +98,8 @@ class ModelSpec:
                 fields[key] = tuple(fields[key])
             return cls(**fields)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise CorruptArtifact(f"expected a model spec in the file's metadata, got {text[:80]!r}: {error}") from error
+            message = f"expected a model spec in the file's metadata, got {text[:80]!r}: {error}"
+            raise CorruptArtifact(message) from error
 
 
 def _as_option(value: Any) -> Option:

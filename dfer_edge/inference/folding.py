@@ -24,14 +24,13 @@ def take(state: Mapping[str, Array], key: str) -> Array:
         If the state has no such key: these are weights of another network.
     """
     if key not in state:
-        raise InvalidInput(f"expected weights with the key {key!r}; got {len(state)} keys such as {next(iter(state), None)!r}")
+        example = next(iter(state), None)
+        raise InvalidInput(f"expected weights with the key {key!r}; got {len(state)} keys such as {example!r}")
     return np.asarray(state[key], np.float64)
 
 
-def fold_norm(
-    state: Mapping[str, Array], conv: str, norm: str, out: str, eps: float = NORM_EPS
-) -> dict[str, Array]:
-    """Batch norm folded into the convolution before it: ``w' = w g / sqrt(var + eps)``, ``b' = (b - mean) ... + beta``."""
+def fold_norm(state: Mapping[str, Array], conv: str, norm: str, out: str, eps: float = NORM_EPS) -> dict[str, Array]:
+    """Batch norm folded into the convolution before it, with or without bias: weight and bias of ``out``."""
     scale = take(state, f"{norm}.weight") / np.sqrt(take(state, f"{norm}.running_var") + eps)
     weight = take(state, f"{conv}.weight")
     bias = take(state, f"{conv}.bias") if f"{conv}.bias" in state else 0.0

@@ -17,15 +17,9 @@ def enter(graph: Graph[T], clip: T) -> T:
     return graph.reshape(graph.transpose(clip, (0, 2, 1, 3, 4)), (-1, channels, height, width))
 
 
-def channels_of(graph: Graph[T], x: T) -> int:
-    return graph.shape(x)[1]
-
-
-def spatial_conv(
-    graph: Graph[T], x: T, name: str, out: int, kernel: int, stride: int = 1, gain: float = 2**0.5
-) -> T:
+def spatial_conv(graph: Graph[T], x: T, name: str, out: int, kernel: int, stride: int = 1, gain: float = 2**0.5) -> T:
     """1 x k x k convolution with bias, padding k // 2."""
-    shape = (out, channels_of(graph, x), 1, kernel, kernel)
+    shape = (out, graph.shape(x)[1], 1, kernel, kernel)
     pad = kernel // 2
     bias = graph.weight(f"{name}.bias", (out,), 0.02)
     if graph.form == "3d":
@@ -38,7 +32,7 @@ def temporal_conv(
     graph: Graph[T], x: T, name: str, out: int, kernel: int, frames: int, stride: int = 1, gain: float = 2**0.5
 ) -> T:
     """k x 1 x 1 convolution with bias, padding k // 2; ``frames`` is T of the input."""
-    shape = (out, channels_of(graph, x), kernel, 1, 1)
+    shape = (out, graph.shape(x)[1], kernel, 1, 1)
     bias = graph.weight(f"{name}.bias", (out,), 0.02)
     if graph.form == "3d":
         return graph.conv(x, graph.weight(f"{name}.weight", shape, gain), bias, (stride, 1, 1), (kernel // 2, 0, 0))

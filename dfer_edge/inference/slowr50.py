@@ -9,11 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
-
 from dfer_edge.inference import forms
 from dfer_edge.inference.base import Graph, T
-from dfer_edge.inference.folding import Array, fold_norm
+from dfer_edge.inference.folding import Array, fold_norm, take
 from dfer_edge.spec import ModelSpec
 
 # (blocks, inner channels, temporal kernel of the first convolution, spatial stride of the first block)
@@ -36,16 +34,15 @@ def fold(state: Mapping[str, Array], spec: ModelSpec) -> dict[str, Array]:
 
 
 def _plain_head(state: Mapping[str, Array]) -> dict[str, Array]:
-    return {f"classifier.{kind}": np.asarray(state[f"head.classifier.{kind}"], np.float64) for kind in ("weight", "bias")}
+    return {f"classifier.{kind}": take(state, f"head.classifier.{kind}") for kind in ("weight", "bias")}
 
 
 def _fold_attention(state: Mapping[str, Array]) -> dict[str, Array]:
-    wide = {key: np.asarray(value, np.float64) for key, value in state.items() if key.startswith("head.")}
-    width = wide["head.attention.out_proj.weight"].shape[0]
-    w_v = wide["head.attention.in_proj_weight"][2 * width :]
-    b_v = wide["head.attention.in_proj_bias"][2 * width :]
-    w_o, b_o = wide["head.attention.out_proj.weight"], wide["head.attention.out_proj.bias"]
-    w_fc, b_fc = wide["head.fc.weight"], wide["head.fc.bias"]
+    w_o, b_o = take(state, "head.attention.out_proj.weight"), take(state, "head.attention.out_proj.bias")
+    # in_proj stacks query, key and value; only the value part acts.
+    w_v = take(state, "head.attention.in_proj_weight")[2 * len(w_o) :]
+    b_v = take(state, "head.attention.in_proj_bias")[2 * len(w_o) :]
+    w_fc, b_fc = take(state, "head.fc.weight"), take(state, "head.fc.bias")
     return {
         "attention.weight": w_fc + w_fc @ w_o @ w_v,
         "attention.bias": w_fc @ (w_o @ b_v + b_o) + b_fc,

@@ -113,7 +113,7 @@ class SymbolicGraph(Graph[Value]):
         macs = math.prod(spatial) * math.prod(weight.shape)
         inputs = (x, weight) if bias is None else (x, weight, bias)
         shape = (x.shape[0], out, *spatial)
-        return self._emit("Conv", inputs, shape, macs, kernel_shape=kernel, strides=tuple(stride), pads=(*padding, *padding))
+        return self._emit("Conv", inputs, shape, macs, **_window_attributes(kernel, stride, padding))
 
     def linear(self, x: Value, weight: Value, bias: Value | None) -> Value:
         # Gemm takes matrices only: fold the middle axes into the rows and open them again.
@@ -157,15 +157,16 @@ class SymbolicGraph(Graph[Value]):
         return self._emit("LayerNormalization", (x, scale), x.shape, axis=-1, epsilon=eps)
 
     def mean(self, x: Value, axes: Sequence[int], keepdims: bool = False) -> Value:
-        return self._emit("ReduceMean", (x,), _reduced(x.shape, axes, keepdims), axes=tuple(axes), keepdims=int(keepdims))
+        shape = _reduced(x.shape, axes, keepdims)
+        return self._emit("ReduceMean", (x,), shape, axes=tuple(axes), keepdims=int(keepdims))
 
     def max(self, x: Value, axes: Sequence[int], keepdims: bool = False) -> Value:
-        return self._emit("ReduceMax", (x,), _reduced(x.shape, axes, keepdims), axes=tuple(axes), keepdims=int(keepdims))
+        shape = _reduced(x.shape, axes, keepdims)
+        return self._emit("ReduceMax", (x,), shape, axes=tuple(axes), keepdims=int(keepdims))
 
     def max_pool(self, x: Value, kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int]) -> Value:
         spatial = [_windows(n, k, s, p) for n, k, s, p in zip(x.shape[2:], kernel, stride, padding, strict=True)]
-        attributes = {"kernel_shape": tuple(kernel), "strides": tuple(stride), "pads": (*padding, *padding)}
-        return self._emit("MaxPool", (x,), (*x.shape[:2], *spatial), **attributes)
+        return self._emit("MaxPool", (x,), (*x.shape[:2], *spatial), 0, **_window_attributes(kernel, stride, padding))
 
     # -- layout ---------------------------------------------------------------------------------------------
 
@@ -197,6 +198,10 @@ class SymbolicGraph(Graph[Value]):
         amounts = np.zeros((2, len(shape)), np.int64)
         amounts[:, axis] = before, after
         return self._emit("Pad", (x, self.constant(amounts.reshape(-1))), shape)
+
+
+def _window_attributes(kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int]) -> dict[str, Any]:
+    return {"kernel_shape": tuple(kernel), "strides": tuple(stride), "pads": (*padding, *padding)}
 
 
 def _windows(length: int, kernel: int, stride: int, padding: int) -> int:

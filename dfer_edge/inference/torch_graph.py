@@ -44,7 +44,9 @@ class TorchGraph(Graph[Tensor]):
     def shape(self, x: Tensor) -> tuple[int, ...]:
         return tuple(x.shape)
 
-    def conv(self, x: Tensor, weight: Tensor, bias: Tensor | None, stride: Sequence[int], padding: Sequence[int]) -> Tensor:
+    def conv(
+        self, x: Tensor, weight: Tensor, bias: Tensor | None, stride: Sequence[int], padding: Sequence[int]
+    ) -> Tensor:
         run = F.conv3d if weight.ndim == 5 else F.conv2d
         return run(x, weight, bias, tuple(stride), tuple(padding))
 

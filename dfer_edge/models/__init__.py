@@ -1,4 +1,7 @@
-"""Networks: ``create_model`` gives the training form, ``simplify`` the exact inference form. Torch is imported on use."""
+"""Networks: ``create_model`` gives the training form, ``simplify`` the exact inference form.
+
+Torch is imported on use.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,8 @@ def require_torch(purpose: str) -> None:
     try:
         import torch  # noqa: F401
     except ImportError as error:
-        raise EngineUnavailable(f"{purpose} needs torch, which is not installed", 'pip install "dfer-edge[torch]"') from error
+        message = f"{purpose} needs torch, which is not installed"
+        raise EngineUnavailable(message, 'pip install "dfer-edge[torch]"') from error
 
 
 def create_model(name: str, num_classes: int | None = None, **options: Any) -> nn.Module:

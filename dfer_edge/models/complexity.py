@@ -25,7 +25,7 @@ def count_macs(module: nn.Module, *inputs: torch.Tensor) -> int:
     twin = copy.deepcopy(module).to("meta").train()
     with FlopCounterMode(display=False) as counter, torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
         twin(*(x.to("meta") for x in inputs))
-    return counter.get_total_flops() // 2
+    return int(counter.get_total_flops()) // 2
 
 
 def example_inputs(spec: ModelSpec, batch: int = 1, device: str = "meta") -> tuple[torch.Tensor, ...]:

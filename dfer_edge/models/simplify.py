@@ -47,8 +47,9 @@ class Simplified(nn.Module):
 
 def state_arrays(module: nn.Module) -> dict[str, Array]:
     """A module's state as numpy arrays, without copies where the dtype allows."""
-    state = module.state_dict()
-    return {k: v.detach().cpu().float().numpy() if v.dtype in _NARROW else v.detach().cpu().numpy() for k, v in state.items()}
+    state = {key: value.detach().cpu() for key, value in module.state_dict().items()}
+    # numpy has no bfloat16.
+    return {key: (value.float() if value.dtype in _NARROW else value).numpy() for key, value in state.items()}
 
 
 _NARROW = (torch.bfloat16, torch.float16)
