@@ -30,6 +30,11 @@ class Entry:
     family: str
     paper: str
 
+    @property
+    def simplifications(self) -> str:
+        """What the inference form folds, in words."""
+        return str(self.inference().SIMPLIFICATIONS)
+
     def inference(self) -> ModuleType:
         """Module with ``fold(state, spec)`` and ``build(graph, inputs, spec)``."""
         return importlib.import_module(f"dfer_edge.inference.{self.family}")
