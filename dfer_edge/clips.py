@@ -27,8 +27,8 @@ def uniform_indices(length: int, count: int) -> list[int]:
 def uniform_in_time(times_s: Sequence[float], count: int) -> list[int]:
     """As :func:`uniform_indices`, by presentation time: right for variable frame rates, equal for constant ones.
 
-    The position of the frame that is on screen at the centre of each of ``count`` equal parts of the duration, where the
-    last frame stays for the median interval.
+    The position of the frame that is on screen at the centre of each of ``count`` equal parts of the duration, where
+    the last frame stays for the median interval.
     """
     if len(times_s) < 2:
         return uniform_indices(len(times_s), count)

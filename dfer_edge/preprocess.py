@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from dfer_edge.kernels.clip_to_tensor import crop_resize, normalise
 from dfer_edge.spec import ModelSpec
-from dfer_edge.types import Box, Clip, Image
+from dfer_edge.types import Box, Clip, Image, Points
 
 
 def square(box: Box, margin: float) -> Box:
@@ -32,6 +32,14 @@ def whole_frame(image: Image, spec: ModelSpec) -> Image:
     """A frame that is a face crop already, resampled to [S, S, 3]; its sides may differ."""
     height, width = image.shape[:2]
     return crop_resize(image, Box(0, 0, width, height), spec.size)
+
+
+def points_in_crop(points: Points, region: Box, size: int) -> Points:
+    """Points [68, 2] in frame pixels to pixels of the crop of ``region`` resampled to ``size``."""
+    scale = np.asarray([size / region.width, size / region.height])
+    # Pixel centres, not corners, map onto each other: +0.5 before and -0.5 after.
+    moved = (np.asarray(points, np.float64) + 0.5 - (region.left, region.top)) * scale - 0.5
+    return np.asarray(moved, np.float32)
 
 
 def to_feed(clips: Sequence[Clip], spec: ModelSpec) -> dict[str, npt.NDArray[np.float32]]:

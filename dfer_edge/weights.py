@@ -154,6 +154,12 @@ def random(name: str, seed: int = 0) -> Weights:
     return Weights("random", digest, spec, None)
 
 
+def shipped(name: str) -> Path | None:
+    """The weights file inside the package, or None."""
+    path = SHIPPED / f"{name}.safetensors"
+    return path if path.is_file() else None
+
+
 def resolve(name: str, weights: str | Path) -> Weights:
     """What ``Recognizer(name, weights=...)`` means: ``"default"``, ``"random"`` or a path.
 
@@ -168,13 +174,13 @@ def resolve(name: str, weights: str | Path) -> Weights:
     if weights == "random":
         return random(name)
     if weights == "default":
-        shipped = SHIPPED / f"{name}.safetensors"
-        if not shipped.is_file():
+        path = shipped(name)
+        if path is None:
             raise WeightsNotFound(
                 f"no trained weights ship for {name} yet",
                 'pass a weights file of your own, or weights="random" (--weights random) to try speed only',
             )
-        return dataclasses.replace(load(shipped), name="default")
+        return dataclasses.replace(load(path), name="default")
     loaded = load(weights)
     if loaded.spec.name != name:
         raise InvalidInput(f"expected weights of {name}, got weights of {loaded.spec.name} in {weights}")

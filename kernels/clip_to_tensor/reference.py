@@ -13,8 +13,8 @@ from dfer_edge.types import Box, Image
 def crop_resize(image: Image, box: Box, size: int) -> Image:
     """Crop [H, W, 3] to ``box`` and resample to [size, size, 3], uint8.
 
-    The box is rounded to whole pixels; pixels outside repeat the frame's edge. Shrinking averages pixel areas, enlarging
-    is bilinear: one rule for training and every engine.
+    The box is rounded to whole pixels; pixels outside repeat the frame's edge. Shrinking averages pixel areas,
+    enlarging is bilinear: one rule for training and every engine.
     """
     height, width = image.shape[:2]
     left, top, right, bottom = (round(edge) for edge in box)
