@@ -37,5 +37,5 @@ def uniform_in_time(times_s: Sequence[float], count: int) -> list[int]:
     duration = times[-1] - times[0] + interval
     centres = times[0] + (np.arange(count) + 0.5) * duration / count
     # Time stamps are rounded: a frame that starts a hair after a centre is the one on screen.
-    positions = np.searchsorted(times, centres + 0.02 * interval, side="right") - 1
+    positions = np.searchsorted(times, centres + 0.003 * interval, side="right") - 1
     return [int(position) for position in positions]

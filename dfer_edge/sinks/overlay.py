@@ -19,6 +19,9 @@ _WHITE, _GREY, _ACCENT, _OTHER = (255, 255, 255), (90, 90, 90), (80, 200, 255), 
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 # Frame rate of sources without a clock.
 _NOMINAL_RATE = 25.0
+_READABLE_HEIGHT = 360
+# Width of the bars beside the picture, in 360ths of its height.
+_PANEL = 160
 
 
 class VideoSink:
@@ -99,18 +102,27 @@ def write_overlay(
 
 
 def draw(image: Image, boxes: list[tuple[int, Box]], timeline: Timeline, time_s: float, note: str = "") -> Image:
-    """A copy of an RGB frame with boxes, labels, bars and the note."""
-    canvas = image.copy()
-    unit = max(image.shape[0] / 360, 0.5)
-    for track_id, box in boxes:
+    """A copy of an RGB frame with boxes and labels, bars beside it, the note below; small frames are enlarged."""
+    enlarge = _enlargement(image)
+    canvas = np.asarray(cv2.resize(image, None, fx=enlarge, fy=enlarge, interpolation=cv2.INTER_CUBIC), np.uint8)
+    unit, width = canvas.shape[0] / 360, canvas.shape[1]
+    # Bars stand beside the picture: over it they hide faces.
+    canvas = np.asarray(cv2.copyMakeBorder(canvas, 0, 0, 0, round(_PANEL * unit), cv2.BORDER_CONSTANT), np.uint8)
+    for track_id, found in boxes:
+        box = Box(*(edge * enlarge for edge in found))
         current = _current(timeline, track_id, time_s)
         primary = track_id == timeline.primary_track
         _draw_box(canvas, box, current, _ACCENT if primary else _OTHER, unit)
         if primary and current is not None:
-            _draw_bars(canvas, current, unit)
+            _draw_bars(canvas, current, unit, width + round(8 * unit))
     if note:
         _text(canvas, note, (int(8 * unit), canvas.shape[0] - int(8 * unit)), unit, _WHITE)
     return canvas
+
+
+def _enlargement(image: Image) -> int:
+    # Text on a thumbnail cannot be read: small frames are written at a multiple of their size.
+    return max(1, -(-_READABLE_HEIGHT // len(image)))
 
 
 def _current(timeline: Timeline, track_id: int, time_s: float) -> Observation | None:
@@ -126,21 +138,15 @@ def _draw_box(canvas: Image, box: Box, current: Observation | None, colour: tupl
         _text(canvas, text, (max(left, 0), max(top - int(6 * unit), int(14 * unit))), unit, colour)
 
 
-def _draw_bars(canvas: Image, current: Observation, unit: float) -> None:
-    row, longest, left, top = int(16 * unit), int(70 * unit), int(8 * unit), int(8 * unit)
-    rows, label_width = len(current.prediction.labels), int(72 * unit)
-    height, width = min(canvas.shape[0], top + rows * row + 4), min(canvas.shape[1], left * 2 + label_width + longest)
-    # Darken what lies under the bars so that they read on any background.
-    canvas[:height, :width] = (canvas[:height, :width].astype(np.float32) * 0.45).astype(np.uint8)
+def _draw_bars(canvas: Image, current: Observation, unit: float, left: int) -> None:
+    row, longest, begin = round(22 * unit), round(72 * unit), left + round(66 * unit)
     for number, (label, score) in enumerate(current.prediction.scores.items()):
-        y = top + number * row
-        best = label == current.prediction.label
-        _text(canvas, label, (left, y + int(11 * unit)), unit * 0.85, _ACCENT if best else _WHITE)
-        begin = (left + label_width, y + int(2 * unit))
-        cv2.rectangle(canvas, begin, (begin[0] + longest, y + int(12 * unit)), _GREY, -1)
-        cv2.rectangle(
-            canvas, begin, (begin[0] + round(longest * score), y + int(12 * unit)), _ACCENT if best else _WHITE, -1
-        )
+        y = round(12 * unit) + number * row
+        colour = _ACCENT if label == current.prediction.label else _WHITE
+        _text(canvas, label, (left, y + round(11 * unit)), unit * 0.9, colour)
+        bottom = y + round(12 * unit)
+        cv2.rectangle(canvas, (begin, y), (begin + longest, bottom), _GREY, -1)
+        cv2.rectangle(canvas, (begin, y), (begin + round(longest * score), bottom), colour, -1)
 
 
 def _text(canvas: Image, text: str, at: tuple[int, int], unit: float, colour: tuple[int, int, int]) -> None:
