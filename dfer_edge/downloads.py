@@ -114,17 +114,18 @@ def _receive(file: RemoteFile, address: str, partial: Path, progress: Callable[[
             resumed = response.status == 206
             have = have if resumed else 0
             with partial.open("ab" if resumed else "wb") as out:
-                while block := response.read(_BLOCK):
+                while have <= file.size and (block := response.read(_BLOCK)):
                     out.write(block)
                     have += len(block)
                     progress(have, file.size)
-                    if have > file.size:
-                        return
+        reason = f"the connection ended after {have} of {file.size} bytes" if have < file.size else ""
     except (urllib.error.URLError, OSError) as error:
+        reason = str(getattr(error, "reason", error))
+    if reason:
         raise DferError(
-            f"could not fetch {file.name} from {address}: {getattr(error, 'reason', error)}",
+            f"could not fetch {file.name} from {address}: {reason}",
             f"offline? copy the file to {file.path} or set DFER_EDGE_YUNET to its path; a later fetch resumes",
-        ) from error
+        )
 
 
 def _sha256(path: Path) -> str:
