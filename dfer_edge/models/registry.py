@@ -60,9 +60,28 @@ def _slowr50(name: str, **options: Option) -> Entry:
     return Entry(spec, "slowr50", _SLOWR50_PAPER)
 
 
+_SMATE = ModelSpec(
+    name="smate",
+    # The paper trains on CK+ and on AFEW; AFEW's set has the neutral face that a stream mostly shows.
+    labels=labels.AFEW,
+    frames=25,
+    size=224,
+    mean=(0.5, 0.5, 0.5),
+    std=(0.5, 0.5, 0.5),
+    options={
+        "spatial_depth": 12,
+        "temporal_depth": 12,
+        "tpe_mode": "add",
+        "tpe_form": "v2",
+        "alpha": 1.0,
+        "tpe_length": 0,
+    },
+)
+
 _ENTRIES = {
     "slowr50_sa": _slowr50("slowr50_sa", attention_heads=4),
     "slowr50": _slowr50("slowr50", attention_heads=0),
+    "smate": Entry(_SMATE, "smate", "Kim, Cho, Bae, Sensors 2022, 22, 5753"),
 }
 
 
