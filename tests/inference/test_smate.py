@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -12,8 +13,8 @@ import torch
 
 from dfer_edge.errors import InvalidInput
 from dfer_edge.inference import FORMS, record
-from dfer_edge.inference.onnx_writer import to_onnx
-from dfer_edge.inference.random_weights import draw
+from dfer_edge.inference.onnx_writer import write_onnx
+from dfer_edge.inference.random_weights import RandomWeights
 from dfer_edge.inference.smate import TPE_MODES, temporal_encoding, temporal_head, tubelet_features
 from dfer_edge.inference.symbolic import SymbolicGraph
 from dfer_edge.inference.torch_graph import TorchGraph
@@ -170,14 +171,14 @@ def test_features_depend_on_their_two_frames_only() -> None:
 
 @pytest.mark.parametrize("mode", ["add", "vector"])
 @pytest.mark.parametrize("form", FORMS)
-def test_onnx_forms_agree_with_torch(form: str, mode: str, rng: np.random.Generator) -> None:
+def test_onnx_forms_agree_with_torch(form: str, mode: str, rng: np.random.Generator, tmp_path: Path) -> None:
     """Every form written to ONNX computes what torch computes in 3-D, for batches of one and three."""
     spec = create_model("smate", **SMALL, tpe_mode=mode).spec
     graph, inputs, logits = record(spec, form)
-    weights = draw(graph, seed=3)
-    model = to_onnx(graph, inputs, logits, weights, {})
-    onnx.checker.check_model(model, full_check=True)
-    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    weights, path = RandomWeights(graph, seed=3), tmp_path / "smate.onnx"
+    write_onnx(path, graph, inputs, logits, weights, {})
+    onnx.checker.check_model(path, full_check=True)
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     module = Simplified(spec, {k: torch.from_numpy(v) for k, v in weights.items()})
     for batch in (1, 3):
         clip = rng.standard_normal((batch, *spec.input_shape), np.float32)
