@@ -21,8 +21,8 @@ from dfer_edge.types import Box, Clip, Frame, Image, Points, TrackedFace
 
 # Time step of sources without a clock.
 _NOMINAL_S = 1 / 25
-# A face seen in fewer frames of a long window is a flicker of the detector, not a person.
-_LEAST_SEEN = 3
+# A face seen in a smaller share of a window than this, against the face seen longest, is a flicker of the detector.
+_LEAST_SEEN = 0.2
 # What is left of a source after its last whole window is dropped below this share of a window.
 _LEAST_TAIL = 0.25
 
@@ -173,8 +173,7 @@ class Windower:
             track_id: [s for s in seen if start_s <= s.time_s <= end_s] for track_id, seen in self._people.items()
         }
         longest = max(map(len, inside.values()), default=0)
-        least = min(_LEAST_SEEN, longest)
-        kept = {track_id: seen for track_id, seen in inside.items() if seen and len(seen) >= least}
+        kept = {track_id: seen for track_id, seen in inside.items() if seen and len(seen) >= _LEAST_SEEN * longest}
         with self._watch.stage("preprocess"):
             clips = {} if is_only else {track_id: self._clip(seen) for track_id, seen in kept.items()}
             if is_only and kept:

@@ -26,7 +26,7 @@ from dfer_edge.types import Clip, Observation, Points, Prediction, Timeline
 Progress = Callable[[int, int | None], None]
 
 # Samples of one engine call: bounds memory with many faces.
-_MAX_BATCH = 16
+_MAX_BATCH = 8
 # Seconds that a network sees at once, and seconds between observations of a stream.
 WINDOW_S, HOP_S = 4.0, 0.5
 
