@@ -1,16 +1,33 @@
-"""Training-only parts of paper 002: guidance mask, class weights (models.md sections 3 and 9)."""
+"""Training-only parts of paper 002: guidance mask, dropout, class weights (models.md sections 3 and 9)."""
 
 from __future__ import annotations
+
+import dataclasses
 
 import numpy as np
 import pytest
 import torch
 
 from dfer_edge.errors import InvalidInput
+from dfer_edge.models import registry, vgg
 from dfer_edge.models.guidance import class_weights, guide, hull_mask, template_mask
 
+SIZE = 32
 OULU_IMAGES = 9_299
 OULU_WEIGHTS = (1.0102, 1.1117, 0.8839, 0.8844, 1.0898, 1.1070, 0.9732)
+
+
+def network(**options: object) -> vgg.VGG:
+    torch.manual_seed(0)
+    return vgg.create(dataclasses.replace(registry.find("vgg16_fer").spec, size=SIZE), **options)
+
+
+def seen_by_first_layer(module: vgg.VGG, *inputs: torch.Tensor) -> torch.Tensor:
+    seen: list[torch.Tensor] = []
+    handle = module.stages[0].register_forward_pre_hook(lambda _, args: seen.append(args[0].detach()))
+    module(*inputs)
+    handle.remove()
+    return seen[0]
 
 
 def face() -> np.ndarray:
@@ -86,6 +103,53 @@ def test_points_outside_of_the_crop_are_clipped() -> None:
 def test_other_landmarks_are_refused(points: np.ndarray) -> None:
     with pytest.raises(InvalidInput, match="68 finite points"):
         hull_mask(points, 100)
+
+
+# -- in the network ---------------------------------------------------------------------------------------------
+
+
+def test_template_acts_in_training_only() -> None:
+    module, image = network(), torch.full((2, 3, SIZE, SIZE), 2.0)
+    expected = 2 * (torch.from_numpy(template_mask(SIZE)) + 0.125).expand(2, 3, SIZE, SIZE)
+    assert torch.equal(seen_by_first_layer(module.train(), image), expected)
+    assert torch.equal(seen_by_first_layer(module.eval(), image), image)
+
+
+def test_own_mask_replaces_the_template_in_training_only() -> None:
+    module, image = network(), torch.ones(2, 3, SIZE, SIZE)
+    mask = torch.zeros(2, 1, SIZE, SIZE)
+    mask[1, :, 3:7] = 1
+    seen = seen_by_first_layer(module.train(), image, mask)
+    assert torch.equal(seen, (mask + 0.125).expand(2, 3, SIZE, SIZE))
+    assert torch.equal(seen_by_first_layer(module.eval(), image, mask), image)
+
+
+def test_guidance_can_be_turned_off() -> None:
+    module, image = network(guidance="none").train(), torch.ones(1, 3, SIZE, SIZE)
+    assert torch.equal(seen_by_first_layer(module, image), image)
+    assert seen_by_first_layer(module, image, torch.zeros(1, 1, SIZE, SIZE)).max() == 0.125
+
+
+def test_the_mask_is_not_in_the_weights_file() -> None:
+    module = network()
+    assert set(module.state_dict()) == {key for key, _ in module.named_parameters()}
+
+
+def test_dropout_halves_fc6_and_fc7_in_training_only() -> None:
+    module, image = network(), torch.randn(4, 3, SIZE, SIZE)
+    dropped: list[float] = []
+
+    def record_share(_: object, inputs: tuple[torch.Tensor], output: torch.Tensor) -> None:
+        alive = inputs[0] > 0
+        dropped.append((output[alive] == 0).float().mean().item())
+
+    module.head.dropout.register_forward_hook(record_share)
+    with torch.no_grad():
+        module.train()(image)
+        assert len(dropped) == 2
+        assert dropped == pytest.approx([0.5, 0.5], abs=0.05)
+        assert torch.equal(module.eval()(image), module(image))
+    assert dropped[2:] == [0, 0, 0, 0]
 
 
 # -- class weights ----------------------------------------------------------------------------------------------
