@@ -389,7 +389,7 @@ def test_the_base_takes_a_gate_with_the_same_defaults() -> None:
 
 def test_input_spec() -> None:
     spec = registry.find("agfer").spec
-    assert spec.input_shape == (3, 224, 224)
+    assert (spec.input_shape, spec.frames) == ((3, 224, 224), 8)
     assert spec.labels == labels.AFEW
     assert list(spec.labels) == sorted(spec.labels)
     assert ModelSpec.from_json(spec.to_json()) == spec
