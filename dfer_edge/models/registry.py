@@ -78,10 +78,33 @@ _SMATE = ModelSpec(
     },
 )
 
+_VGG_PAPER = "Arabian et al., Appl. Sci. 2023, 13, 10179"
+
+
+def _vgg(name: str, **options: Option) -> Entry:
+    spec = ModelSpec(
+        name=name,
+        labels=labels.AFEW,
+        frames=8,
+        size=224,
+        # The paper says "zero-centred" only. The statistics of ImageNet centre photographs channel by channel,
+        # depend on no face data set, and are what the public vgg16 weights expect.
+        mean=(0.485, 0.456, 0.406),
+        std=(0.229, 0.224, 0.225),
+        input="image",
+        options={**options, "keep_pool5": False},
+    )
+    return Entry(spec, "vgg", _VGG_PAPER)
+
+
 _ENTRIES = {
     "slowr50_sa": _slowr50("slowr50_sa", attention_heads=4),
     "slowr50": _slowr50("slowr50", attention_heads=0),
     "smate": Entry(_SMATE, "smate", "Kim, Cho, Bae, Sensors 2022, 22, 5753"),
+    "agfer": _vgg("agfer", gate="ag", reduction=2, spatial_channels=8),
+    "sefer": _vgg("sefer", gate="se", reduction=2),
+    "cbamfer": _vgg("cbamfer", gate="cbam", reduction=2),
+    "vgg16_fer": _vgg("vgg16_fer", gate="none"),
 }
 
 
