@@ -71,7 +71,7 @@ def export_onnx(
 
 def of_module(module: nn.Module) -> Weights:
     """The weights of a training-form network in memory."""
-    from dfer_edge.models.simplify import spec_of, state_arrays
+    from dfer_edge.models.simplified import spec_of, state_arrays
 
     state = state_arrays(module)
     return Weights("module", weights_files.content_hash(state), spec_of(module), state)

@@ -86,7 +86,7 @@ def save(path: str | Path, module: nn.Module, **notes: str) -> Path:
     InvalidInput
         For another suffix or a module without a spec.
     """
-    from dfer_edge.models.simplify import spec_of, state_arrays
+    from dfer_edge.models.simplified import spec_of, state_arrays
 
     path = Path(path)
     if path.suffix != ".safetensors":

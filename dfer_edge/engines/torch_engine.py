@@ -11,7 +11,7 @@ from dfer_edge import cpu
 from dfer_edge.engines.base import Engine, FloatArray
 from dfer_edge.errors import CorruptArtifact, EngineUnavailable
 from dfer_edge.inference import record
-from dfer_edge.models.simplify import Simplified
+from dfer_edge.models.simplified import Simplified
 from dfer_edge.spec import ModelSpec
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}

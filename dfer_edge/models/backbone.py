@@ -10,7 +10,7 @@ from torch import nn
 
 from dfer_edge.errors import InvalidInput
 from dfer_edge.models import registry
-from dfer_edge.models.simplify import spec_of
+from dfer_edge.models.simplified import spec_of
 
 
 @dataclasses.dataclass(frozen=True)

@@ -113,7 +113,7 @@ def test_onnx_forms_agree_with_torch(form: str, external: bool, rng: np.random.G
     write_onnx(path, graph, inputs, logits, weights, {}, external=external)
     onnx.checker.check_model(path, full_check=True)
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    from dfer_edge.models.simplify import Simplified
+    from dfer_edge.models.simplified import Simplified
 
     module = Simplified(spec, {k: torch.from_numpy(v) for k, v in weights.items()})
     for batch in (1, 3):

@@ -20,7 +20,7 @@ from dfer_edge.inference.symbolic import SymbolicGraph
 from dfer_edge.inference.torch_graph import TorchGraph
 from dfer_edge.models import create_model, registry, simplify
 from dfer_edge.models.complexity import count_macs, count_parameters, example_inputs
-from dfer_edge.models.simplify import Simplified
+from dfer_edge.models.simplified import Simplified
 from dfer_edge.models.smate import mix_clips
 
 ORDERED = ("learned", "vector")

@@ -21,7 +21,7 @@ from dfer_edge.inference.torch_graph import TorchGraph
 from dfer_edge.models import create_model, registry, simplify
 from dfer_edge.models import vgg as training
 from dfer_edge.models.complexity import count_macs, count_parameters, example_inputs
-from dfer_edge.models.simplify import Simplified
+from dfer_edge.models.simplified import Simplified
 from dfer_edge.spec import ModelSpec
 
 NAMES = ["vgg16_fer", "sefer", "cbamfer", "agfer"]

@@ -9,7 +9,7 @@ import torch
 from dfer_edge.errors import InvalidInput
 from dfer_edge.models import create_model
 from dfer_edge.models.scenic import from_public, to_public
-from dfer_edge.models.simplify import state_arrays
+from dfer_edge.models.simplified import state_arrays
 from dfer_edge.models.smate import public_keys
 
 Params = dict[str, np.ndarray]
