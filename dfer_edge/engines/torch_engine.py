@@ -57,12 +57,11 @@ class TorchEngine(Engine):
 
     def _place(self, array: FloatArray) -> torch.Tensor:
         value = torch.tensor(array, dtype=_DTYPES[self.options.precision], device=self.options.device)
-        if value.ndim == 5 and value.shape[2] == 1:
-            # Channels-last once here, or torch reorders every weight at every call.
-            return value.squeeze(2).contiguous(memory_format=torch.channels_last).unsqueeze(2)
-        if value.ndim == 5:
-            return value.squeeze(4).contiguous(memory_format=torch.channels_last).unsqueeze(4)
-        return value
+        # Channels-last once here, or torch reorders every weight at every call. Clip weights hold a unit axis.
+        unit = next((axis for axis in (2, 4) if value.ndim == 5 and value.shape[axis] == 1), None)
+        if unit is not None:
+            return value.squeeze(unit).contiguous(memory_format=torch.channels_last).unsqueeze(unit)
+        return value.contiguous(memory_format=torch.channels_last) if value.ndim == 4 else value
 
     def _infer(self, feed: dict[str, FloatArray]) -> FloatArray:
         torch.set_num_threads(self.options.thread_count)

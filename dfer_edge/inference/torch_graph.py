@@ -97,3 +97,7 @@ class TorchGraph(Graph[Tensor]):
     def pad(self, x: Tensor, axis: int, before: int, after: int) -> Tensor:
         amounts = [0, 0] * (x.ndim - 1 - axis) + [before, after]
         return F.pad(x, amounts)
+
+    def attention_weights(self, queries: Tensor, keys: Tensor) -> Tensor:
+        wide = torch.promote_types(queries.dtype, torch.float32)
+        return super().attention_weights(queries.to(wide), keys.to(wide)).to(queries.dtype)
