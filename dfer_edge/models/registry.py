@@ -55,9 +55,35 @@ def _slowr50(name: str, **options: Option) -> Entry:
     return Entry(spec, "slowr50", _SLOWR50_PAPER)
 
 
+_KEYPOINT = Entry(
+    ModelSpec(
+        name="keypoint_tsa",
+        labels=labels.DFEW,
+        frames=16,
+        size=112,
+        # Not in the paper: those of the ImageNet backbone that it starts from.
+        mean=(0.485, 0.456, 0.406),
+        std=(0.229, 0.224, 0.225),
+        landmarks=68,
+        options={
+            "last_strides": (1, 1),
+            "sigma_fraction": 0.1,
+            "norm_heat": False,
+            "self_loop": False,
+            "node_scale": "row",
+            "shared_fc": True,
+            "mlp_width": 1024,
+            "final_norm": False,
+        },
+    ),
+    "keypoint",
+    "Huang et al., Engineering Applications of Artificial Intelligence 2024, 108535",
+)
+
 _ENTRIES = {
     "slowr50_sa": _slowr50("slowr50_sa", attention_heads=4),
     "slowr50": _slowr50("slowr50", attention_heads=0),
+    "keypoint_tsa": _KEYPOINT,
 }
 
 
