@@ -109,6 +109,31 @@ _R2PLUS1D = ModelSpec(
 )
 _R2PLUS1D_PAPER = "Singh et al., 3D-CNN deep features discrimination, doi 10.5281/zenodo.777609"
 
+_KEYPOINT = Entry(
+    ModelSpec(
+        name="keypoint_tsa",
+        labels=labels.DFEW,
+        frames=16,
+        size=112,
+        # Not in the paper: those of the ImageNet backbone that it starts from.
+        mean=(0.485, 0.456, 0.406),
+        std=(0.229, 0.224, 0.225),
+        landmarks=68,
+        options={
+            "last_strides": (1, 1),
+            "sigma_fraction": 0.1,
+            "norm_heat": False,
+            "self_loop": False,
+            "node_scale": "row",
+            "shared_fc": True,
+            "mlp_width": 1024,
+            "final_norm": False,
+        },
+    ),
+    "keypoint",
+    "Huang et al., Engineering Applications of Artificial Intelligence 2024, 108535",
+)
+
 _ENTRIES = {
     "slowr50_sa": _slowr50("slowr50_sa", attention_heads=4),
     "slowr50": _slowr50("slowr50", attention_heads=0),
@@ -118,6 +143,7 @@ _ENTRIES = {
     "cbamfer": _vgg("cbamfer", gate="cbam", reduction=2),
     "vgg16_fer": _vgg("vgg16_fer", gate="none"),
     "r2plus1d_sta": Entry(_R2PLUS1D, "r2plus1d", _R2PLUS1D_PAPER),
+    "keypoint_tsa": _KEYPOINT,
 }
 
 
