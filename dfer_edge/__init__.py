@@ -6,3 +6,82 @@
 
 Importing is cheap: no torch, no OpenCV, no engine until first use.
 """
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from dfer_edge._version import __version__
+
+if TYPE_CHECKING:
+    from dfer_edge.errors import (
+        CalibrationError,
+        CorruptArtifact,
+        DferError,
+        EngineUnavailable,
+        InvalidInput,
+        NoFaceFound,
+        PrecisionUnavailable,
+        SourceNotFound,
+        WeightsNotFound,
+    )
+    from dfer_edge.models.registry import list_models
+    from dfer_edge.recognizer import Recognizer
+    from dfer_edge.types import Observation, Prediction, Timeline
+
+# Public name -> module that has it.
+_PUBLIC = {
+    **dict.fromkeys(
+        (
+            "CalibrationError",
+            "CorruptArtifact",
+            "DferError",
+            "EngineUnavailable",
+            "InvalidInput",
+            "NoFaceFound",
+            "PrecisionUnavailable",
+            "SourceNotFound",
+            "WeightsNotFound",
+        ),
+        "dfer_edge.errors",
+    ),
+    "Observation": "dfer_edge.types",
+    "Prediction": "dfer_edge.types",
+    "Recognizer": "dfer_edge.recognizer",
+    "Timeline": "dfer_edge.types",
+    "list_models": "dfer_edge.models.registry",
+}
+
+# Sub-packages that the documentation uses as attributes: dfer_edge.export.export_onnx and the like.
+_MODULES = ("calibration", "engines", "errors", "export", "kernels", "labels", "models", "types", "weights")
+
+__all__ = [
+    "CalibrationError",
+    "CorruptArtifact",
+    "DferError",
+    "EngineUnavailable",
+    "InvalidInput",
+    "NoFaceFound",
+    "Observation",
+    "PrecisionUnavailable",
+    "Prediction",
+    "Recognizer",
+    "SourceNotFound",
+    "Timeline",
+    "WeightsNotFound",
+    "__version__",
+    "list_models",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PUBLIC:
+        return getattr(importlib.import_module(_PUBLIC[name]), name)
+    if name in _MODULES:
+        return importlib.import_module(f"dfer_edge.{name}")
+    raise AttributeError(f"module 'dfer_edge' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, *_MODULES])

@@ -27,7 +27,7 @@ class ModelSpec:
     labels
         Class names, in the order of the logits.
     frames
-        Frames of a clip (T); 1 for image networks, which score each frame and average.
+        Frames of a clip (T); for image networks, how many frames of a clip are scored and averaged.
     size
         Side of the square input in pixels (H = W).
     mean, std

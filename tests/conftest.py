@@ -1,27 +1,59 @@
-"""Shared fixtures: the real-media folder (tests skip with a reason without it) and seeded inputs."""
+"""Shared fixtures: the real-media folder (tests skip with a reason without it), a clip of our own, one recogniser."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from dfer_edge import Recognizer
+from dfer_edge.sources import open_source
+
 ROOT = Path(__file__).resolve().parents[1]
+ASTRONAUT = ROOT / "tests" / "assets" / "astronaut.mp4"
 
 
-def media_folder() -> Path:
-    return Path(os.environ.get("DFER_EDGE_TEST_DATA", ROOT.parent / "shared" / "data"))
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Tests neither read nor fill the user's cache, and ignore a detector of the user's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DFER_EDGE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.delenv("DFER_EDGE_YUNET", raising=False)
+        yield
 
 
 @pytest.fixture(scope="session")
 def media() -> Path:
     """Folder with real clips, stills and detectors; set DFER_EDGE_TEST_DATA to point elsewhere."""
-    folder = media_folder()
+    folder = Path(os.environ.get("DFER_EDGE_TEST_DATA", ROOT.parent / "shared" / "data"))
     if not folder.is_dir():
         pytest.skip(f"no real media at {folder}")
     return folder
+
+
+@pytest.fixture(scope="session")
+def yunet(media: Path) -> Path:
+    return media / "onnx" / "face_detection_yunet_2026may.onnx"
+
+
+@pytest.fixture(scope="session")
+def astronaut() -> Path:
+    """A clip of our own: one face, 50 frames, 25 a second, 256x256."""
+    return ASTRONAUT
+
+
+@pytest.fixture(scope="session")
+def astronaut_frames(astronaut: Path) -> list[np.ndarray]:
+    return [frame.image for frame in open_source(astronaut)]
+
+
+@pytest.fixture(scope="session")
+def recognizer() -> Recognizer:
+    """Random weights on the engine that every installation has."""
+    return Recognizer("slowr50_sa", weights="random", engine="onnxruntime", detector="haar")
 
 
 @pytest.fixture

@@ -106,3 +106,11 @@ class Graph(abc.ABC, Generic[T]):
 
     def relu(self, x: T) -> T:
         return self.activate(x, "relu")
+
+    def attention_weights(self, queries: T, keys: T) -> T:
+        """``softmax(queries @ keys^T)`` over the keys, [..., N, N] of [..., N, d] each.
+
+        Scores and softmax in fp32 or wider: unscaled scores overflow fp16. The result has the dtype of ``queries``.
+        """
+        last = len(self.shape(keys)) - 1
+        return self.softmax(self.matmul(queries, self.transpose(keys, (*range(last - 1), last, last - 1))))

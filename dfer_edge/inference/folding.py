@@ -15,8 +15,8 @@ Array = npt.NDArray[Any]
 NORM_EPS = 1e-5
 
 
-def take(state: Mapping[str, Array], key: str) -> Array:
-    """``state[key]`` as float64.
+def take(state: Mapping[str, Array], key: str, dtype: npt.DTypeLike | None = np.float64) -> Array:
+    """``state[key]`` as float64, or as it is, uncopied, with ``dtype=None``.
 
     Raises
     ------
@@ -26,7 +26,7 @@ def take(state: Mapping[str, Array], key: str) -> Array:
     if key not in state:
         example = next(iter(state), None)
         raise InvalidInput(f"expected weights with the key {key!r}; got {len(state)} keys such as {example!r}")
-    return np.asarray(state[key], np.float64)
+    return np.asarray(state[key], dtype)
 
 
 def fold_norm(state: Mapping[str, Array], conv: str, norm: str, out: str, eps: float = NORM_EPS) -> dict[str, Array]:

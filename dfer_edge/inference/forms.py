@@ -63,7 +63,24 @@ def _temporal_shifted(graph: Graph[T], x: T, weight: T, bias: T, frames: int, st
 
 
 def _every(graph: Graph[T], x: T, frames: int, stride: int) -> T:
-    return graph.concat([graph.slice(x, 1, start, start + 1) for start in range(0, frames, stride)], 1)
+    """Frames 0, stride, 2 stride, ... of [B, T, C, H, W]."""
+    _, _, channels, height, width = graph.shape(x)
+    kept = -(-frames // stride)
+    if kept * stride > frames:
+        x = graph.pad(x, 1, 0, kept * stride - frames)
+    # Grouped so that each group's first frame lies in front: one slice, where a slice a frame would cost T of them.
+    return graph.slice(graph.reshape(x, (-1, kept, stride * channels, height, width)), 2, 0, channels)
+
+
+def pointwise_conv(graph: Graph[T], x: T, name: str, out: int, frames: int, stride: int, gain: float = 2**0.5) -> T:
+    """1 x 1 x 1 convolution with bias and one stride in time and space; ``frames`` is T of the input."""
+    channels = graph.shape(x)[1]
+    if graph.form == "3d":
+        weight = graph.weight(f"{name}.weight", (out, channels, 1, 1, 1), gain)
+        return graph.conv(x, weight, graph.weight(f"{name}.bias", (out,), 0.02), (stride,) * 3, (0, 0, 0))
+    size = graph.shape(x)[1:]
+    x = graph.reshape(_every(graph, graph.reshape(x, (-1, frames, *size)), frames, stride), (-1, *size))
+    return spatial_conv(graph, x, name, out, 1, stride, gain)
 
 
 def spatial_max_pool(graph: Graph[T], x: T, kernel: int, stride: int) -> T:
@@ -80,3 +97,12 @@ def global_mean(graph: Graph[T], x: T, frames: int) -> T:
         return graph.mean(x, (2, 3, 4))
     _, channels, height, width = graph.shape(x)
     return graph.mean(graph.reshape(x, (-1, frames, channels, height * width)), (1, 3))
+
+
+def tokens(graph: Graph[T], x: T, frames: int) -> T:
+    """An activation in the layout of the form as [B, T, H*W, C]."""
+    if graph.form == "3d":
+        _, channels, _, height, width = graph.shape(x)
+        return graph.transpose(graph.reshape(x, (-1, channels, frames, height * width)), (0, 2, 3, 1))
+    _, channels, height, width = graph.shape(x)
+    return graph.transpose(graph.reshape(x, (-1, frames, channels, height * width)), (0, 1, 3, 2))

@@ -1,8 +1,10 @@
-"""From a recorded inference form and its weights to an ONNX model (opset 17, readable by TensorRT 10.3)."""
+"""From a recorded inference form and its weights to an ONNX file (opset 17, readable by TensorRT 10.3)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import onnx
@@ -10,41 +12,65 @@ from onnx import TensorProto, helper, numpy_helper
 
 from dfer_edge.errors import InvalidInput
 from dfer_edge.inference.folding import Array
-from dfer_edge.inference.symbolic import SymbolicGraph, Value
+from dfer_edge.inference.symbolic import SymbolicGraph, Value, WeightInfo
 
 OPSET = 17
 IR_VERSION = 8
 
+# Engines map external data by page; each tensor starts on one.
+_PAGE = 4096
 
-def to_onnx(
+
+def write_onnx(
+    path: Path,
     graph: SymbolicGraph,
     inputs: Sequence[Value],
     output: Value,
     weights: Mapping[str, Array],
     metadata: Mapping[str, str],
     batch: int | str = "batch",
-) -> onnx.ModelProto:
-    """The model with fp32 weights inside.
+    external: bool = False,
+) -> None:
+    """Write the model with fp32 weights.
 
     Parameters
     ----------
+    path
+        Of the ``.onnx`` file; external weights go to ``path`` + ``.data`` beside it.
     graph, inputs, output
         The recording.
     weights
-        Arrays by parameter name, in the 3-D layout.
+        Arrays by parameter name, in the 3-D layout; read one at a time.
     metadata
         Goes into ``metadata_props``.
     batch
         Name of the dynamic leading axis, or a fixed batch size.
+    external
+        Keep weights in a second file, which engines map instead of parsing; needed from 2 GB on.
 
     Raises
     ------
     InvalidInput
         If a weight is missing or has another shape: these are weights of another network.
     """
-    check_weights(graph, weights)
-    initializers = [_tensor(info.name, weights[info.name], info.layout) for info in graph.weights.values()]
+    if external:
+        data_path = path.with_name(f"{path.name}.data")
+        with data_path.open("wb") as data:
+            initializers = [_external(info, weights, data, data_path.name) for info in graph.weights.values()]
+    else:
+        initializers = [numpy_helper.from_array(_checked(info, weights), info.name) for info in graph.weights.values()]
     initializers += [numpy_helper.from_array(np.asarray(value), name) for name, value in graph.constants.items()]
+    path.write_bytes(_model(graph, inputs, output, initializers, metadata, batch).SerializeToString())
+
+
+def _model(
+    graph: SymbolicGraph,
+    inputs: Sequence[Value],
+    output: Value,
+    initializers: Sequence[TensorProto],
+    metadata: Mapping[str, str],
+    batch: int | str,
+) -> onnx.ModelProto:
     nodes = [
         helper.make_node(node.op, node.inputs, [node.output.name], name=node.output.name, **node.attributes)
         for node in graph.nodes
@@ -62,17 +88,24 @@ def to_onnx(
     return model
 
 
-def check_weights(graph: SymbolicGraph, weights: Mapping[str, Array]) -> None:
-    """Raises :class:`InvalidInput` unless every parameter of the recording is there in its shape."""
-    for name, info in graph.weights.items():
-        if name not in weights:
-            raise InvalidInput(f"expected weights with the key {name!r} of shape {info.shape}; it is missing")
-        if tuple(weights[name].shape) != info.shape:
-            raise InvalidInput(f"expected {name!r} of shape {info.shape}, got {tuple(weights[name].shape)}")
+def _checked(info: WeightInfo, weights: Mapping[str, Array]) -> Array:
+    if info.name not in weights:
+        raise InvalidInput(f"expected weights with the key {info.name!r} of shape {info.shape}; it is missing")
+    value = weights[info.name]
+    if tuple(value.shape) != info.shape:
+        raise InvalidInput(f"expected {info.name!r} of shape {info.shape}, got {tuple(value.shape)}")
+    return np.ascontiguousarray(value, np.float32).reshape(info.layout)
 
 
-def _tensor(name: str, value: Array, layout: tuple[int, ...]) -> TensorProto:
-    return numpy_helper.from_array(np.ascontiguousarray(value, np.float32).reshape(layout), name)
+def _external(info: WeightInfo, weights: Mapping[str, Array], data: BinaryIO, location: str) -> TensorProto:
+    value = _checked(info, weights)
+    data.write(b"\0" * (-data.tell() % _PAGE))
+    tensor = TensorProto(name=info.name, data_type=TensorProto.FLOAT, dims=value.shape)
+    tensor.data_location = TensorProto.EXTERNAL
+    for key, entry in (("location", location), ("offset", data.tell()), ("length", value.nbytes)):
+        tensor.external_data.add(key=key, value=str(entry))
+    data.write(value.data)
+    return tensor
 
 
 def _value_info(name: str, shape: Sequence[int], batch: int | str) -> onnx.ValueInfoProto:

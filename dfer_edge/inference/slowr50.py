@@ -17,6 +17,7 @@ from dfer_edge.spec import ModelSpec
 # (blocks, inner channels, temporal kernel of the first convolution, spatial stride of the first block)
 STAGES = ((3, 64, 1, 1), (4, 128, 1, 2), (6, 256, 3, 2), (3, 512, 3, 2))
 EXPANSION = 4
+SIMPLIFICATIONS = "batch norms folded; one-token attention folded into one affine map"
 ATTENTION_WIDTH = 512
 
 

@@ -41,7 +41,7 @@ class TorchGraph(Graph[Tensor]):
         if layout is None or tuple(layout) == tuple(value.shape):
             return value
         # Dropping unit axes keeps a channels-last weight channels-last; a reshape would not promise it.
-        return value.squeeze(2) if value.shape[2] == 1 and len(layout) == 4 else value.reshape(tuple(layout))
+        return value.squeeze(2) if len(layout) == 4 and value.shape[2] == 1 else value.reshape(tuple(layout))
 
     def constant(self, values: object) -> Tensor:
         value = torch.as_tensor(values, device=self._example.device)
@@ -103,3 +103,7 @@ class TorchGraph(Graph[Tensor]):
     def pad(self, x: Tensor, axis: int, before: int, after: int) -> Tensor:
         amounts = [0, 0] * (x.ndim - 1 - axis) + [before, after]
         return F.pad(x, amounts)
+
+    def attention_weights(self, queries: Tensor, keys: Tensor) -> Tensor:
+        wide = torch.promote_types(queries.dtype, torch.float32)
+        return super().attention_weights(queries.to(wide), keys.to(wide)).to(queries.dtype)

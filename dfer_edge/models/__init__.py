@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from dfer_edge.inference.base import Form
-    from dfer_edge.models.simplify import Simplified
+    from dfer_edge.models.simplified import Simplified
 
 __all__ = ["create_model", "list_models", "simplify"]
 
@@ -66,7 +66,7 @@ def create_model(name: str, num_classes: int | None = None, **options: Any) -> n
 
 
 def simplify(module: nn.Module, form: Form = "3d") -> Simplified:
-    """The exact inference form of ``module``, same call signature; see :mod:`dfer_edge.models.simplify`."""
-    from dfer_edge.models.simplify import simplify as run
+    """The exact inference form of ``module``, same call signature; see :mod:`dfer_edge.models.simplified`."""
+    from dfer_edge.models.simplified import simplify as run
 
     return run(module, form)

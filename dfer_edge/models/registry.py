@@ -30,6 +30,11 @@ class Entry:
     family: str
     paper: str
 
+    @property
+    def simplifications(self) -> str:
+        """What the inference form folds, in words."""
+        return str(self.inference().SIMPLIFICATIONS)
+
     def inference(self) -> ModuleType:
         """Module with ``fold(state, spec)`` and ``build(graph, inputs, spec)``."""
         return importlib.import_module(f"dfer_edge.inference.{self.family}")
@@ -53,6 +58,43 @@ def _slowr50(name: str, **options: Option) -> Entry:
         options=options,
     )
     return Entry(spec, "slowr50", _SLOWR50_PAPER)
+
+
+_SMATE = ModelSpec(
+    name="smate",
+    # The paper trains on CK+ and on AFEW; AFEW's set has the neutral face that a stream mostly shows.
+    labels=labels.AFEW,
+    frames=25,
+    size=224,
+    mean=(0.5, 0.5, 0.5),
+    std=(0.5, 0.5, 0.5),
+    options={
+        "spatial_depth": 12,
+        "temporal_depth": 12,
+        "tpe_mode": "add",
+        "tpe_form": "v2",
+        "alpha": 1.0,
+        "tpe_length": 0,
+    },
+)
+
+_VGG_PAPER = "Arabian et al., Appl. Sci. 2023, 13, 10179"
+
+
+def _vgg(name: str, **options: Option) -> Entry:
+    spec = ModelSpec(
+        name=name,
+        labels=labels.AFEW,
+        frames=8,
+        size=224,
+        # The paper says "zero-centred" only. The statistics of ImageNet centre photographs channel by channel,
+        # depend on no face data set, and are what the public vgg16 weights expect.
+        mean=(0.485, 0.456, 0.406),
+        std=(0.229, 0.224, 0.225),
+        input="image",
+        options={**options, "keep_pool5": False},
+    )
+    return Entry(spec, "vgg", _VGG_PAPER)
 
 
 _KEYPOINT = Entry(
@@ -80,10 +122,28 @@ _KEYPOINT = Entry(
     "Huang et al., Engineering Applications of Artificial Intelligence 2024, 108535",
 )
 
+_R2PLUS1D = ModelSpec(
+    name="r2plus1d_sta",
+    labels=labels.DFEW,
+    frames=16,
+    size=112,
+    # Of torchvision's Kinetics-400 weights, which the trunk starts from; the paper prints none.
+    mean=(0.43216, 0.394666, 0.37645),
+    std=(0.22803, 0.22145, 0.216989),
+    options={"att_share": False, "att_scale": False, "classifier_input": "pooled"},
+)
+_R2PLUS1D_PAPER = "Singh et al., 3D-CNN deep features discrimination, doi 10.5281/zenodo.777609"
+
 _ENTRIES = {
     "slowr50_sa": _slowr50("slowr50_sa", attention_heads=4),
     "slowr50": _slowr50("slowr50", attention_heads=0),
+    "smate": Entry(_SMATE, "smate", "Kim, Cho, Bae, Sensors 2022, 22, 5753"),
+    "agfer": _vgg("agfer", gate="ag", reduction=2, spatial_channels=8),
+    "sefer": _vgg("sefer", gate="se", reduction=2),
+    "cbamfer": _vgg("cbamfer", gate="cbam", reduction=2),
+    "vgg16_fer": _vgg("vgg16_fer", gate="none"),
     "keypoint_tsa": _KEYPOINT,
+    "r2plus1d_sta": Entry(_R2PLUS1D, "r2plus1d", _R2PLUS1D_PAPER),
 }
 
 

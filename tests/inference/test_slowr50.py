@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import onnx
 import onnxruntime
@@ -9,8 +11,8 @@ import pytest
 import torch
 
 from dfer_edge.inference import FORMS, record
-from dfer_edge.inference.onnx_writer import to_onnx
-from dfer_edge.inference.random_weights import draw
+from dfer_edge.inference.onnx_writer import write_onnx
+from dfer_edge.inference.random_weights import RandomWeights
 from dfer_edge.models import create_model, registry, simplify
 from dfer_edge.models.complexity import count_macs, count_parameters, example_inputs
 
@@ -101,15 +103,17 @@ def test_query_and_key_never_get_a_gradient() -> None:
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_onnx_forms_agree_with_torch(form: str, rng: np.random.Generator) -> None:
+@pytest.mark.parametrize("external", [False, True])
+def test_onnx_forms_agree_with_torch(form: str, external: bool, rng: np.random.Generator, tmp_path: Path) -> None:
     """Every conv form written to ONNX computes what torch computes in 3-D, for batches of one and three."""
     spec = registry.find("slowr50_sa").spec
     graph, inputs, logits = record(spec, form)
-    weights = draw(graph, seed=3)
-    model = to_onnx(graph, inputs, logits, weights, {})
-    onnx.checker.check_model(model, full_check=True)
-    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    from dfer_edge.models.simplify import Simplified
+    weights = RandomWeights(graph, seed=3)
+    path = tmp_path / "model.onnx"
+    write_onnx(path, graph, inputs, logits, weights, {}, external=external)
+    onnx.checker.check_model(path, full_check=True)
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    from dfer_edge.models.simplified import Simplified
 
     module = Simplified(spec, {k: torch.from_numpy(v) for k, v in weights.items()})
     for batch in (1, 3):

@@ -45,6 +45,14 @@ class Simplified(nn.Module):
         return logits
 
 
+def spec_of(module: nn.Module) -> ModelSpec:
+    """The spec that :func:`dfer_edge.models.create_model` put on a network; InvalidInput if there is none."""
+    spec = getattr(module, "spec", None)
+    if not isinstance(spec, ModelSpec):
+        raise InvalidInput(f"expected a network made by dfer_edge.models.create_model, got {type(module).__name__}")
+    return spec
+
+
 def state_arrays(module: nn.Module) -> dict[str, Array]:
     """A module's state as numpy arrays, without copies where the dtype allows."""
     state = {key: value.detach().cpu() for key, value in module.state_dict().items()}
@@ -68,9 +76,7 @@ def simplify(module: nn.Module, form: Form = "3d") -> Simplified:
     """
     if isinstance(module, Simplified):
         return module
-    spec = getattr(module, "spec", None)
-    if not isinstance(spec, ModelSpec):
-        raise InvalidInput(f"expected a network made by dfer_edge.models.create_model, got {type(module).__name__}")
+    spec = spec_of(module)
     example = next(module.parameters())
     folded = registry.find(spec.name).inference().fold(state_arrays(module), spec)
     weights = {name: torch.from_numpy(np.asarray(value)).to(example) for name, value in folded.items()}

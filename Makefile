@@ -1,0 +1,40 @@
+# Two commands on a fresh machine: `make demo` and `make test`. Everything lives in $(VENV).
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+.PHONY: demo test test-slow lint clean
+
+demo: $(VENV)/.runtime
+	mkdir -p demo
+	@echo "weights: random, because none ship yet. Labels are meaningless, timings are real."
+	$(BIN)/dfer-edge predict tests/assets/astronaut.mp4 --weights random --window 0.6 \
+		--overlay demo/overlay.mp4 --plot demo/timeline.png --json demo/prediction.json
+	@echo "wrote demo/overlay.mp4, demo/timeline.png, demo/prediction.json"
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest
+
+test-slow: $(VENV)/.dev
+	$(BIN)/python -m pytest -m slow
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) build dist demo *.egg-info
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.runtime: pyproject.toml setup.py | $(VENV)/bin/python
+	$(PIP) -e ".[openvino,plots]"
+	touch $@
+
+# constraints.txt pins torch: an open range may pull gigabytes of another build.
+$(VENV)/.dev: pyproject.toml setup.py constraints.txt | $(VENV)/bin/python
+	$(PIP) -c constraints.txt -e ".[dev]"
+	touch $@

@@ -1,0 +1,1 @@
+"""Benches: run from a checkout, results under results/ by processor."""

@@ -1,0 +1,1 @@
+"""The ``dfer-edge`` command, a file a subcommand."""

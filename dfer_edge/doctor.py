@@ -1,0 +1,94 @@
+"""The report of ``dfer-edge doctor``."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import platform
+from pathlib import Path
+
+import dfer_edge
+from dfer_edge import cpu, engines, settings
+from dfer_edge.faces.detectors import yunet_path
+from dfer_edge.models import list_models
+from dfer_edge.weights import shipped
+
+_PACKAGES = (
+    "numpy",
+    "opencv-python-headless",
+    "opencv-python",
+    "onnx",
+    "onnxruntime",
+    "openvino",
+    "safetensors",
+    "torch",
+    "triton",
+    "tensorrt",
+    "av",
+    "matplotlib",
+)
+
+
+def report() -> dict[str, dict[str, str]]:
+    """Sections of name -> finding, in the order to read them."""
+    return {
+        "versions": _versions(),
+        "processor": _processor(),
+        "engines": {name: _engine(name) for name in engines.ENGINES},
+        "detectors": _detectors(),
+        "native modules": _native(),
+        "weights": {name: str(shipped(name) or "none ship yet") for name in list_models()},
+        "paths": _paths(),
+    }
+
+
+def _versions() -> dict[str, str]:
+    found = {"dfer-edge": dfer_edge.__version__, "python": platform.python_version(), "system": platform.platform()}
+    return found | {package: _version(package) for package in _PACKAGES}
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _processor() -> dict[str, str]:
+    present = [name for name, there in cpu.features().items() if there]
+    absent = [name for name, there in cpu.features().items() if not there]
+    return {
+        "name": cpu.name(),
+        "cores for this process": str(cpu.available_cores()),
+        "has": ", ".join(present) or "none of the listed features",
+        "has not": ", ".join(absent),
+    }
+
+
+def _engine(name: str) -> str:
+    if reason := engines.reasons(name):
+        return f"no: {reason}"
+    lacks = engines.precision_reasons(name)
+    able = [precision for precision in engines.PRECISIONS if not lacks[precision]]
+    return "; ".join([f"yes: {', '.join(able)}", *(f"no {p}: {why}" for p, why in lacks.items() if why)])
+
+
+def _detectors() -> dict[str, str]:
+    path = yunet_path()
+    absent = "no: its file is not there (dfer-edge models fetch yunet)"
+    return {"haar": "yes: in the OpenCV wheel", "yunet": f"yes: {path}" if path and path.is_file() else absent}
+
+
+def _native() -> dict[str, str]:
+    modules = {"dfer_edge._cpu": "C++ kernels", "dfer_edge._cuda": "CUDA kernels"}
+    return {name: _origin(name) or f"no: {what} are not part of this build" for name, what in modules.items()}
+
+
+def _origin(module: str) -> str:
+    spec = importlib.util.find_spec(module)
+    return spec.origin or "" if spec else ""
+
+
+def _paths() -> dict[str, str]:
+    names = ("dfer_edge", "dfer_edge.kernels", "dfer_edge.calibration")
+    return {**{name: str(Path(_origin(name)).parent) for name in names}, "cache": str(settings.cache_folder())}

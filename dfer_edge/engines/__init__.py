@@ -1,0 +1,160 @@
+"""Engines behind one contract: which exist, why not, which one ``auto`` means.
+
+The table is an ordered list: ``auto`` takes the first that is installed and has the precision. A forced engine or
+precision that cannot be met is an error with the reasons; nothing falls back silently.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import importlib.util
+import logging
+from pathlib import Path
+from types import ModuleType
+
+from dfer_edge.engines.base import Engine, EngineOptions
+from dfer_edge.errors import EngineUnavailable, InvalidInput, PrecisionUnavailable, WeightsNotFound
+from dfer_edge.inference.base import Form
+
+__all__ = [
+    "BEST_FORM",
+    "ENGINES",
+    "PRECISIONS",
+    "Choice",
+    "Engine",
+    "EngineOptions",
+    "choose",
+    "load_engine",
+    "reasons",
+]
+
+_LOG = logging.getLogger("dfer_edge")
+
+
+@dataclasses.dataclass(frozen=True)
+class _Backend:
+    package: str
+    module: str
+    kind: str
+    extra: str
+    best_form: Form
+
+    def load(self) -> ModuleType:
+        return importlib.import_module(f"dfer_edge.engines.{self.module}")
+
+
+# In the order of preference of `auto` on a CPU, by measurement (bench/results): OpenVINO is fastest in both fp32 and
+# bf16; ONNX Runtime before torch because inference should not import torch.
+_BACKENDS = {
+    "openvino": _Backend("openvino", "openvino_engine", "OpenVinoEngine", "openvino", "3d"),
+    "onnxruntime": _Backend("onnxruntime", "onnxruntime_engine", "OnnxRuntimeEngine", "", "2d"),
+    "torch": _Backend("torch", "torch_engine", "TorchEngine", "torch", "2d"),
+}
+
+ENGINES = ("torch", "onnxruntime", "openvino", "tensorrt")
+PRECISIONS = ("fp32", "bf16", "fp16", "int8")
+BEST_FORM: dict[str, Form] = {name: backend.best_form for name, backend in _BACKENDS.items()}
+
+
+@dataclasses.dataclass(frozen=True)
+class Choice:
+    """An engine and a precision that this machine has."""
+
+    engine: str
+    precision: str
+
+
+def reasons(engine: str) -> str:
+    """Why ``engine`` is not available here; empty means that it is."""
+    if engine == "tensorrt":
+        return "the TensorRT engine is not part of this release"
+    backend = _BACKENDS[engine]
+    if importlib.util.find_spec(backend.package) is None:
+        extra = f' (pip install "dfer-edge[{backend.extra}]")' if backend.extra else ""
+        return f"{backend.package} is not installed{extra}"
+    return ""
+
+
+def precision_reasons(engine: str) -> dict[str, str]:
+    """Precision -> why an installed ``engine`` does not have it here; empty means that it has."""
+    found: dict[str, str] = _BACKENDS[engine].load().precisions()
+    return found
+
+
+def choose(engine: str = "auto", precision: str = "auto", device: str = "auto") -> Choice:
+    """The engine and precision that a request means on this machine.
+
+    ``auto`` takes the first installed engine (OpenVINO, ONNX Runtime, torch; torch first for device ``cuda``), and
+    bf16 where processor and engine have it, else fp32. The choice is logged.
+
+    Raises
+    ------
+    InvalidInput
+        For names that do not exist.
+    EngineUnavailable, PrecisionUnavailable
+        With the reasons.
+    """
+    _check_names(engine, precision, device)
+    if engine != "auto" and (reason := reasons(engine)):
+        raise EngineUnavailable(f"engine {engine} cannot run here: {reason}")
+    order = ("torch",) if device == "cuda" else tuple(_BACKENDS)
+    candidates = (engine,) if engine != "auto" else order
+    declined: list[str] = []
+    for name in candidates:
+        if reason := reasons(name):
+            declined.append(f"{name}: {reason}")
+            continue
+        lacks = precision_reasons(name)
+        wanted = next((p for p in ("bf16", "fp32") if not lacks[p]), "fp32") if precision == "auto" else precision
+        if not lacks[wanted]:
+            _LOG.info("engine %s, precision %s (asked for: %s, %s)", name, wanted, engine, precision)
+            return Choice(name, wanted)
+        declined.append(f"{name}: {lacks[wanted]}")
+    kind = EngineUnavailable if precision == "auto" else PrecisionUnavailable
+    raise kind(f"no engine for precision {precision} on device {device}: {'; '.join(declined)}")
+
+
+def _check_names(engine: str, precision: str, device: str) -> None:
+    allowed = (("engine", engine, ENGINES), ("precision", precision, PRECISIONS), ("device", device, ("cpu", "cuda")))
+    for what, value, names in allowed:
+        if value not in (*names, "auto"):
+            raise InvalidInput(f"expected {what} auto or one of {', '.join(names)}; got {value!r}")
+
+
+def load_engine(
+    path: str | Path,
+    backend: str = "auto",
+    precision: str = "auto",
+    device: str = "auto",
+    threads: int | None = None,
+) -> Engine:
+    """Load an exported ONNX file.
+
+    Parameters
+    ----------
+    path
+        Written by :func:`dfer_edge.export.export_onnx`.
+    backend, precision, device
+        See :func:`choose`.
+    threads
+        CPU threads; the cores this process may use if None.
+
+    Returns
+    -------
+    A context manager with ``infer(dict) -> dict``; see :class:`Engine`.
+
+    Raises
+    ------
+    InvalidInput, WeightsNotFound, EngineUnavailable, PrecisionUnavailable, CorruptArtifact
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise WeightsNotFound(f"expected an ONNX file, found nothing at {path}")
+    if threads is not None and (not isinstance(threads, int) or threads < 1):
+        raise InvalidInput(f"expected threads of at least 1, got {threads!r}")
+    choice = choose(backend, precision, device)
+    entry = _BACKENDS[choice.engine]
+    options = EngineOptions(choice.precision, "cuda" if device == "cuda" else "cpu", threads)
+    engine: Engine = getattr(entry.load(), entry.kind)(path, options)
+    return engine

@@ -1,0 +1,75 @@
+"""Torch, eager, 2-D form, channels-last: bf16 where the CPU has it, CUDA where there is a device."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import torch
+from onnx import numpy_helper
+
+from dfer_edge import cpu
+from dfer_edge.engines.base import Engine, FloatArray
+from dfer_edge.errors import CorruptArtifact, EngineUnavailable
+from dfer_edge.inference import record
+from dfer_edge.models.simplified import Simplified
+from dfer_edge.spec import ModelSpec
+
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def precisions() -> dict[str, str]:
+    """Precision -> why it is not available here; empty means that it is."""
+    cuda = torch.cuda.is_available()
+    return {
+        "fp32": "",
+        "bf16": "" if cuda or cpu.has_bf16() else "this processor has no bf16 products",
+        "fp16": "" if cuda else "torch has no fast fp16 convolutions on CPU, and there is no CUDA device",
+        "int8": "needs a calibrated Q/DQ file, which torch does not run",
+    }
+
+
+class TorchEngine(Engine):
+    """Rebuilds the inference form from the file's weights; needs a file in form ``3d`` or ``2d``."""
+
+    name = "torch"
+
+    def _load(self) -> dict[str, str]:
+        if self.options.device == "cuda" and not torch.cuda.is_available():
+            raise EngineUnavailable("device cuda was asked for, torch sees no CUDA device")
+        try:
+            model = onnx.load(self.path)
+        except Exception as error:  # protobuf's DecodeError and OSError of external data
+            raise CorruptArtifact(f"expected an ONNX file that loads, got {self.path}: {error}") from error
+        metadata = {entry.key: entry.value for entry in model.metadata_props}
+        if "dfer_edge.spec" in metadata:
+            self._network = self._rebuild(model, ModelSpec.from_json(metadata["dfer_edge.spec"]))
+        return metadata
+
+    def _rebuild(self, model: onnx.ModelProto, spec: ModelSpec) -> Simplified:
+        infos = record(spec, "2d")[0].weights
+        weights: dict[str, torch.Tensor] = {}
+        for tensor in model.graph.initializer:
+            if tensor.name in infos:
+                weights[tensor.name] = self._place(numpy_helper.to_array(tensor).reshape(infos[tensor.name].shape))
+        if missing := sorted(set(infos) - set(weights)):
+            raise CorruptArtifact(f"expected the weights of {spec.name} in {self.path}, {missing[0]} is missing")
+        return Simplified(spec, weights, "2d")
+
+    def _place(self, array: FloatArray) -> torch.Tensor:
+        value = torch.tensor(array, dtype=_DTYPES[self.options.precision], device=self.options.device)
+        # Channels-last once here, or torch reorders every weight at every call. Clip weights hold a unit axis.
+        unit = next((axis for axis in (2, 4) if value.ndim == 5 and value.shape[axis] == 1), None)
+        if unit is not None:
+            return value.squeeze(unit).contiguous(memory_format=torch.channels_last).unsqueeze(unit)
+        return value.contiguous(memory_format=torch.channels_last) if value.ndim == 4 else value
+
+    def _infer(self, feed: dict[str, FloatArray]) -> FloatArray:
+        torch.set_num_threads(self.options.thread_count)
+        dtype, device = _DTYPES[self.options.precision], self.options.device
+        with torch.inference_mode():
+            inputs = [torch.from_numpy(value).to(device, dtype) for value in feed.values()]
+            logits = self._network(*inputs).float().cpu().numpy()
+        return np.array(logits, np.float32)
+
+    def _close(self) -> None:
+        self._network = None  # type: ignore[assignment]

@@ -1,0 +1,107 @@
+"""Export: a network and its weights to ONNX, simplified, in the conv form that an engine runs best. Needs no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dfer_edge import weights as weights_files
+from dfer_edge._version import __version__
+from dfer_edge.errors import InvalidInput
+from dfer_edge.inference import FORMS, Form, record
+from dfer_edge.inference.folding import Array
+from dfer_edge.inference.onnx_writer import write_onnx
+from dfer_edge.inference.random_weights import RandomWeights
+from dfer_edge.inference.symbolic import SymbolicGraph
+from dfer_edge.models import registry
+from dfer_edge.weights import Weights
+
+if TYPE_CHECKING:
+    from torch import nn
+
+# A protobuf cannot pass 2 GB; well below it, engines load mapped weights with less memory.
+EXTERNAL_FROM_BYTES = 1 << 30
+
+
+def export_onnx(
+    name_or_module: str | nn.Module,
+    path: str | Path,
+    weights: str | Path = "default",
+    batch: str | int = "dynamic",
+    form: Form = "3d",
+) -> Path:
+    """Write the exact inference form as ONNX, with the preprocessing spec and labels in the metadata.
+
+    Parameters
+    ----------
+    name_or_module
+        A model name, or a network in training form (then ``weights`` is not read).
+    path
+        Ends in ``.onnx``; networks over 1 GiB keep their weights in ``path`` + ``.data``.
+    weights
+        ``"default"``, ``"random"`` or a weights file.
+    batch
+        ``"dynamic"``, or a fixed size.
+    form
+        ``"3d"``, ``"2d"`` or ``"shifted"``, equal to rounding; ``dfer_edge.engines.BEST_FORM`` has each engine's best.
+
+    Returns
+    -------
+    The path written. Opset 17. Inputs ``clip`` [B, 3, T, H, W] or ``image`` [B, 3, H, W], and ``landmarks``
+    [B, T, 68, 2] where the network takes them, float32; output ``logits`` [B, K].
+
+    Raises
+    ------
+    InvalidInput, WeightsNotFound, CorruptArtifact
+    """
+    path = Path(path)
+    if path.suffix != ".onnx":
+        raise InvalidInput(f"expected a path that ends in .onnx, got {path.name!r}")
+    if form not in FORMS:
+        raise InvalidInput(f"expected a form out of {', '.join(FORMS)}; got {form!r}")
+    if batch != "dynamic" and not (isinstance(batch, int) and batch > 0):
+        raise InvalidInput(f'expected batch "dynamic" or a positive number, got {batch!r}')
+    source = (
+        weights_files.resolve(name_or_module, weights) if isinstance(name_or_module, str) else of_module(name_or_module)
+    )
+    write(source, path, form, batch)
+    return path
+
+
+def of_module(module: nn.Module) -> Weights:
+    """The weights of a training-form network in memory."""
+    from dfer_edge.models.simplified import spec_of, state_arrays
+
+    state = state_arrays(module)
+    return Weights("module", weights_files.content_hash(state), spec_of(module), state)
+
+
+def write(source: Weights, path: Path, form: Form, batch: str | int = "dynamic", external: bool | None = None) -> None:
+    """Write ``source`` in ``form``; ``external`` None decides by size."""
+    graph, inputs, logits = record(source.spec, form)
+    if external is None:
+        external = graph.parameters * 4 >= EXTERNAL_FROM_BYTES
+    axis = "batch" if batch == "dynamic" else batch
+    write_onnx(path, graph, inputs, logits, inference_weights(source, graph), metadata(source, form), axis, external)
+
+
+def inference_weights(source: Weights, graph: SymbolicGraph) -> Mapping[str, Array]:
+    """Folded weights by name, or random ones drawn for the recording."""
+    if source.state is None:
+        return RandomWeights(graph)
+    folded: dict[str, Array] = registry.find(source.spec.name).inference().fold(source.state, source.spec)
+    return folded
+
+
+def metadata(source: Weights, form: Form) -> dict[str, str]:
+    """What travels inside the ONNX file."""
+    return {
+        "dfer_edge.model": source.spec.name,
+        "dfer_edge.spec": source.spec.to_json(),
+        "dfer_edge.weights": source.name,
+        "dfer_edge.weights_sha256": source.sha256,
+        "dfer_edge.form": form,
+        "dfer_edge.simplifications": registry.find(source.spec.name).simplifications,
+        "dfer_edge.version": __version__,
+    }

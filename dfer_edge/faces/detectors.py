@@ -1,0 +1,155 @@
+"""Face detectors behind one protocol, with boxes of one convention: from forehead to chin, ear to ear (YuNet's)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import cv2
+import numpy as np
+
+from dfer_edge import settings
+from dfer_edge.downloads import YUNET
+from dfer_edge.errors import CorruptArtifact, InvalidInput, WeightsNotFound
+from dfer_edge.types import Box, Detection, Image
+
+
+@runtime_checkable
+class Detector(Protocol):
+    """Anything with a ``name`` that finds faces."""
+
+    name: str
+
+    def detect(self, image: Image) -> list[Detection]:
+        """Faces of an RGB frame [H, W, 3], best first, boxes in its pixels."""
+        ...
+
+
+def _shrunk(image: Image, longest: int) -> tuple[Image, float]:
+    scale = min(1.0, longest / max(image.shape[:2]))
+    if scale == 1.0:
+        return image, scale
+    size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8), scale
+
+
+class HaarDetector:
+    """The frontal-face cascade of the OpenCV wheel: nothing to download, frontal faces only.
+
+    Parameters
+    ----------
+    longest
+        Frames are shrunk to this many pixels on their longer side; faces below a ninth of the shorter are not searched.
+    """
+
+    name = "haar"
+
+    # Median Haar box against YuNet's on 40 stills with one face found by both (bench/face_boxes.py): a square of side s
+    # answers a box 0.78 s wide and 1.10 s high whose centre lies 0.02 s lower.
+    _WIDTH, _HEIGHT, _DOWN = 0.78, 1.10, 0.02
+
+    def __init__(self, longest: int = 320) -> None:
+        self._longest = longest
+        path = Path(cv2.__file__).parent / "data" / "haarcascade_frontalface_default.xml"
+        self._cascade = cv2.CascadeClassifier(str(path))
+        if self._cascade.empty():
+            raise CorruptArtifact(f"expected the Haar cascade of the OpenCV wheel at {path}")
+
+    def detect(self, image: Image) -> list[Detection]:
+        """See :class:`Detector`; a cascade has no score, so the score is the neighbour count squashed to 0..1."""
+        small, scale = _shrunk(image, self._longest)
+        grey = cv2.equalizeHist(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY))
+        smallest = max(20, min(grey.shape) // 9)
+        if min(grey.shape) < smallest:
+            return []
+        boxes, counts = self._cascade.detectMultiScale2(
+            grey, scaleFactor=1.2, minNeighbors=5, minSize=(smallest, smallest)
+        )
+        found = [Detection(self._box(b, scale), float(n / (n + 5))) for b, n in zip(boxes, counts, strict=True)]
+        return sorted(found, key=lambda detection: -detection.score)
+
+    def _box(self, found: Any, scale: float) -> Box:
+        left, top, side, _ = (float(number) / scale for number in found)
+        x, y = left + side / 2, top + side * (0.5 + self._DOWN)
+        return Box(
+            x - side * self._WIDTH / 2,
+            y - side * self._HEIGHT / 2,
+            x + side * self._WIDTH / 2,
+            y + side * self._HEIGHT / 2,
+        )
+
+
+class YuNetDetector:
+    """YuNet through ``cv2.FaceDetectorYN``: small and turned faces too.
+
+    Parameters
+    ----------
+    path
+        The ONNX file.
+    longest
+        Frames are shrunk to this many pixels on their longer side.
+    threshold
+        Smallest score, 0 to 1.
+    """
+
+    name = "yunet"
+
+    def __init__(self, path: str | Path, longest: int = 480, threshold: float = 0.6) -> None:
+        self._longest = longest
+        if not Path(path).is_file():
+            raise WeightsNotFound(f"expected a YuNet file, found nothing at {path}", "dfer-edge models fetch yunet")
+        try:
+            self._network = cv2.FaceDetectorYN.create(str(path), "", (320, 320), threshold, 0.3, 200)
+            self._network.detect(np.zeros((320, 320, 3), np.uint8))
+        except cv2.error as error:
+            raise CorruptArtifact(f"expected a YuNet ONNX file, got {path}: {error.err}") from error
+
+    def detect(self, image: Image) -> list[Detection]:
+        """See :class:`Detector`."""
+        small, scale = _shrunk(image, self._longest)
+        height, width = small.shape[:2]
+        self._network.setInputSize((width, height))
+        _, found = self._network.detect(cv2.cvtColor(small, cv2.COLOR_RGB2BGR))
+        rows = [] if found is None else found.tolist()
+        return [
+            Detection(Box(x / scale, y / scale, (x + w) / scale, (y + h) / scale), row[14])
+            for row in rows
+            for x, y, w, h in [row[:4]]
+        ]
+
+
+def yunet_path() -> Path | None:
+    """The YuNet file that ``auto`` would use: the user's own, else the fetched one; None if there is neither."""
+    override = settings.yunet_override()
+    if override is not None:
+        return override
+    return YUNET.path if YUNET.path.is_file() else None
+
+
+def make_detector(detector: str | Path | Detector = "auto") -> Detector:
+    """A face detector.
+
+    Parameters
+    ----------
+    detector
+        ``"auto"`` (YuNet if its file is there, else Haar), ``"haar"``, ``"yunet"``, the path of a YuNet ONNX file, or
+        an object with ``detect``.
+
+    Raises
+    ------
+    InvalidInput, WeightsNotFound, CorruptArtifact
+    """
+    if isinstance(detector, Detector):
+        return detector
+    if detector == "haar":
+        return HaarDetector()
+    if detector in ("auto", "yunet"):
+        path = yunet_path()
+        if path is None and detector == "yunet":
+            raise WeightsNotFound(
+                f"expected a YuNet file, found nothing at {YUNET.path}", "dfer-edge models fetch yunet"
+            )
+        return YuNetDetector(path) if path else HaarDetector()
+    if isinstance(detector, (str, Path)) and Path(detector).suffix == ".onnx":
+        return YuNetDetector(detector)
+    raise InvalidInput(f'expected detector "auto", "haar", "yunet" or the path of a YuNet .onnx file; got {detector!r}')

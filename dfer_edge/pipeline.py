@@ -1,0 +1,202 @@
+"""The flow, composed: frames -> tracked faces -> windows of clips. Nothing else knows the order.
+
+Memory is bounded by two windows of face crops per person, whatever the length and resolution of the source.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Protocol
+
+import numpy as np
+
+from dfer_edge import preprocess
+from dfer_edge.clips import uniform_in_time, uniform_indices
+from dfer_edge.sources import Source
+from dfer_edge.spec import ModelSpec
+from dfer_edge.stopwatch import Stopwatch
+from dfer_edge.types import Box, Clip, Frame, Image, Points, TrackedFace
+
+# Time step of sources without a clock.
+_NOMINAL_S = 1 / 25
+# A face seen in a smaller share of a window than this, against the face seen longest, is a flicker of the detector.
+_LEAST_SEEN = 0.2
+# What is left of a source after its last whole window is dropped below this share of a window.
+_LEAST_TAIL = 0.25
+
+
+class Tracker(Protocol):
+    """Gives frames their faces: :class:`~dfer_edge.faces.FaceTracker` or :class:`WholeFrame`."""
+
+    def track(self, frames: Iterable[Frame]) -> Iterator[tuple[Frame, tuple[TrackedFace, ...]]]:
+        """Every frame with its faces, in order."""
+        ...
+
+
+class WholeFrame:
+    """The tracker of frames that are face crops already: one person, the whole frame."""
+
+    def track(self, frames: Iterable[Frame]) -> Iterator[tuple[Frame, tuple[TrackedFace, ...]]]:
+        """Every frame with one face."""
+        for frame in frames:
+            height, width = frame.image.shape[:2]
+            yield frame, (TrackedFace(0, Box(0, 0, width, height)),)
+
+
+@dataclasses.dataclass(frozen=True)
+class WindowPlan:
+    """How a source with a clock is cut: ``window_s`` long, one every ``hop_s``; one window of all if infinite."""
+
+    window_s: float
+    hop_s: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Window:
+    """One stretch of time and what each person did in it.
+
+    Attributes
+    ----------
+    start_s, end_s
+        Its bounds.
+    frame_index
+        Its last frame.
+    clips
+        By track.
+    seen
+        Frames of the window in which each person was seen.
+    is_only
+        No other window came before, and none will follow.
+    """
+
+    start_s: float
+    end_s: float
+    frame_index: int
+    clips: dict[int, Clip]
+    seen: dict[int, int]
+    is_only: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class _Seen:
+    """A face in one frame; ``pixels`` is the crop, or the frame itself where that stays in memory anyway."""
+
+    index: int
+    time_s: float
+    box: Box
+    pixels: Image
+    points: Points | None
+
+
+class Windower:
+    """Collects faces and cuts windows.
+
+    Parameters
+    ----------
+    spec
+        Of the network that will see the clips.
+    plan
+        How to cut.
+    watch
+        Gets the stages ``decode``, ``detect`` (with tracking) and ``preprocess``.
+    cropped
+        Frames are face crops.
+    landmarks
+        float32 [frames, 68, 2] in pixels of the frames, or None.
+    """
+
+    def __init__(
+        self,
+        spec: ModelSpec,
+        plan: WindowPlan,
+        watch: Stopwatch,
+        cropped: bool = False,
+        landmarks: Points | None = None,
+    ) -> None:
+        self._spec, self._plan, self._watch = spec, plan, watch
+        self._cropped, self._landmarks = cropped, landmarks
+        self._people: dict[int, deque[_Seen]] = {}
+        self._lazy = False
+
+    def windows(self, source: Source, tracker: Tracker) -> Iterator[Window]:
+        """Windows of the source in order; one of everything for a source that is a clip."""
+        self._lazy = source.in_memory
+        end_s = float("inf") if source.is_clip else self._plan.window_s
+        cut_s, last = 0.0, None
+        for frame, faces in self._tracked(source, tracker):
+            time_s = _time(frame)
+            while time_s >= end_s:
+                yield self._window(end_s - self._plan.window_s, end_s, last or frame)
+                cut_s, end_s = end_s, end_s + self._plan.hop_s
+                self._forget(cut_s - self._plan.window_s)
+            with self._watch.stage("preprocess"):
+                self._add(frame, time_s, faces)
+            last = frame
+        if last is None:
+            return
+        finish_s = _time(last)
+        if not cut_s or finish_s - cut_s >= _LEAST_TAIL * self._plan.window_s:
+            length = float("inf") if source.is_clip else self._plan.window_s
+            yield self._window(max(0.0, finish_s - length), finish_s, last, is_only=not cut_s)
+
+    def _tracked(self, source: Source, tracker: Tracker) -> Iterator[tuple[Frame, tuple[TrackedFace, ...]]]:
+        # Decoding happens inside the tracker's step; the watch counts it once, as decoding.
+        return self._watch.each("detect", tracker.track(self._watch.each("decode", source)))
+
+    def _add(self, frame: Frame, time_s: float, faces: Sequence[TrackedFace]) -> None:
+        for face in faces:
+            pixels = frame.image if self._lazy else self._crop(frame.image, face.box)
+            points = None if self._landmarks is None else self._in_crop(self._landmarks[frame.index], face.box)
+            seen = _Seen(frame.index, time_s, face.box, pixels, points)
+            self._people.setdefault(face.track_id, deque()).append(seen)
+
+    def _crop(self, image: Image, box: Box) -> Image:
+        if self._cropped:
+            return preprocess.whole_frame(image, self._spec)
+        return preprocess.face_crop(image, box, self._spec)
+
+    def _in_crop(self, points: Points, box: Box) -> Points:
+        region = box if self._cropped else preprocess.square(box, self._spec.face_margin)
+        return preprocess.points_in_crop(points, region, self._spec.size)
+
+    def _forget(self, before_s: float) -> None:
+        for track_id, seen in list(self._people.items()):
+            while seen and seen[0].time_s < before_s:
+                seen.popleft()
+            if not seen:
+                del self._people[track_id]
+
+    def _window(self, start_s: float, end_s: float, last: Frame, is_only: bool = False) -> Window:
+        inside = {
+            track_id: [s for s in seen if start_s <= s.time_s <= end_s] for track_id, seen in self._people.items()
+        }
+        longest = max(map(len, inside.values()), default=0)
+        kept = {track_id: seen for track_id, seen in inside.items() if seen and len(seen) >= _LEAST_SEEN * longest}
+        with self._watch.stage("preprocess"):
+            clips = {} if is_only else {track_id: self._clip(seen) for track_id, seen in kept.items()}
+            if is_only and kept:
+                # Only the longest track counts in a single window: spare the others' crops and inference.
+                winner = max(kept, key=lambda track_id: (len(kept[track_id]), kept[track_id][0].box.area))
+                clips = {winner: self._clip(kept[winner])}
+        return Window(start_s, end_s, last.index, clips, {k: len(v) for k, v in kept.items()}, is_only)
+
+    def _clip(self, seen: Sequence[_Seen]) -> Clip:
+        times = [s.time_s for s in seen]
+        count = self._spec.frames
+        # Without a clock times are nominal and gaps mean nothing: sample by position.
+        positions = uniform_indices(len(seen), count) if self._lazy else uniform_in_time(times, count)
+        chosen = [seen[position] for position in positions]
+        crops = [self._crop(s.pixels, s.box) if self._lazy else s.pixels for s in chosen]
+        points = [s.points for s in chosen if s.points is not None]
+        return Clip(
+            frames=np.stack(crops),
+            frame_indices=tuple(s.index for s in chosen),
+            box=chosen[len(chosen) // 2].box,
+            landmarks=np.stack(points) if points else None,
+        )
+
+
+def _time(frame: Frame) -> float:
+    return frame.index * _NOMINAL_S if frame.time_s is None else frame.time_s

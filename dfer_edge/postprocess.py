@@ -1,0 +1,27 @@
+"""From logits to a `Prediction`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dfer_edge.errors import CorruptArtifact
+
+Array = npt.NDArray[Any]
+
+
+def softmax(logits: Array) -> npt.NDArray[np.float64]:
+    """Probabilities [B, K] of logits [B, K], in float64.
+
+    Raises
+    ------
+    CorruptArtifact
+        If a logit is not finite: broken weights must not become a label.
+    """
+    if not np.isfinite(logits).all():
+        raise CorruptArtifact("expected finite logits, got NaN or infinity: weights or engine are broken")
+    wide = logits.astype(np.float64)
+    exponentials = np.exp(wide - wide.max(1, keepdims=True))
+    return np.asarray(exponentials / exponentials.sum(1, keepdims=True), np.float64)

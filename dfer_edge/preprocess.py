@@ -1,0 +1,53 @@
+"""The one preprocessing: from a face box to the array that a network reads.
+
+Size, mean, std and margin come from the model's :class:`~dfer_edge.spec.ModelSpec`; the resampling rule lives in
+:mod:`dfer_edge.kernels.clip_to_tensor`. Training, calibration, every engine and evaluation call these functions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from dfer_edge.kernels.clip_to_tensor import crop_resize, normalise
+from dfer_edge.spec import ModelSpec
+from dfer_edge.types import Box, Clip, Image, Points
+
+
+def square(box: Box, margin: float) -> Box:
+    """Square around the centre of ``box``, its side ``margin`` times the box's longer side."""
+    half = max(box.width, box.height) * margin / 2
+    x, y = (box.left + box.right) / 2, (box.top + box.bottom) / 2
+    return Box(x - half, y - half, x + half, y + half)
+
+
+def face_crop(image: Image, box: Box, spec: ModelSpec) -> Image:
+    """The crop [S, S, 3] of a face in an RGB frame [H, W, 3]."""
+    return crop_resize(image, square(box, spec.face_margin), spec.size)
+
+
+def whole_frame(image: Image, spec: ModelSpec) -> Image:
+    """A frame that is a face crop already, resampled to [S, S, 3]; its sides may differ."""
+    height, width = image.shape[:2]
+    return crop_resize(image, Box(0, 0, width, height), spec.size)
+
+
+def points_in_crop(points: Points, region: Box, size: int) -> Points:
+    """Points [68, 2] in frame pixels to pixels of the crop of ``region`` resampled to ``size``."""
+    scale = np.asarray([size / region.width, size / region.height])
+    # Pixel centres, not corners, map onto each other: +0.5 before and -0.5 after.
+    moved = (np.asarray(points, np.float64) + 0.5 - (region.left, region.top)) * scale - 0.5
+    return np.asarray(moved, np.float32)
+
+
+def to_feed(clips: Sequence[Clip], spec: ModelSpec) -> dict[str, npt.NDArray[np.float32]]:
+    """Engine inputs of a batch of clips, normalised.
+
+    Returns ``clip`` [B, 3, T, S, S] for clip networks, ``image`` [B*T, 3, S, S] for image networks.
+    """
+    arrays = np.stack([normalise(clip.frames, spec) for clip in clips])
+    if spec.input == "image":
+        return {"image": np.ascontiguousarray(arrays.transpose(0, 2, 1, 3, 4)).reshape(-1, *spec.input_shape)}
+    return {"clip": arrays}

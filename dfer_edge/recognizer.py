@@ -1,0 +1,272 @@
+"""`Recognizer`: a network on an engine, from frames to labels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dfer_edge import artifacts, preprocess
+from dfer_edge import weights as weights_files
+from dfer_edge.engines import BEST_FORM, choose, load_engine
+from dfer_edge.engines.base import LOGITS, Engine
+from dfer_edge.errors import InvalidInput, NoFaceFound
+from dfer_edge.faces import Detector, FaceTracker, make_detector
+from dfer_edge.models import registry
+from dfer_edge.pipeline import Tracker, WholeFrame, Windower, WindowPlan
+from dfer_edge.postprocess import softmax
+from dfer_edge.sources import Source, open_source
+from dfer_edge.stopwatch import Stopwatch
+from dfer_edge.summary import Recorder, summarise
+from dfer_edge.types import Clip, Observation, Points, Prediction, Timeline
+
+Progress = Callable[[int, int | None], None]
+
+# Samples of one engine call: bounds memory with many faces.
+_MAX_BATCH = 8
+# Seconds that a network sees at once, and seconds between observations of a stream.
+WINDOW_S, HOP_S = 4.0, 0.5
+
+
+class Recognizer:
+    """Recognises the facial expression of people over time.
+
+    Parameters
+    ----------
+    name
+        One of :func:`dfer_edge.list_models`.
+    weights
+        ``"default"`` (shipped), ``"random"`` (seeded, for speed work; every result says so), a ``.safetensors`` file,
+        or an ``.onnx`` file written by :func:`dfer_edge.export.export_onnx`.
+    engine
+        ``auto``, ``openvino``, ``onnxruntime`` or ``torch``.
+    precision
+        ``auto``, ``fp32``, ``bf16``, ``fp16`` or ``int8``. A request that cannot be met is an error.
+    device
+        ``auto``, ``cpu`` or ``cuda``.
+    detector
+        ``auto`` (YuNet if its file is there, else Haar), ``haar``, ``yunet``, a YuNet file, or an object that has
+        ``detect`` (see :class:`dfer_edge.faces.Detector`).
+    threads
+        CPU threads of the engine; all cores of this process if None.
+
+    Raises
+    ------
+    InvalidInput, WeightsNotFound, EngineUnavailable, PrecisionUnavailable, CorruptArtifact
+    """
+
+    def __init__(
+        self,
+        name: str,
+        weights: str | Path = "default",
+        engine: str = "auto",
+        precision: str = "auto",
+        device: str = "auto",
+        detector: str | Path | Detector = "auto",
+        threads: int | None = None,
+    ) -> None:
+        registry.find(name)
+        choice = choose(engine, precision, device)
+        if Path(weights).suffix == ".onnx":
+            path = Path(weights)
+        else:
+            path = artifacts.prepare(weights_files.resolve(name, weights), BEST_FORM[choice.engine])
+        self._detector = make_detector(detector)
+        self._engine: Engine = load_engine(path, choice.engine, choice.precision, device, threads)
+        self.spec = self._engine.spec
+        if self.spec.name != name:
+            raise InvalidInput(f"expected an ONNX file of {name}, got one of {self.spec.name} in {path}")
+        keys = ("weights", "weights_sha256")
+        label, digest = (self._engine.metadata[f"dfer_edge.{key}"] for key in keys)
+        self._weights = {"name": label, "sha256": digest}
+
+    # -- public ---------------------------------------------------------------------------------------------
+
+    def predict(self, source: Any, faces: str = "detect", landmarks: Points | None = None) -> Prediction:
+        """The expression of the person seen longest.
+
+        Parameters
+        ----------
+        source
+            A path to a video, image or image folder; a uint8 RGB array [T, H, W, 3]; or a sequence of [H, W, 3] arrays.
+            Arrays and folders are one clip; videos longer than four seconds are cut in windows, whose mean is returned.
+        faces
+            ``"detect"``, or ``"cropped"`` if the frames are face crops already.
+        landmarks
+            float32 [T, 68, 2] in pixels of the frames, x then y, for networks that take them.
+
+        Raises
+        ------
+        InvalidInput
+            If the source is not what the call takes; the message says what came.
+        NoFaceFound
+            If no face is in any frame.
+        """
+        return self.timeline(source, faces, landmarks).prediction
+
+    def timeline(
+        self,
+        source: Any,
+        faces: str = "detect",
+        landmarks: Points | None = None,
+        window_s: float = WINDOW_S,
+        progress: Progress | None = None,
+    ) -> Timeline:
+        """Everything that :meth:`predict` sums up: each window of each person.
+
+        Parameters
+        ----------
+        source, faces, landmarks
+            As in :meth:`predict`.
+        window_s
+            Length of a window in seconds; the last one overlaps the one before, so that all are whole.
+        progress
+            Called with the frames done and the frames that the source declares (or None).
+
+        Raises
+        ------
+        InvalidInput, NoFaceFound
+        """
+        watch, opened = Stopwatch(), _bounded(source)
+        recorder = Recorder(self._tracker(faces, stride=8), progress, opened.length_hint)
+        windower = self._windower(WindowPlan(window_s, window_s), watch, opened, faces, landmarks)
+        observations, seen = [], []
+        for window in windower.windows(opened, recorder):
+            for track_id, prediction in self._classify(window.clips, watch).items():
+                box = prediction.box
+                start_s = max(window.start_s, 0.0)
+                observation = Observation(window.end_s, window.frame_index, track_id, box, prediction, start_s)
+                observations.append(observation)
+                seen.append(window.seen[track_id])
+        if not observations:
+            raise NoFaceFound(f"no face in any of the {recorder.frame_count} frames of {opened.name}")
+        return summarise(observations, seen, recorder, watch)
+
+    def predict_batch(self, sources: Sequence[Any], faces: str = "detect") -> list[Prediction]:
+        """One prediction a source, each taken as a single clip, from one engine call for many clips.
+
+        Raises
+        ------
+        InvalidInput
+            For an empty list, or as in :meth:`predict`.
+        NoFaceFound
+            If a source has no face; the message names it.
+        """
+        if not len(sources):
+            raise InvalidInput("expected at least one source, got none")
+        watch = Stopwatch()
+        clips: dict[int, Clip] = {}
+        for number, source in enumerate(sources):
+            opened = _bounded(source)
+            windower = self._windower(WindowPlan(float("inf"), float("inf")), watch, opened, faces, None)
+            window = next(windower.windows(opened, self._tracker(faces, stride=8)), None)
+            if window is None or not window.clips:
+                raise NoFaceFound(f"no face in any frame of source {number} ({opened.name})")
+            clips[number] = next(iter(window.clips.values()))
+        return list(self._classify(clips, watch).values())
+
+    def stream(
+        self, source: Any, faces: str = "detect", window_s: float = WINDOW_S, hop_s: float = HOP_S
+    ) -> Iterator[Observation]:
+        """Observations of everyone, one every ``hop_s`` seconds over the last ``window_s``, as frames come in.
+
+        Parameters
+        ----------
+        source
+            As in :meth:`predict`, or a camera index or a stream's URL.
+        faces
+            As in :meth:`predict`.
+        window_s, hop_s
+            Seconds, both positive.
+
+        Raises
+        ------
+        InvalidInput
+        """
+        opened, watch = open_source(source), Stopwatch()
+        windower = self._windower(WindowPlan(window_s, hop_s), watch, opened, faces, None)
+        tracker = self._tracker(faces, stride=1)
+        return (
+            Observation(window.end_s, window.frame_index, track_id, p.box, p, max(window.start_s, 0.0))
+            for window in windower.windows(opened, tracker)
+            for track_id, p in self._classify(window.clips, watch).items()
+        )
+
+    def info(self) -> dict[str, Any]:
+        """What runs: model, weights, engine, precision, device, threads, input spec, simplifications, detector."""
+        return {
+            "model": self.spec.name,
+            "weights": dict(self._weights),
+            **self._engine.info(),
+            "input": {name: list(shape) for name, shape in self._engine.input_shapes.items()},
+            "labels": list(self.spec.labels),
+            "simplifications": self._engine.metadata.get("dfer_edge.simplifications", ""),
+            "conv_form": self._engine.metadata.get("dfer_edge.form", ""),
+            "detector": self._detector.name,
+        }
+
+    # -- inside ---------------------------------------------------------------------------------------------
+
+    def _tracker(self, faces: str, stride: int) -> Tracker:
+        if faces not in ("detect", "cropped"):
+            raise InvalidInput(f'expected faces "detect" or "cropped", got {faces!r}')
+        return WholeFrame() if faces == "cropped" else FaceTracker(self._detector, stride)
+
+    def _windower(
+        self, plan: WindowPlan, watch: Stopwatch, source: Source, faces: str, landmarks: Points | None
+    ) -> Windower:
+        if not (plan.window_s > 0 and plan.hop_s > 0):
+            raise InvalidInput(f"expected positive window and hop, got {plan.window_s} s and {plan.hop_s} s")
+        points = None if landmarks is None else _checked_landmarks(landmarks, self.spec.landmarks, source)
+        return Windower(self.spec, plan, watch, faces == "cropped", points)
+
+    def _classify(self, clips: dict[int, Clip], watch: Stopwatch) -> dict[int, Prediction]:
+        """Predictions by the same keys, from as few engine calls as memory allows."""
+        probabilities: list[npt.NDArray[np.float64]] = []
+        batch = list(clips.values())
+        for start in range(0, len(batch), _MAX_BATCH):
+            part = batch[start : start + _MAX_BATCH]
+            with watch.stage("preprocess"):
+                feed = preprocess.to_feed(part, self.spec)
+            with watch.stage("engine"):
+                logits = self._engine.infer(feed)[LOGITS]
+            # Image networks score frames; a clip's probabilities are their mean.
+            probabilities.extend(softmax(logits).reshape(len(part), -1, self.spec.num_classes).mean(1))
+        times = watch.milliseconds()
+        return {
+            key: self.to_prediction(p, clip, times) for (key, clip), p in zip(clips.items(), probabilities, strict=True)
+        }
+
+    def to_prediction(self, probabilities: npt.NDArray[np.float64], clip: Clip, times: dict[str, float]) -> Prediction:
+        """A `Prediction` from probabilities [K] of one clip."""
+        best = int(probabilities.argmax())
+        return Prediction(
+            label=self.spec.labels[best],
+            confidence=float(probabilities[best]),
+            labels=self.spec.labels,
+            probabilities=probabilities.astype(np.float32),
+            frame_indices=clip.frame_indices,
+            box=clip.box,
+            timings_ms=times,
+            weights=self._weights,
+        )
+
+
+def _bounded(source: Any) -> Source:
+    opened = open_source(source)
+    if getattr(opened, "live", False):
+        raise InvalidInput(f"expected a source that ends, got the live source {opened.name}", "use stream")
+    return opened
+
+
+def _checked_landmarks(landmarks: Any, points: int, source: Source) -> Points:
+    if not points:
+        raise InvalidInput("expected no landmarks: this network takes pixels only")
+    array = np.asarray(landmarks)
+    expected = (source.length_hint, points, 2)
+    if array.shape != expected or array.dtype.kind != "f" or not np.isfinite(array).all():
+        raise InvalidInput(f"expected finite float landmarks of shape {expected}, got {array.dtype} {array.shape}")
+    return array.astype(np.float32)

@@ -1,0 +1,155 @@
+"""The source with boxes, labels and a bar per class drawn in, as an MP4."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import cv2
+import numpy as np
+
+from dfer_edge.errors import DferError
+from dfer_edge.sources import open_source
+from dfer_edge.types import Box, Image, Observation, Timeline
+
+_WHITE, _GREY, _ACCENT, _OTHER = (255, 255, 255), (90, 90, 90), (80, 200, 255), (170, 170, 170)
+_FONT = cv2.FONT_HERSHEY_SIMPLEX
+# Frame rate of sources without a clock.
+_NOMINAL_RATE = 25.0
+_READABLE_HEIGHT = 360
+# Width of the bars beside the picture, in 360ths of its height.
+_PANEL = 160
+
+
+class VideoSink:
+    """Writes RGB frames [H, W, 3] of one size to an MP4; a context manager."""
+
+    def __init__(self, path: str | Path, rate: float) -> None:
+        self._path, self._rate = Path(path), rate
+        self._writer: cv2.VideoWriter | None = None
+
+    def write(self, image: Image) -> None:
+        """Append a frame.
+
+        Raises
+        ------
+        DferError
+            If the file cannot be written.
+        """
+        height, width = image.shape[:2]
+        if self._writer is None:
+            fourcc = cv2.VideoWriter.fourcc(*"mp4v")
+            self._writer = cv2.VideoWriter(
+                str(self._path), fourcc, self._rate, (width + width % 2, height + height % 2)
+            )
+            if not self._writer.isOpened():
+                raise DferError(
+                    f"cannot write a video to {self._path}", "is the folder there, does the name end in .mp4?"
+                )
+        # MPEG-4 takes even sizes only.
+        even = cv2.copyMakeBorder(image, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
+        self._writer.write(cv2.cvtColor(even, cv2.COLOR_RGB2BGR))
+
+    def __enter__(self) -> VideoSink:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._writer is not None:
+            self._writer.release()
+
+
+def write_overlay(
+    path: str | Path,
+    source: Any,
+    timeline: Timeline,
+    note: str = "",
+    progress: Callable[[int, int | None], None] | None = None,
+) -> None:
+    """Decode ``source`` once more and write it with everyone's box, label and the primary person's bars.
+
+    Parameters
+    ----------
+    path
+        Of the MP4. A variable frame rate becomes its mean.
+    source
+        The one that ``timeline`` was made from.
+    note
+        A line at the bottom of every frame.
+    progress
+        Called with frames done and frames in all.
+
+    Raises
+    ------
+    DferError
+        If the video cannot be written.
+    """
+    rate = (timeline.frame_count - 1) / timeline.duration_s if timeline.duration_s > 0 else _NOMINAL_RATE
+    boxes: dict[int, list[tuple[int, Box]]] = defaultdict(list)
+    for track in timeline.tracks:
+        for index, edges in zip(track.frame_indices.tolist(), track.boxes.tolist(), strict=True):
+            boxes[index].append((track.track_id, Box(*edges)))
+    with VideoSink(path, rate) as sink:
+        for frame in open_source(source):
+            time_s = frame.index / _NOMINAL_RATE if frame.time_s is None else frame.time_s
+            sink.write(draw(frame.image, boxes[frame.index], timeline, time_s, note))
+            if progress:
+                progress(frame.index + 1, timeline.frame_count)
+
+
+def draw(image: Image, boxes: list[tuple[int, Box]], timeline: Timeline, time_s: float, note: str = "") -> Image:
+    """A copy of an RGB frame with boxes and labels, bars beside it, the note below; small frames are enlarged."""
+    enlarge = _enlargement(image)
+    canvas = np.asarray(cv2.resize(image, None, fx=enlarge, fy=enlarge, interpolation=cv2.INTER_CUBIC), np.uint8)
+    unit, width = canvas.shape[0] / 360, canvas.shape[1]
+    # Bars stand beside the picture: over it they hide faces.
+    canvas = np.asarray(cv2.copyMakeBorder(canvas, 0, 0, 0, round(_PANEL * unit), cv2.BORDER_CONSTANT), np.uint8)
+    for track_id, found in boxes:
+        box = Box(*(edge * enlarge for edge in found))
+        current = _current(timeline, track_id, time_s)
+        primary = track_id == timeline.primary_track
+        _draw_box(canvas, box, current, _ACCENT if primary else _OTHER, unit)
+        if primary and current is not None:
+            _draw_bars(canvas, current, unit, width + round(8 * unit))
+    if note:
+        _text(canvas, note, (int(8 * unit), canvas.shape[0] - int(8 * unit)), unit, _WHITE)
+    return canvas
+
+
+def _enlargement(image: Image) -> int:
+    # Text on a thumbnail cannot be read: small frames are written at a multiple of their size.
+    return max(1, -(-_READABLE_HEIGHT // len(image)))
+
+
+def _current(timeline: Timeline, track_id: int, time_s: float) -> Observation | None:
+    own = [o for o in timeline.observations if o.track_id == track_id]
+    return next((o for o in own if time_s <= o.time_s), own[-1] if own else None)
+
+
+def _draw_box(canvas: Image, box: Box, current: Observation | None, colour: tuple[int, int, int], unit: float) -> None:
+    left, top, right, bottom = (round(edge) for edge in box)
+    cv2.rectangle(canvas, (left, top), (right, bottom), colour, max(1, round(2 * unit)))
+    if current is not None:
+        text = f"#{current.track_id} {current.prediction.label} {current.prediction.confidence:.2f}"
+        _text(canvas, text, (max(left, 0), max(top - int(6 * unit), int(14 * unit))), unit, colour)
+
+
+def _draw_bars(canvas: Image, current: Observation, unit: float, left: int) -> None:
+    row, longest, begin = round(22 * unit), round(72 * unit), left + round(66 * unit)
+    for number, (label, score) in enumerate(current.prediction.scores.items()):
+        y = round(12 * unit) + number * row
+        colour = _ACCENT if label == current.prediction.label else _WHITE
+        _text(canvas, label, (left, y + round(11 * unit)), unit * 0.9, colour)
+        bottom = y + round(12 * unit)
+        cv2.rectangle(canvas, (begin, y), (begin + longest, bottom), _GREY, -1)
+        cv2.rectangle(canvas, (begin, y), (begin + round(longest * score), bottom), colour, -1)
+
+
+def _text(canvas: Image, text: str, at: tuple[int, int], unit: float, colour: tuple[int, int, int]) -> None:
+    scale = 0.42 * unit
+    cv2.putText(canvas, text, at, _FONT, scale, (0, 0, 0), max(2, round(3 * unit)), cv2.LINE_AA)
+    cv2.putText(canvas, text, at, _FONT, scale, colour, max(1, round(unit)), cv2.LINE_AA)

@@ -1,0 +1,56 @@
+"""Probabilities over time, as a picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dfer_edge.errors import EngineUnavailable
+from dfer_edge.types import Observation, Timeline
+
+
+def write_plot(path: str | Path, timeline: Timeline, title: str) -> None:
+    """Write a PNG: probability of each class for the person seen longest, a step a window; bars for a single window.
+
+    Raises
+    ------
+    EngineUnavailable
+        If matplotlib is not installed.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise EngineUnavailable(
+            "a plot needs matplotlib, which is not installed", 'pip install "dfer-edge[plots]"'
+        ) from error
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    axes = figure.add_subplot()
+    if len(timeline.primary) == 1:
+        _bars(axes, timeline.primary[0])
+    else:
+        _steps(axes, timeline)
+    axes.set_title(title, fontsize=10)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(Path(path), dpi=120)
+
+
+def _bars(axes: Any, observation: Observation) -> None:
+    labels, values = observation.prediction.labels, observation.prediction.probabilities
+    bars = axes.barh(labels[::-1], values[::-1], color="#4878a8")
+    axes.bar_label(bars, fmt="{:.2f}", padding=3)
+    axes.set_xlim(0, 1)
+    axes.set_xlabel(f"probability, {observation.start_s:.1f} to {observation.time_s:.1f} s")
+
+
+def _steps(axes: Any, timeline: Timeline) -> None:
+    windows = timeline.primary
+    edges = [windows[0].start_s, *(window.time_s for window in windows)]
+    probabilities = np.stack([window.prediction.probabilities for window in windows])
+    for index, label in enumerate(timeline.prediction.labels):
+        axes.stairs(probabilities[:, index], edges, baseline=None, label=label, linewidth=2)
+    axes.set_ylim(0, 1)
+    axes.set_xlabel("time, s")
+    axes.set_ylabel("probability")
+    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)

@@ -1,0 +1,36 @@
+"""JSON and CSV."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from dfer_edge.types import Timeline
+
+
+def to_json(timeline: Timeline, info: Mapping[str, Any]) -> dict[str, Any]:
+    """Everything about a run, JSON-safe: the timeline, and ``Recognizer.info()`` under ``recognizer``."""
+    return {**timeline.to_dict(), "recognizer": dict(info)}
+
+
+def write_json(path: str | Path, timeline: Timeline, info: Mapping[str, Any]) -> None:
+    """Write :func:`to_json`, indented."""
+    Path(path).write_text(json.dumps(to_json(timeline, info), indent=2) + "\n")
+
+
+def write_csv(path: str | Path, timeline: Timeline) -> None:
+    """One row a window and person: start_s, end_s, track_id, label, confidence, box, weights, probability by class."""
+    labels = timeline.prediction.labels
+    with Path(path).open("w", newline="") as file:
+        writer = csv.writer(file)
+        edges = ("left", "top", "right", "bottom")
+        writer.writerow(["start_s", "end_s", "track_id", "label", "confidence", *edges, "weights", *labels])
+        for o in timeline.observations:
+            p = o.prediction
+            numbers = [f"{edge:.1f}" for edge in o.box]
+            scores = [f"{probability:.6f}" for probability in p.probabilities]
+            head = [f"{o.start_s:.3f}", f"{o.time_s:.3f}", o.track_id, p.label, f"{p.confidence:.6f}"]
+            writer.writerow([*head, *numbers, p.weights["name"], *scores])

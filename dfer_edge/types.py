@@ -1,0 +1,256 @@
+"""The data between the arrows of the flow: sources -> faces -> clips -> engine -> sinks.
+
+Frozen and plain. Pixels are uint8 RGB, height x width x 3; boxes and points are in pixels of the source frame, x to the
+right and y down; times are seconds since the first frame.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+Image = npt.NDArray[np.uint8]
+Points = npt.NDArray[np.float32]
+
+
+class Box(NamedTuple):
+    """Rectangle in pixels: ``left <= x < right``, ``top <= y < bottom``; may reach over the frame's edge."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+    @property
+    def width(self) -> float:
+        return self.right - self.left
+
+    @property
+    def height(self) -> float:
+        return self.bottom - self.top
+
+    @property
+    def area(self) -> float:
+        return max(self.width, 0.0) * max(self.height, 0.0)
+
+    def iou(self, other: Box) -> float:
+        """Intersection over union, 0 to 1."""
+        width = min(self.right, other.right) - max(self.left, other.left)
+        height = min(self.bottom, other.bottom) - max(self.top, other.top)
+        shared = max(width, 0.0) * max(height, 0.0)
+        return shared / (self.area + other.area - shared) if shared else 0.0
+
+    def towards(self, other: Box, share: float) -> Box:
+        """The box ``share`` (0 to 1) of the way to ``other``."""
+        return Box(*(a + (b - a) * share for a, b in zip(self, other, strict=True)))
+
+
+@dataclasses.dataclass(frozen=True)
+class Frame:
+    """One decoded frame.
+
+    Attributes
+    ----------
+    image
+        uint8 RGB [H, W, 3].
+    index
+        Position in decoding order, from 0.
+    time_s
+        Presentation time since the first frame; None for sources without a clock (arrays, image folders).
+    """
+
+    image: Image
+    index: int
+    time_s: float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Detection:
+    """A face in one frame: box around brows, ears and chin, score 0 to 1."""
+
+    box: Box
+    score: float
+
+
+@dataclasses.dataclass(frozen=True)
+class TrackedFace:
+    """A face with the identity that the tracker gave it."""
+
+    track_id: int
+    box: Box
+
+
+@dataclasses.dataclass(frozen=True)
+class FaceTrack:
+    """One person over time.
+
+    Attributes
+    ----------
+    track_id
+        From 0, in order of appearance.
+    frame_indices
+        int32 [N], ascending; frames in which the face was missed are absent.
+    boxes
+        float32 [N, 4]: left, top, right, bottom.
+    """
+
+    track_id: int
+    frame_indices: npt.NDArray[np.int32]
+    boxes: npt.NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.frame_indices)
+
+
+@dataclasses.dataclass(frozen=True)
+class Clip:
+    """What a network sees of one person in one window.
+
+    Attributes
+    ----------
+    frames
+        uint8 RGB [T, S, S, 3]: square face crops of the network's size.
+    frame_indices
+        Of the T sampled frames in the source; short clips repeat frames.
+    box
+        Face box in the middle sampled frame.
+    landmarks
+        float32 [T, 68, 2] in crop pixels, or None.
+    """
+
+    frames: Image
+    frame_indices: tuple[int, ...]
+    box: Box
+    landmarks: Points | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Prediction:
+    """What a face expresses in a clip, or over several windows.
+
+    Attributes
+    ----------
+    label, confidence
+        The most probable class and its probability.
+    labels
+        All class names.
+    probabilities
+        float32 [K], sums to 1, in the order of ``labels``.
+    frame_indices
+        Frames that the network saw, of all windows.
+    box
+        Face box (left, top, right, bottom) in pixels, in the middle of the clip.
+    timings_ms
+        Milliseconds by stage (decode, detect, preprocess, engine) and ``total``.
+    weights
+        ``{"name": ..., "sha256": ...}``; the name ``random`` means that the label is meaningless.
+    """
+
+    label: str
+    confidence: float
+    labels: tuple[str, ...]
+    probabilities: npt.NDArray[np.float32]
+    frame_indices: tuple[int, ...]
+    box: Box
+    timings_ms: Mapping[str, float]
+    weights: Mapping[str, str]
+
+    @property
+    def scores(self) -> dict[str, float]:
+        """Probability by class name."""
+        return dict(zip(self.labels, map(float, self.probabilities), strict=True))
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-safe."""
+        return {
+            "label": self.label,
+            "confidence": self.confidence,
+            "labels": list(self.labels),
+            "probabilities": [float(p) for p in self.probabilities],
+            "scores": self.scores,
+            "frame_indices": list(self.frame_indices),
+            "box": [float(edge) for edge in self.box],
+            "timings_ms": dict(self.timings_ms),
+            "weights": dict(self.weights),
+        }
+
+
+@dataclasses.dataclass(frozen=True)
+class Observation:
+    """A prediction for one person at one moment.
+
+    Attributes
+    ----------
+    time_s, frame_index
+        End of the window: its last frame. ``time_s`` counts frames at 25 a second where the source has no clock.
+    track_id, box
+        Who, and where in the middle of the window.
+    prediction
+        Over the window.
+    start_s
+        Begin of the window.
+    """
+
+    time_s: float
+    frame_index: int
+    track_id: int
+    box: Box
+    prediction: Prediction
+    start_s: float = 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-safe."""
+        return {
+            "start_s": self.start_s,
+            "time_s": self.time_s,
+            "frame_index": self.frame_index,
+            "track_id": self.track_id,
+            "box": [float(edge) for edge in self.box],
+            "prediction": self.prediction.to_dict(),
+        }
+
+
+@dataclasses.dataclass(frozen=True)
+class Timeline:
+    """A whole source: the summary for the person seen longest, and every window of everyone.
+
+    Attributes
+    ----------
+    prediction
+        Mean over the windows of ``primary_track``, weighted by the frames in which the face was seen.
+    primary_track
+        ``track_id`` of the person with the longest track.
+    observations
+        In order of time; of all persons.
+    tracks
+        Where each person was.
+    frame_count, duration_s
+        Decoded, not declared by the header.
+    """
+
+    prediction: Prediction
+    primary_track: int
+    observations: tuple[Observation, ...]
+    tracks: tuple[FaceTrack, ...]
+    frame_count: int
+    duration_s: float
+
+    @property
+    def primary(self) -> tuple[Observation, ...]:
+        """Observations of the person seen longest."""
+        return tuple(o for o in self.observations if o.track_id == self.primary_track)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-safe; boxes of single frames are left out."""
+        return {
+            "prediction": self.prediction.to_dict(),
+            "primary_track": self.primary_track,
+            "people": {str(track.track_id): len(track) for track in self.tracks},
+            "frame_count": self.frame_count,
+            "duration_s": self.duration_s,
+            "observations": [observation.to_dict() for observation in self.observations],
+        }

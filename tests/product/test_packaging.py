@@ -1,0 +1,112 @@
+"""The package as a user gets it: really built, really installed into fresh environments."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import sysconfig
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ASTRONAUT, ROOT
+
+IMPORTS = "import dfer_edge, dfer_edge.kernels, dfer_edge.calibration; "
+WHERE = IMPORTS + "print(dfer_edge.__file__, dfer_edge.kernels.__file__, dfer_edge.calibration.__file__)"
+
+
+def call(*command: object, cwd: Path, **environment: str) -> str:
+    clean = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
+    run = subprocess.run(
+        [str(part) for part in command], cwd=cwd, env=clean | environment, capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 0, f"{command}\n{run.stdout}\n{run.stderr}"
+    return run.stdout
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Built from a copy of the tracked files, so that nothing lying about in the checkout gets in."""
+    folder = tmp_path_factory.mktemp("build")
+    files = call("git", "ls-files", cwd=ROOT).splitlines()
+    call("tar", "-cf", folder / "tree.tar", *[f for f in files if (ROOT / f).exists()], cwd=ROOT)
+    (folder / "tree").mkdir()
+    call("tar", "-xf", folder / "tree.tar", cwd=folder / "tree")
+    call(sys.executable, "-m", "build", "--no-isolation", "--outdir", folder, folder / "tree", cwd=folder)
+    (built,) = folder.glob("*.whl")
+    return built
+
+
+def environment(folder: Path) -> Path:
+    """The interpreter of a fresh virtual environment."""
+    venv.create(folder, with_pip=True)
+    return folder / "bin" / "python"
+
+
+@pytest.fixture(scope="module")
+def wheel_python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel without its dependencies, which are borrowed from this environment."""
+    python = environment(tmp_path_factory.mktemp("wheel-venv"))
+    call(python, "-m", "pip", "install", "--no-deps", "--no-index", wheel, cwd=wheel.parent)
+    return python
+
+
+@pytest.fixture(scope="module")
+def editable_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    python = environment(tmp_path_factory.mktemp("editable-venv"))
+    borrowed = sysconfig.get_paths()["purelib"]
+    command = ["-m", "pip", "install", "--no-deps", "--no-index", "--no-build-isolation", "-e", ROOT]
+    call(python, *command, cwd=ROOT, PYTHONPATH=borrowed)
+    return python
+
+
+def test_wheel_has_one_top_level_name_and_no_tests(wheel: Path) -> None:
+    names = zipfile.ZipFile(wheel).namelist()
+    tops = {name.split("/")[0] for name in names}
+    assert {top for top in tops if not top.endswith(".dist-info")} == {"dfer_edge"}
+    for needed in ("py.typed", "kernels/clip_to_tensor/reference.py", "kernels/clip_to_tensor/README.md"):
+        assert f"dfer_edge/{needed}" in names
+    assert "dfer_edge/calibration/__init__.py" in names
+    assert not [name for name in names if "test" in name or "bench" in name]
+    assert len(names) == len(set(names))
+
+
+@pytest.mark.parametrize("where", ["repository root", "elsewhere"])
+@pytest.mark.parametrize("kind", ["wheel", "editable"])
+def test_imports_from_everywhere(kind: str, where: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    python: Path = request.getfixturevalue(f"{kind}_python")
+    borrowed = sysconfig.get_paths()["purelib"]
+    printed = call(python, "-c", WHERE, cwd=ROOT if where == "repository root" else tmp_path, PYTHONPATH=borrowed)
+    package, kernels, calibration = (Path(line).resolve() for line in printed.split())
+    in_checkout = kind == "editable" or where == "repository root"
+    assert package.is_relative_to(ROOT) == in_checkout
+    assert kernels.is_relative_to(ROOT) == in_checkout
+    assert calibration.parent.name == "calibration"
+
+
+def test_prediction_with_core_dependencies_only(wheel: Path, tmp_path: Path) -> None:
+    """A real install of the wheel and nothing more: no torch, no OpenVINO, no matplotlib."""
+    python = environment(tmp_path / "venv")
+    call(python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", wheel, cwd=tmp_path)
+    absent = "import importlib.util as u; print([n for n in ('torch', 'openvino', 'matplotlib') if u.find_spec(n)])"
+    assert call(python, "-c", absent, cwd=tmp_path).strip() == "[]"
+    cache = {"DFER_EDGE_CACHE": str(tmp_path / "cache")}
+    command = python.with_name("dfer-edge")
+    printed = call(command, "predict", ASTRONAUT, "--weights", "random", cwd=tmp_path, **cache)
+    assert "summary: " in printed
+    assert "onnxruntime fp32" in printed
+    assert "openvino is not installed" in call(command, "doctor", cwd=tmp_path, **cache)
+    refused = (
+        "import dfer_edge\ntry: dfer_edge.models.create_model('slowr50')\nexcept dfer_edge.DferError as e: print(e)"
+    )
+    assert 'pip install "dfer-edge[torch]"' in call(python, "-c", refused, cwd=tmp_path)
+
+
+def test_import_is_cheap() -> None:
+    """No torch, no OpenCV, no engine until first use."""
+    heavy = "import sys, dfer_edge; dfer_edge.Prediction; dfer_edge.DferError; dfer_edge.list_models(); "
+    check = heavy + "print([m for m in ('torch', 'cv2', 'onnx', 'onnxruntime', 'openvino') if m in sys.modules])"
+    assert call(sys.executable, "-c", check, cwd=ROOT).strip() == "[]"

@@ -1,0 +1,64 @@
+"""The README keeps its word: snippets run, links lead somewhere, commands exist, the table matches the code."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+
+from dfer_edge.cli.main import parser
+from dfer_edge.engines import BEST_FORM
+from dfer_edge.models import list_models
+from tests.conftest import ASTRONAUT, ROOT
+
+README = (ROOT / "README.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def test_is_short() -> None:
+    assert len(README.splitlines()) <= 200
+
+
+@pytest.mark.parametrize("snippet", blocks("python"))
+def test_snippets_run(
+    snippet: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    shutil.copy(ASTRONAUT, tmp_path / "video.mp4")
+    monkeypatch.chdir(tmp_path)
+    exec(compile(snippet, "README.md", "exec"), {})
+    assert capsys.readouterr().out
+
+
+def test_there_are_snippets() -> None:
+    assert blocks("python")
+
+
+def test_commands_parse() -> None:
+    lines = [line for block in blocks("sh") for line in block.splitlines() if line.startswith("dfer-edge ")]
+    assert lines
+    for line in lines:
+        parser().parse_args(shlex.split(line, comments=True)[1:])
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"])
+def test_links_lead_somewhere(page: str) -> None:
+    links = re.findall(r"\]\((?!https?://|#)([^)#]+)", (ROOT / page).read_text())
+    assert not [link for link in links if not (ROOT / link).exists()]
+
+
+def test_make_targets_named_in_the_readme_exist() -> None:
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    named = set(re.findall(r"`?make ([a-z-]+)", README))
+    assert named
+    assert named <= set(targets)
+
+
+def test_support_table_names_every_model_and_engine() -> None:
+    for name in (*list_models(), *BEST_FORM):
+        assert f"`{name}`" in README or f"| {name}" in README, name

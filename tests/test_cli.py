@@ -1,0 +1,256 @@
+"""The command line: outputs, exit codes, one-line errors, downloads on loopback."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import http.server
+import json
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import ClassVar
+
+import cv2
+import numpy as np
+import pytest
+
+from dfer_edge import downloads
+from dfer_edge.cli.main import main
+from tests.videos import write_video
+
+RANDOM = ["--weights", "random", "--engine", "onnxruntime", "--detector", "haar"]
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
+    try:
+        code = main([str(argument) for argument in arguments])
+    except SystemExit as stop:
+        code = int(stop.code or 0)
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def test_predict_writes_everything(astronaut: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    files = {name: tmp_path / f"out.{name}" for name in ("json", "csv", "mp4", "png")}
+    outputs = ["--json", files["json"], "--csv", files["csv"], "--overlay", files["mp4"], "--plot", files["png"]]
+    code, out, err = run(capsys, "predict", astronaut, *RANDOM, "--window", 1, *outputs)
+    assert (code, err) == (0, "")
+    assert "summary: " in out
+    assert "labels are meaningless" in out
+    document = json.loads(files["json"].read_text())
+    assert document["frame_count"] == 50
+    assert document["recognizer"]["weights"]["name"] == "random"
+    rows = list(csv.DictReader(files["csv"].open()))
+    assert [row["end_s"] for row in rows] == ["1.000", "1.960"]
+    assert sum(float(rows[0][label]) for label in document["recognizer"]["labels"]) == pytest.approx(1, abs=1e-4)
+    capture = cv2.VideoCapture(str(files["mp4"]))
+    assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == 50
+    assert capture.get(cv2.CAP_PROP_FPS) == pytest.approx(25, abs=0.01)
+    assert capture.read()[1].shape[0] == 512, "a 256-line clip is enlarged to be readable"
+    assert cv2.imread(str(files["png"])).shape[1] > 800
+
+
+def test_overlay_draws_the_box_on_the_face(astronaut: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    target = tmp_path / "o.mp4"
+    _, out, _ = run(capsys, "predict", astronaut, *RANDOM, "--overlay", target, "--json")
+    left, top, right, bottom = (round(2 * edge) for edge in json.loads(out)["observations"][0]["box"])
+    capture = cv2.VideoCapture(str(target))
+    capture.set(cv2.CAP_PROP_POS_FRAMES, json.loads(out)["prediction"]["frame_indices"][4])
+    image = capture.read()[1].astype(int)
+    # The accent colour is far more blue than red (BGR here) along the box and not within the face.
+    edge = np.concatenate([image[top : top + 2, left:right], image[bottom : bottom + 2, left:right]]).reshape(-1, 3)
+    face = image[top + 20 : bottom - 20, left + 20 : right - 20].reshape(-1, 3)
+    assert (edge[:, 0] - edge[:, 2]).mean() > 80
+    assert (face[:, 0] - face[:, 2]).mean() < 0
+
+
+def test_json_alone_on_stdout(astronaut: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, "predict", astronaut, *RANDOM, "--json")
+    assert code == 0
+    assert json.loads(out)["prediction"]["weights"]["name"] == "random"
+
+
+def test_no_face_is_one_line_and_code_one(media: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = run(capsys, "predict", media / "video" / "no_face.mp4", *RANDOM)
+    assert (code, out) == (1, "")
+    assert err.count("\n") == 1
+    assert "no face in any of the 95 frames" in err
+
+
+def bad_inputs(folder: Path) -> dict[str, list[object]]:
+    whole = write_video(folder / "whole.mp4", list(range(0, 400, 40)))
+    (folder / "cut.mp4").write_bytes(whole.read_bytes()[:900])
+    (folder / "text.mp4").write_text("this is no video\n")
+    (folder / "weights.pth").write_bytes(b"PK\x03\x04 pickle")
+    (folder / "cut.safetensors").write_bytes(b"\x40\0\0\0\0\0\0\0{")
+    cv2.imwrite(str(folder / "tiny.png"), np.zeros((1, 1, 3), np.uint8))
+    return {
+        "missing": [folder / "none.mp4"],
+        "text": [folder / "text.mp4"],
+        "truncated": [folder / "cut.mp4"],
+        "tiny": [folder / "tiny.png"],
+        "pickle": [whole, "--weights", folder / "weights.pth"],
+        "broken weights": [whole, "--weights", folder / "cut.safetensors"],
+        "no weights": [whole, "--weights", "default"],
+        "no engine": [whole, "--weights", "random", "--engine", "tensorrt"],
+        "no precision": [whole, "--weights", "random", "--engine", "onnxruntime", "--precision", "fp16"],
+        "no detector": [whole, "--weights", "random", "--detector", "retina"],
+        "no folder": [whole, "--weights", "random", "--csv", folder / "none" / "x.csv"],
+        "overlay suffix": [whole, "--weights", "random", "--overlay", folder / "x.avi"],
+        "window": [whole, "--weights", "random", "--window", "-3"],
+        "threads": [whole, "--weights", "random", "--threads", "0"],
+    }
+
+
+BAD = (
+    "missing",
+    "text",
+    "truncated",
+    "tiny",
+    "pickle",
+    "broken weights",
+    "no weights",
+    "no engine",
+    "no precision",
+    "no detector",
+    "no folder",
+    "overlay suffix",
+    "window",
+    "threads",
+)
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_one_line_and_never_a_traceback(
+    case: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = bad_inputs(tmp_path)[case]
+    defaults = [] if "--weights" in arguments else ["--weights", "random"]
+    code, out, err = run(capsys, "predict", *arguments, *defaults)
+    assert (code, out) == (1, "")
+    lines = err.splitlines()
+    assert lines[0].startswith("dfer-edge: ")
+    assert len(lines) == 1 or (len(lines) == 2 and lines[1].startswith("  hint: "))
+
+
+@pytest.mark.parametrize("arguments", [[], ["predict"], ["predict", "x", "--model", "vgg"], ["fly"], ["models"]])
+def test_wrong_usage_is_code_two(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = run(capsys, *arguments)
+    assert code == 2
+    assert "usage: " in err
+
+
+def test_debug_shows_the_traceback(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        main(["predict", str(tmp_path / "none.mp4"), "--weights", "random", "--debug"])
+
+
+def test_export_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["export", "slowr50", tmp_path / "s.onnx", "--weights", "random", "--engine", "onnxruntime", "--json"]
+    code, out, _ = run(capsys, *arguments)
+    assert code == 0
+    assert json.loads(out)["form"] == "2d"
+    assert (tmp_path / "s.onnx").stat().st_size > 100e6
+
+
+def test_doctor_says_what_is_there_and_why_not(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, "doctor", "--json")
+    found = json.loads(out)
+    assert code == 0
+    assert found["engines"]["onnxruntime"].startswith("yes: fp32")
+    assert found["engines"]["tensorrt"].startswith("no: ")
+    assert "fetch yunet" in found["detectors"]["yunet"]
+    assert Path(found["paths"]["dfer_edge.kernels"]).is_dir()
+    code, out, _ = run(capsys, "doctor")
+    assert "processor" in out
+
+
+def test_models_list(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(capsys, "models", "list")[1].startswith("slowr50_sa")
+    assert json.loads(run(capsys, "models", "list", "--json")[1])[0]["input"] == [3, 8, 196, 196]
+
+
+# -- downloads ----------------------------------------------------------------------------------------------------
+
+CONTENT = bytes(range(256)) * 1000
+
+
+class Server(http.server.BaseHTTPRequestHandler):
+    """Serves CONTENT with ranges; ``limit`` cuts the answer, ``ranges`` switches resuming off."""
+
+    limit: int | None = None
+    ranges = True
+    content = CONTENT
+    seen: ClassVar[list[str | None]] = []
+
+    def do_GET(self) -> None:
+        wanted = self.headers.get("Range")
+        self.seen.append(wanted)
+        start = int(wanted.split("=")[1].rstrip("-")) if wanted and self.ranges else 0
+        self.send_response(206 if wanted and self.ranges else 200)
+        body = self.content[start:]
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body[: self.limit])
+
+    def log_message(self, *arguments: object) -> None:
+        pass
+
+
+@pytest.fixture
+def address(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
+    monkeypatch.setenv("DFER_EDGE_CACHE", str(tmp_path))
+    digest = hashlib.sha256(CONTENT).hexdigest()
+    file = downloads.RemoteFile("yunet", "net.onnx", "http://127.0.0.1:9/none", digest, len(CONTENT), "MIT")
+    monkeypatch.setitem(downloads.FILES, "yunet", file)
+    for name, value in (("limit", None), ("ranges", True), ("content", CONTENT), ("seen", [])):
+        monkeypatch.setattr(Server, name, value)
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Server)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}/net.onnx"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_fetch_verifies_and_is_done_once(address: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for _ in range(2):
+        code, out, _ = run(capsys, "models", "fetch", "yunet", "--url", address, "--json")
+        assert code == 0
+        assert Path(json.loads(out)["path"]).read_bytes() == CONTENT
+    assert Server.seen == [None]
+
+
+@pytest.mark.parametrize("ranges", [True, False])
+def test_fetch_resumes(
+    address: str, ranges: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(Server, "limit", 100_000)
+    code, _, err = run(capsys, "models", "fetch", "yunet", "--url", address)
+    assert code == 1
+    assert "ended after 100000 of 256000 bytes" in err
+    monkeypatch.setattr(Server, "limit", None)
+    monkeypatch.setattr(Server, "ranges", ranges)
+    monkeypatch.setenv("DFER_EDGE_YUNET_URL", address)
+    assert run(capsys, "models", "fetch", "yunet")[0] == 0
+    assert Server.seen == [None, "bytes=100000-"]
+
+
+def test_fetch_refuses_other_bytes(
+    address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(Server, "content", CONTENT[::-1])
+    code, _, err = run(capsys, "models", "fetch", "yunet", "--url", address)
+    assert code == 1
+    assert "expected sha256" in err
+    assert not list((tmp_path / "models").glob("net.onnx*[!k]")), "nothing that could be loaded is left"
+
+
+def test_fetch_offline_says_where_to_put_the_file(address: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = run(capsys, "models", "fetch", "yunet")
+    assert code == 1
+    assert "offline?" in err
+    assert "DFER_EDGE_YUNET" in err
+    assert run(capsys, "models", "fetch", "yunet", "--url", "ftp://127.0.0.1/x")[0] == 1

@@ -1,0 +1,118 @@
+"""Windows: bounds, tails, gaps, memory, who wins."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from dfer_edge.models import registry
+from dfer_edge.pipeline import WholeFrame, Windower, WindowPlan
+from dfer_edge.sources import Source
+from dfer_edge.stopwatch import Stopwatch
+from dfer_edge.types import Box, Frame, TrackedFace
+
+SPEC = registry.find("slowr50_sa").spec
+RATE = 10
+
+
+class Clock(Source):
+    """``count`` small frames at 10 a second, held by nobody."""
+
+    name = "clock"
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+
+    def __iter__(self) -> Iterator[Frame]:
+        return (Frame(np.full((16, 16, 3), i % 256, np.uint8), i, i / RATE) for i in range(self._count))
+
+
+class Script:
+    """A tracker that says who is in which frame."""
+
+    def __init__(self, people: dict[int, range]) -> None:
+        self._people = people
+
+    def track(self, frames: Iterator[Frame]) -> Iterator[tuple[Frame, tuple[TrackedFace, ...]]]:
+        for frame in frames:
+            here = [track_id for track_id, when in self._people.items() if frame.index in when]
+            yield frame, tuple(TrackedFace(track_id, Box(0, 0, 16, 16)) for track_id in here)
+
+
+def windows(count: int, people: dict[int, range] | None = None, window_s: float = 1.0, hop_s: float = 1.0) -> list:
+    windower = Windower(SPEC, WindowPlan(window_s, hop_s), Stopwatch())
+    return list(windower.windows(Clock(count), Script(people or {0: range(count)})))
+
+
+def test_short_source_is_one_window_of_all() -> None:
+    (only,) = windows(7)
+    assert only.is_only
+    assert only.start_s == 0
+    assert only.clips[0].frame_indices == (0, 1, 2, 3, 3, 4, 5, 6)
+
+
+def test_long_source_is_cut_and_the_tail_is_whole() -> None:
+    cut = windows(26)
+    assert [(round(w.start_s, 1), round(w.end_s, 1)) for w in cut] == [(0, 1), (1, 2), (1.5, 2.5)]
+    assert not any(w.is_only for w in cut)
+    assert cut[1].clips[0].frame_indices[0] >= 10
+    assert cut[2].seen == {0: 11}
+
+
+def test_a_sliver_at_the_end_is_dropped() -> None:
+    assert [round(w.end_s, 1) for w in windows(22)] == [1, 2]
+
+
+def test_overlapping_windows_of_a_stream() -> None:
+    cut = windows(21, window_s=1.0, hop_s=0.5)
+    assert [round(w.end_s, 1) for w in cut[:3]] == [1.0, 1.5, 2.0]
+    assert cut[1].clips[0].frame_indices[0] == 5
+
+
+def test_longest_track_wins_a_single_window() -> None:
+    (only,) = windows(9, {0: range(0, 4), 1: range(2, 9)})
+    assert list(only.clips) == [1]
+    assert only.seen == {0: 4, 1: 7}
+
+
+def test_flickers_are_not_people() -> None:
+    first, *_ = windows(20, {0: range(0, 20), 1: range(3, 4)})
+    assert list(first.clips) == [0]
+
+
+def test_windows_without_faces_have_no_clips() -> None:
+    cut = windows(30, {0: range(0, 10)})
+    assert [sorted(w.clips) for w in cut] == [[0], [], []]
+
+
+def test_memory_is_bounded_by_two_windows() -> None:
+    windower = Windower(SPEC, WindowPlan(1.0, 1.0), Stopwatch())
+    for _ in windower.windows(Clock(200), Script({0: range(200)})):
+        assert len(windower._people[0]) <= 2 * RATE + 1
+
+
+def test_whole_frame_tracker() -> None:
+    frame = Frame(np.zeros((20, 30, 3), np.uint8), 4)
+    ((_, faces),) = WholeFrame().track([frame])
+    assert faces == (TrackedFace(0, Box(0, 0, 30, 20)),)
+
+
+def test_landmarks_follow_the_crop() -> None:
+    """A point in the middle of the face box is in the middle of the crop, whatever the crop's scale."""
+    spec = registry.find("slowr50_sa").spec
+    points = np.full((12, 68, 2), 7.5, np.float32)
+    windower = Windower(spec, WindowPlan(9.0, 9.0), Stopwatch(), landmarks=points)
+    (only,) = windower.windows(Clock(12), Script({0: range(12)}))
+    assert only.clips[0].landmarks.shape == (8, 68, 2)
+    np.testing.assert_allclose(only.clips[0].landmarks, (spec.size - 1) / 2, atol=1e-3)
+
+
+def test_stopwatch_counts_nested_time_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    ticks = iter([0.0, 1.0, 3.0, 6.0, 10.0, 20.0])
+    monkeypatch.setattr("dfer_edge.stopwatch.time.perf_counter", lambda: next(ticks))
+    watch = Stopwatch()
+    with watch.stage("outer"), watch.stage("inner"):
+        pass
+    assert watch.milliseconds() == {"outer": (2 + 4) * 1e3, "inner": 3e3, "total": 20e3}
