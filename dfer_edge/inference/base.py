@@ -26,7 +26,7 @@ Form = Literal["3d", "2d", "shifted"]
 
 FORMS: tuple[Form, ...] = ("3d", "2d", "shifted")
 
-Activation = Literal["relu", "sigmoid", "tanh", "gelu_tanh", "exp"]
+Activation = Literal["relu", "sigmoid", "tanh", "gelu", "gelu_tanh", "exp"]
 
 
 class Graph(abc.ABC, Generic[T]):

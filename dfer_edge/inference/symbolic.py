@@ -138,9 +138,15 @@ class SymbolicGraph(Graph[Value]):
         return self._emit("Mul", (a, b), _broadcast(a.shape, b.shape))
 
     def activate(self, x: Value, kind: Activation) -> Value:
-        if kind == "gelu_tanh":
-            return self._gelu_tanh(x)
+        if kind in ("gelu", "gelu_tanh"):
+            return self._gelu(x) if kind == "gelu" else self._gelu_tanh(x)
         return self._emit({"relu": "Relu", "sigmoid": "Sigmoid", "tanh": "Tanh", "exp": "Exp"}[kind], (x,), x.shape)
+
+    def _gelu(self, x: Value) -> Value:
+        # Gelu is an operator from opset 20 on only; engines fuse exactly this pattern: x (1 + erf(x / sqrt 2)) 0.5.
+        scaled = self._emit("Div", (x, self.constant(math.sqrt(2))), x.shape)
+        gate = self._emit("Erf", (scaled,), x.shape)
+        return self.mul(self.mul(x, self.add(gate, self.constant(1.0))), self.constant(0.5))
 
     def _gelu_tanh(self, x: Value) -> Value:
         # Gelu is an operator from opset 20 on only: 0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))).

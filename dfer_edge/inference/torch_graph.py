@@ -11,7 +11,13 @@ from dfer_edge.inference.base import Activation, Form, Graph
 
 Tensor = torch.Tensor
 
-_ACTIVATIONS = {"relu": torch.relu, "sigmoid": torch.sigmoid, "tanh": torch.tanh, "exp": torch.exp}
+_ACTIVATIONS = {
+    "relu": torch.relu,
+    "sigmoid": torch.sigmoid,
+    "tanh": torch.tanh,
+    "exp": torch.exp,
+    "gelu": F.gelu,
+}
 
 
 class TorchGraph(Graph[Tensor]):

@@ -97,6 +97,31 @@ def _vgg(name: str, **options: Option) -> Entry:
     return Entry(spec, "vgg", _VGG_PAPER)
 
 
+_KEYPOINT = Entry(
+    ModelSpec(
+        name="keypoint_tsa",
+        labels=labels.DFEW,
+        frames=16,
+        size=112,
+        # Not in the paper: those of the ImageNet backbone that it starts from.
+        mean=(0.485, 0.456, 0.406),
+        std=(0.229, 0.224, 0.225),
+        landmarks=68,
+        options={
+            "last_strides": (1, 1),
+            "sigma_fraction": 0.1,
+            "norm_heat": False,
+            "self_loop": False,
+            "node_scale": "row",
+            "shared_fc": True,
+            "mlp_width": 1024,
+            "final_norm": False,
+        },
+    ),
+    "keypoint",
+    "Huang et al., Engineering Applications of Artificial Intelligence 2024, 108535",
+)
+
 _R2PLUS1D = ModelSpec(
     name="r2plus1d_sta",
     labels=labels.DFEW,
@@ -117,6 +142,7 @@ _ENTRIES = {
     "sefer": _vgg("sefer", gate="se", reduction=2),
     "cbamfer": _vgg("cbamfer", gate="cbam", reduction=2),
     "vgg16_fer": _vgg("vgg16_fer", gate="none"),
+    "keypoint_tsa": _KEYPOINT,
     "r2plus1d_sta": Entry(_R2PLUS1D, "r2plus1d", _R2PLUS1D_PAPER),
 }
 
