@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dfer_edge.engines.base import LOGITS, Engine, FloatArray
+from dfer_edge.engines.external import mapped_bytes
 from dfer_edge.errors import CorruptArtifact
 
 DISTRIBUTION = "onnxruntime"
 EXTRA = ""
+
+_NO_SECOND_COPY_FROM = 1 << 30
 
 
 def precisions() -> dict[str, str]:
@@ -33,6 +36,9 @@ class OnnxRuntimeEngine(Engine):
         # Idle threads that spin take the cores from decoding and detection.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3
+        if mapped_bytes(self.path) > _NO_SECOND_COPY_FROM:
+            # Packing copies every matrix: a network of gigabytes runs from its mapped file instead, as fast.
+            options.add_session_config_entry("session.disable_prepacking", "1")
         try:
             self._session = onnxruntime.InferenceSession(str(self.path), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's errors share no public base class

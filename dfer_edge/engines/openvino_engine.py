@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import math
+from typing import TYPE_CHECKING
+
 import numpy as np
+from onnx import TensorProto
 
 from dfer_edge.engines.base import LOGITS, Engine, FloatArray
+from dfer_edge.engines.external import header, tensor_array
 from dfer_edge.errors import CorruptArtifact
 
 DISTRIBUTION = "openvino"
 EXTRA = "openvino"
+
+if TYPE_CHECKING:
+    import onnx
+    import openvino
+
+_SHARE_FROM_BYTES = 256 << 20
 
 _HINTS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
 _CAPABILITIES = {"fp32": "FP32", "bf16": "BF16", "fp16": "FP16"}
@@ -29,7 +40,6 @@ class OpenVinoEngine(Engine):
     name = "openvino"
 
     def _load(self) -> dict[str, str]:
-        import onnx
         import openvino
 
         core = openvino.Core()
@@ -40,13 +50,27 @@ class OpenVinoEngine(Engine):
             "PERFORMANCE_HINT": "LATENCY",
         }
         try:
-            model = core.read_model(self.path)
+            model, file = core.read_model(self.path), header(self.path)
+            # Kept: the request only points at this memory.
+            self._shared = self._large_weights(file)
+            _make_inputs(model, set(self._shared))
             self._request = core.compile_model(model, "CPU", config).create_infer_request()
-            header = onnx.load(self.path, load_external_data=False)
+            for name, array in self._shared.items():
+                self._request.set_tensor(name, openvino.Tensor(array, shared_memory=True))
         except Exception as error:  # protobuf and OpenVINO raise bare RuntimeError and their own
             reason = " ".join(str(error).split())[-200:]
             raise CorruptArtifact(f"expected an ONNX file that compiles, got {self.path}: {reason}") from error
-        return {entry.key: entry.value for entry in header.metadata_props}
+        return {entry.key: entry.value for entry in file.metadata_props}
+
+    def _large_weights(self, file: onnx.ModelProto) -> dict[str, FloatArray]:
+        """Matrices that fp32 would copy in another order, doubling the memory of a network of gigabytes.
+
+        As inputs that share the mapped file they are read where they lie, as fast. bf16 needs its own copy anyway.
+        """
+        if self.options.precision != "fp32":
+            return {}
+        tensors = (t for t in file.graph.initializer if len(t.dims) == 2 and t.data_location == TensorProto.EXTERNAL)
+        return {t.name: tensor_array(t, self.path.parent) for t in tensors if 4 * math.prod(t.dims) > _SHARE_FROM_BYTES}
 
     def _infer(self, feed: dict[str, FloatArray]) -> FloatArray:
         self._request.infer(feed, share_inputs=True)
@@ -55,3 +79,16 @@ class OpenVinoEngine(Engine):
 
     def _close(self) -> None:
         self._request = None
+        self._shared = {}
+
+
+def _make_inputs(model: openvino.Model, names: set[str]) -> None:
+    """Turn the named constants of a model into inputs."""
+    from openvino import opset13
+
+    for constant in [op for op in model.get_ops() if op.get_friendly_name() in names]:
+        port = opset13.parameter(constant.get_output_shape(0), constant.get_element_type())
+        port.output(0).set_names({constant.get_friendly_name()})
+        for target in constant.output(0).get_target_inputs():
+            target.replace_source_output(port.output(0))
+        model.add_parameters([port])

@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import torch
-from onnx import numpy_helper
+from google.protobuf.message import DecodeError
 
 from dfer_edge import cpu
 from dfer_edge.engines.base import Engine, FloatArray
+from dfer_edge.engines.external import header, tensor_array
 from dfer_edge.errors import CorruptArtifact, EngineUnavailable
 from dfer_edge.inference import record
 from dfer_edge.models.simplified import Simplified
@@ -37,12 +38,14 @@ class TorchEngine(Engine):
         if self.options.device == "cuda" and not torch.cuda.is_available():
             raise EngineUnavailable("device cuda was asked for, torch sees no CUDA device")
         try:
-            model = onnx.load(self.path)
-        except Exception as error:  # protobuf's DecodeError and OSError of external data
+            model = header(self.path)
+            metadata = {entry.key: entry.value for entry in model.metadata_props}
+            if "dfer_edge.spec" in metadata:
+                self._network = self._rebuild(model, ModelSpec.from_json(metadata["dfer_edge.spec"]))
+        except (DecodeError, OSError, ValueError) as error:
+            if isinstance(error, CorruptArtifact):
+                raise
             raise CorruptArtifact(f"expected an ONNX file that loads, got {self.path}: {error}") from error
-        metadata = {entry.key: entry.value for entry in model.metadata_props}
-        if "dfer_edge.spec" in metadata:
-            self._network = self._rebuild(model, ModelSpec.from_json(metadata["dfer_edge.spec"]))
         return metadata
 
     def _rebuild(self, model: onnx.ModelProto, spec: ModelSpec) -> Simplified:
@@ -50,13 +53,15 @@ class TorchEngine(Engine):
         weights: dict[str, torch.Tensor] = {}
         for tensor in model.graph.initializer:
             if tensor.name in infos:
-                weights[tensor.name] = self._place(numpy_helper.to_array(tensor).reshape(infos[tensor.name].shape))
+                array = tensor_array(tensor, self.path.parent)
+                weights[tensor.name] = self._place(array.reshape(infos[tensor.name].shape))
         if missing := sorted(set(infos) - set(weights)):
             raise CorruptArtifact(f"expected the weights of {spec.name} in {self.path}, {missing[0]} is missing")
         return Simplified(spec, weights, "2d")
 
     def _place(self, array: FloatArray) -> torch.Tensor:
-        value = torch.tensor(array, dtype=_DTYPES[self.options.precision], device=self.options.device)
+        # No copy for fp32 on the CPU: mapped weights stay mapped.
+        value = torch.from_numpy(array).to(self.options.device, _DTYPES[self.options.precision])
         # Channels-last once here, or torch reorders every weight at every call. Clip weights hold a unit axis.
         unit = next((axis for axis in (2, 4) if value.ndim == 5 and value.shape[axis] == 1), None)
         if unit is not None:

@@ -291,17 +291,17 @@ class KeypointTSA(nn.Module):
         """Logits [B, K]."""
         return self.forward_head(self.forward_features(clip, landmarks))
 
-    def loss(self, clip: torch.Tensor, landmarks: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        """0.2 L_S + 0.8 L_T, softmax cross-entropies of the two heads; ``target`` [B], class indices."""
+    def training_loss(self, clip: torch.Tensor, landmarks: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """0.2 L_S + 0.8 L_T, softmax cross-entropies of the two heads; ``labels`` [B], class indices."""
         features = self.forward_features(clip, landmarks)
-        return mixed_loss(self.forward_auxiliary(features), self.forward_head(features), target)
+        return mixed_loss(self.forward_auxiliary(features), self.forward_head(features), labels)
 
 
 def mixed_loss(
-    auxiliary: torch.Tensor, logits: torch.Tensor, target: torch.Tensor, weights: tuple[float, float] = LOSS_WEIGHTS
+    auxiliary: torch.Tensor, logits: torch.Tensor, labels: torch.Tensor, weights: tuple[float, float] = LOSS_WEIGHTS
 ) -> torch.Tensor:
     """``weights[0]`` L_S + ``weights[1]`` L_T of the auxiliary and the temporal logits [B, K]."""
-    return weights[0] * F.cross_entropy(auxiliary, target) + weights[1] * F.cross_entropy(logits, target)
+    return weights[0] * F.cross_entropy(auxiliary, labels) + weights[1] * F.cross_entropy(logits, labels)
 
 
 def create(spec: ModelSpec, size: int | None = None, **unknown: object) -> KeypointTSA:

@@ -97,18 +97,6 @@ def _vgg(name: str, **options: Option) -> Entry:
     return Entry(spec, "vgg", _VGG_PAPER)
 
 
-_R2PLUS1D = ModelSpec(
-    name="r2plus1d_sta",
-    labels=labels.DFEW,
-    frames=16,
-    size=112,
-    # Of torchvision's Kinetics-400 weights, which the trunk starts from; the paper prints none.
-    mean=(0.43216, 0.394666, 0.37645),
-    std=(0.22803, 0.22145, 0.216989),
-    options={"att_share": False, "att_scale": False, "classifier_input": "pooled"},
-)
-_R2PLUS1D_PAPER = "Singh et al., 3D-CNN deep features discrimination, doi 10.5281/zenodo.777609"
-
 _KEYPOINT = Entry(
     ModelSpec(
         name="keypoint_tsa",
@@ -134,6 +122,18 @@ _KEYPOINT = Entry(
     "Huang et al., Engineering Applications of Artificial Intelligence 2024, 108535",
 )
 
+_R2PLUS1D = ModelSpec(
+    name="r2plus1d_sta",
+    labels=labels.DFEW,
+    frames=16,
+    size=112,
+    # Of torchvision's Kinetics-400 weights, which the trunk starts from; the paper prints none.
+    mean=(0.43216, 0.394666, 0.37645),
+    std=(0.22803, 0.22145, 0.216989),
+    options={"att_share": False, "att_scale": False, "classifier_input": "pooled"},
+)
+_R2PLUS1D_PAPER = "Singh et al., 3D-CNN deep features discrimination, doi 10.5281/zenodo.777609"
+
 _ENTRIES = {
     "slowr50_sa": _slowr50("slowr50_sa", attention_heads=4),
     "slowr50": _slowr50("slowr50", attention_heads=0),
@@ -142,8 +142,8 @@ _ENTRIES = {
     "sefer": _vgg("sefer", gate="se", reduction=2),
     "cbamfer": _vgg("cbamfer", gate="cbam", reduction=2),
     "vgg16_fer": _vgg("vgg16_fer", gate="none"),
-    "r2plus1d_sta": Entry(_R2PLUS1D, "r2plus1d", _R2PLUS1D_PAPER),
     "keypoint_tsa": _KEYPOINT,
+    "r2plus1d_sta": Entry(_R2PLUS1D, "r2plus1d", _R2PLUS1D_PAPER),
 }
 
 

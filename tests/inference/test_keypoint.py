@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -15,13 +16,13 @@ import torch
 from dfer_edge.errors import InvalidInput
 from dfer_edge.inference import FORMS, SymbolicGraph, keypoint, keypoint_pooling, record
 from dfer_edge.inference.keypoint_options import Options
-from dfer_edge.inference.onnx_writer import to_onnx
-from dfer_edge.inference.random_weights import draw
+from dfer_edge.inference.onnx_writer import write_onnx
+from dfer_edge.inference.random_weights import RandomWeights
 from dfer_edge.inference.torch_graph import TorchGraph
 from dfer_edge.models import create_model, simplify
 from dfer_edge.models.complexity import count_macs, count_parameters, example_inputs
 from dfer_edge.models.keypoint import mixed_loss
-from dfer_edge.models.simplify import Simplified
+from dfer_edge.models.simplified import Simplified
 from dfer_edge.spec import ModelSpec
 from tests.inference.keypoint_cases import FEW, SMALL, SPEC, TOLERANCE, faces, relative, trained_like
 
@@ -215,9 +216,17 @@ def test_auxiliary_head_serves_the_loss_only() -> None:
     clip, landmarks = torch.randn(1, 3, FEW, SMALL, SMALL, dtype=torch.float64), faces(1, FEW, SMALL)
     target = torch.tensor([3])
     with torch.no_grad():
-        before = [module(clip, landmarks), simplify(module)(clip, landmarks), module.loss(clip, landmarks, target)]
+        before = [
+            module(clip, landmarks),
+            simplify(module)(clip, landmarks),
+            module.training_loss(clip, landmarks, target),
+        ]
         module.auxiliary.classifier.weight.fill_(float("nan"))
-        after = [module(clip, landmarks), simplify(module)(clip, landmarks), module.loss(clip, landmarks, target)]
+        after = [
+            module(clip, landmarks),
+            simplify(module)(clip, landmarks),
+            module.training_loss(clip, landmarks, target),
+        ]
     assert torch.equal(after[0], before[0])
     assert torch.equal(after[1], before[1])
     assert after[2].isnan()
@@ -241,7 +250,7 @@ def test_every_parameter_learns_from_the_start() -> None:
     clip, landmarks = torch.randn(2, 3, 16, SMALL, SMALL), faces(2, 16, SMALL).float()
     alive: list[torch.Tensor] = []
     module.regions.node_weights = spy(module.regions.node_weights, alive)
-    module.loss(clip, landmarks, torch.tensor([1, 4])).backward()
+    module.training_loss(clip, landmarks, torch.tensor([1, 4])).backward()
     assert alive[0].shape == (32, 18, 1)
     assert (alive[0] > 0).all()
     for name, parameter in module.named_parameters():
@@ -258,12 +267,13 @@ def spy(function: Callable[..., torch.Tensor], seen: list[torch.Tensor]) -> Call
     return wrapped
 
 
-def test_onnx_agrees_with_torch(rng: np.random.Generator) -> None:
+def test_onnx_agrees_with_torch(rng: np.random.Generator, tmp_path: Path) -> None:
     graph, inputs, logits = record(SPEC)
-    weights = draw(graph, seed=3)
-    model = to_onnx(graph, inputs, logits, weights, {})
-    onnx.checker.check_model(model, full_check=True)
-    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    weights = RandomWeights(graph, seed=3)
+    path = tmp_path / "model.onnx"
+    write_onnx(path, graph, inputs, logits, weights, {})
+    onnx.checker.check_model(path, full_check=True)
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     module = Simplified(SPEC, {key: torch.from_numpy(value) for key, value in weights.items()})
     for batch in (1, 3):
         clip = rng.standard_normal((batch, *SPEC.input_shape), np.float32)

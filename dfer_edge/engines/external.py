@@ -1,0 +1,32 @@
+"""Weights that lie beside an ONNX file: mapped, so that a network of gigabytes is never in memory twice."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, numpy_helper
+
+from dfer_edge.engines.base import FloatArray
+
+
+def mapped_bytes(path: Path) -> int:
+    """Size of the weights beside ``path``; 0 if they are inside."""
+    data = path.with_name(f"{path.name}.data")
+    return data.stat().st_size if data.is_file() else 0
+
+
+def tensor_array(tensor: TensorProto, folder: Path) -> FloatArray:
+    """An initializer as float32, mapped copy-on-write where it lies outside the file."""
+    if tensor.data_location != TensorProto.EXTERNAL:
+        return np.array(numpy_helper.to_array(tensor), np.float32)
+    entry = {pair.key: pair.value for pair in tensor.external_data}
+    # ONNX forbids paths that lead out of the folder; the name alone is what the writer puts.
+    location = folder / Path(entry["location"]).name
+    return np.memmap(location, np.float32, "c", int(entry["offset"]), tuple(tensor.dims))
+
+
+def header(path: Path) -> onnx.ModelProto:
+    """The model without its external weights."""
+    return onnx.load(path, load_external_data=False)
