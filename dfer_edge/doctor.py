@@ -9,6 +9,8 @@ from pathlib import Path
 
 import dfer_edge
 from dfer_edge import cpu, engines, settings
+from dfer_edge.errors import DferError
+from dfer_edge.faces import make_landmark_detector
 from dfer_edge.faces.detectors import yunet_path
 from dfer_edge.models import list_models
 from dfer_edge.weights import shipped
@@ -36,6 +38,7 @@ def report() -> dict[str, dict[str, str]]:
         "processor": _processor(),
         "engines": {name: _engine(name) for name in engines.ENGINES},
         "detectors": _detectors(),
+        "landmarks": _landmarks(),
         "native modules": _native(),
         "weights": {name: str(shipped(name) or "none ship yet") for name in list_models()},
         "paths": _paths(),
@@ -77,6 +80,17 @@ def _detectors() -> dict[str, str]:
     path = yunet_path()
     absent = "no: its file is not there (dfer-edge models fetch yunet)"
     return {"haar": "yes: in the OpenCV wheel", "yunet": f"yes: {path}" if path and path.is_file() else absent}
+
+
+def _landmarks() -> dict[str, str]:
+    try:
+        detector = make_landmark_detector()
+    except DferError as error:
+        return {"from the environment": f"no: {error}"}
+    named = (
+        f"yes: {detector.name}, {settings.landmarks_override()}" if detector else "no: DFER_EDGE_LANDMARKS is not set"
+    )
+    return {"from the environment": named}
 
 
 def _native() -> dict[str, str]:

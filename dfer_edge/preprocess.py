@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from dfer_edge.errors import InvalidInput
 from dfer_edge.kernels.clip_to_tensor import crop_resize, normalise
 from dfer_edge.spec import ModelSpec
 from dfer_edge.types import Box, Clip, Image, Points
@@ -36,18 +37,47 @@ def whole_frame(image: Image, spec: ModelSpec) -> Image:
 
 def points_in_crop(points: Points, region: Box, size: int) -> Points:
     """Points [68, 2] in frame pixels to pixels of the crop of ``region`` resampled to ``size``."""
-    scale = np.asarray([size / region.width, size / region.height])
+    left, top, right, bottom = region.rounded()
+    scale = np.asarray([size / (right - left), size / (bottom - top)])
     # Pixel centres, not corners, map onto each other: +0.5 before and -0.5 after.
-    moved = (np.asarray(points, np.float64) + 0.5 - (region.left, region.top)) * scale - 0.5
+    moved = (np.asarray(points, np.float64) + 0.5 - (left, top)) * scale - 0.5
     return np.asarray(moved, np.float32)
+
+
+def points_in_frame(points: Points, region: Box, size: int) -> Points:
+    """Inverse of :func:`points_in_crop`."""
+    left, top, right, bottom = region.rounded()
+    scale = np.asarray([(right - left) / size, (bottom - top) / size])
+    return np.asarray((np.asarray(points, np.float64) + 0.5) * scale + (left, top) - 0.5, np.float32)
+
+
+def box_in_crop(box: Box, region: Box, size: int) -> Box:
+    """A box in frame pixels to pixels of the crop of ``region`` resampled to ``size``."""
+    left, top, right, bottom = region.rounded()
+    across, down = size / (right - left), size / (bottom - top)
+    return Box(
+        (box.left - left) * across, (box.top - top) * down, (box.right - left) * across, (box.bottom - top) * down
+    )
 
 
 def to_feed(clips: Sequence[Clip], spec: ModelSpec) -> dict[str, npt.NDArray[np.float32]]:
     """Engine inputs of a batch of clips, normalised.
 
-    Returns ``clip`` [B, 3, T, S, S] for clip networks, ``image`` [B*T, 3, S, S] for image networks.
+    Returns ``clip`` [B, 3, T, S, S] for clip networks, ``image`` [B*T, 3, S, S] for image networks, and ``landmarks``
+    [B, T, 68, 2] in pixels of the crops, x then y, for networks that take them.
+
+    Raises
+    ------
+    InvalidInput
+        If the network takes landmarks and a clip has none.
     """
     arrays = np.stack([normalise(clip.frames, spec) for clip in clips])
     if spec.input == "image":
         return {"image": np.ascontiguousarray(arrays.transpose(0, 2, 1, 3, 4)).reshape(-1, *spec.input_shape)}
-    return {"clip": arrays}
+    feed = {"clip": arrays}
+    if spec.landmarks:
+        points = [clip.landmarks for clip in clips if clip.landmarks is not None]
+        if len(points) != len(clips):
+            raise InvalidInput(f"expected landmarks for {len(clips)} clips of {spec.name}, got {len(points)}")
+        feed["landmarks"] = np.stack(points).astype(np.float32)
+    return feed

@@ -13,8 +13,9 @@ from dfer_edge import artifacts, preprocess
 from dfer_edge import weights as weights_files
 from dfer_edge.engines import BEST_FORM, choose, load_engine
 from dfer_edge.engines.base import LOGITS, Engine
-from dfer_edge.errors import InvalidInput, NoFaceFound
-from dfer_edge.faces import Detector, FaceTracker, make_detector
+from dfer_edge.errors import InvalidInput, NoFaceFound, WeightsNotFound
+from dfer_edge.faces import Detector, FaceTracker, LandmarkDetector, make_detector, make_landmark_detector
+from dfer_edge.faces import landmarks as faces_landmarks
 from dfer_edge.models import registry
 from dfer_edge.pipeline import Tracker, WholeFrame, Windower, WindowPlan
 from dfer_edge.postprocess import softmax
@@ -52,6 +53,9 @@ class Recognizer:
         ``detect`` (see :class:`dfer_edge.faces.Detector`).
     threads
         CPU threads of the engine; all cores of this process if None.
+    landmark_detector
+        For networks that take landmarks: ``auto`` (the file that ``DFER_EDGE_LANDMARKS`` names, if any), a file, or an
+        object that has ``detect`` (see :func:`dfer_edge.faces.make_landmark_detector`). Other networks ignore it.
 
     Raises
     ------
@@ -67,14 +71,16 @@ class Recognizer:
         device: str = "auto",
         detector: str | Path | Detector = "auto",
         threads: int | None = None,
+        landmark_detector: str | Path | LandmarkDetector = "auto",
     ) -> None:
-        registry.find(name)
+        takes_landmarks = registry.find(name).spec.landmarks > 0
         choice = choose(engine, precision, device)
         if Path(weights).suffix == ".onnx":
             path = Path(weights)
         else:
             path = artifacts.prepare(weights_files.resolve(name, weights), BEST_FORM[choice.engine])
         self._detector = make_detector(detector)
+        self._landmark_detector = make_landmark_detector(landmark_detector, threads) if takes_landmarks else None
         self._engine: Engine = load_engine(path, choice.engine, choice.precision, device, threads)
         self.spec = self._engine.spec
         if self.spec.name != name:
@@ -96,7 +102,8 @@ class Recognizer:
         faces
             ``"detect"``, or ``"cropped"`` if the frames are face crops already.
         landmarks
-            float32 [T, 68, 2] in pixels of the frames, x then y, for networks that take them.
+            float32 [T, 68, 2] in pixels of the frames, x then y, for networks that take them; they win over those of
+            the landmark detector.
 
         Raises
         ------
@@ -104,6 +111,8 @@ class Recognizer:
             If the source is not what the call takes; the message says what came.
         NoFaceFound
             If no face is in any frame.
+        WeightsNotFound
+            If the network takes landmarks and there are neither landmarks nor a landmark detector.
         """
         return self.timeline(source, faces, landmarks).prediction
 
@@ -196,7 +205,7 @@ class Recognizer:
         )
 
     def info(self) -> dict[str, Any]:
-        """What runs: model, weights, engine, precision, device, threads, input spec, simplifications, detector."""
+        """What runs: model, weights, engine, precision, device, threads, input spec, simplifications, detectors."""
         return {
             "model": self.spec.name,
             "weights": dict(self._weights),
@@ -206,6 +215,7 @@ class Recognizer:
             "simplifications": self._engine.metadata.get("dfer_edge.simplifications", ""),
             "conv_form": self._engine.metadata.get("dfer_edge.form", ""),
             "detector": self._detector.name,
+            "landmark_detector": self._landmark_detector.name if self._landmark_detector else None,
         }
 
     # -- inside ---------------------------------------------------------------------------------------------
@@ -221,7 +231,11 @@ class Recognizer:
         if not (plan.window_s > 0 and plan.hop_s > 0):
             raise InvalidInput(f"expected positive window and hop, got {plan.window_s} s and {plan.hop_s} s")
         points = None if landmarks is None else _checked_landmarks(landmarks, self.spec.landmarks, source)
-        return Windower(self.spec, plan, watch, faces == "cropped", points)
+        if self.spec.landmarks and points is None and self._landmark_detector is None:
+            what = f"{self.spec.name} takes {self.spec.landmarks} landmarks a frame"
+            raise WeightsNotFound(f"{what}: expected them or a landmark detector, got neither", faces_landmarks.CHOICES)
+        finder = None if points is not None else self._landmark_detector
+        return Windower(self.spec, plan, watch, faces == "cropped", points, finder)
 
     def _classify(self, clips: dict[int, Clip], watch: Stopwatch) -> dict[int, Prediction]:
         """Predictions by the same keys, from as few engine calls as memory allows."""
@@ -266,7 +280,9 @@ def _checked_landmarks(landmarks: Any, points: int, source: Source) -> Points:
     if not points:
         raise InvalidInput("expected no landmarks: this network takes pixels only")
     array = np.asarray(landmarks)
-    expected = (source.length_hint, points, 2)
+    # Headers of videos lie about their length: there the count is checked while reading.
+    count = source.length_hint if source.is_clip else len(array) if array.ndim else 0
+    expected = (count, points, 2)
     if array.shape != expected or array.dtype.kind != "f" or not np.isfinite(array).all():
         raise InvalidInput(f"expected finite float landmarks of shape {expected}, got {array.dtype} {array.shape}")
     return array.astype(np.float32)

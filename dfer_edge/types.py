@@ -44,6 +44,11 @@ class Box(NamedTuple):
         shared = max(width, 0.0) * max(height, 0.0)
         return shared / (self.area + other.area - shared) if shared else 0.0
 
+    def rounded(self) -> tuple[int, int, int, int]:
+        """Edges on whole pixels, at least one pixel each way: what a crop of this box holds."""
+        left, top, right, bottom = (round(edge) for edge in self)
+        return left, top, max(right, left + 1), max(bottom, top + 1)
+
     def towards(self, other: Box, share: float) -> Box:
         """The box ``share`` (0 to 1) of the way to ``other``."""
         return Box(*(a + (b - a) * share for a, b in zip(self, other, strict=True)))

@@ -22,6 +22,7 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DFER_EDGE_CACHE", str(tmp_path_factory.mktemp("cache")))
         patch.delenv("DFER_EDGE_YUNET", raising=False)
+        patch.delenv("DFER_EDGE_LANDMARKS", raising=False)
         yield
 
 

@@ -23,6 +23,9 @@ def add_recognizer_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--precision", default="auto", choices=("auto", *PRECISIONS))
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     parser.add_argument("--detector", default="auto", help="auto, haar, yunet, or a YuNet .onnx file")
+    parser.add_argument(
+        "--landmarks", metavar="FILE.onnx", help="68-point network, for networks that take landmarks (keypoint_tsa)"
+    )
     parser.add_argument("--threads", type=int, help="CPU threads of the engine (default: all cores)")
 
 
@@ -59,6 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
         device=arguments.device,
         detector=arguments.detector,
         threads=arguments.threads,
+        landmark_detector=arguments.landmarks or "auto",
     )
     with console.progress("predict") as progress:
         timeline = recognizer.timeline(arguments.source, arguments.faces, window_s=arguments.window, progress=progress)

@@ -17,8 +17,7 @@ def crop_resize(image: Image, box: Box, size: int) -> Image:
     enlarging is bilinear: one rule for training and every engine.
     """
     height, width = image.shape[:2]
-    left, top, right, bottom = (round(edge) for edge in box)
-    right, bottom = max(right, left + 1), max(bottom, top + 1)
+    left, top, right, bottom = box.rounded()
     # Clamp so that a box beside the frame still reads its nearest edge.
     inside = image[_clamp(top, height - 1) : max(_clamp(bottom, height), _clamp(top, height - 1) + 1)]
     inside = inside[:, _clamp(left, width - 1) : max(_clamp(right, width), _clamp(left, width - 1) + 1)]

@@ -1,0 +1,112 @@
+"""Facial landmarks behind one protocol: 68 points in the order of iBUG 300-W, which is dlib's.
+
+Jaw 0-16, brows 17-26, nose 27-35, eyes 36-47, outer lip 48-59, inner lip 60-67; left and right are the image's. No
+landmark file ships or is fetched: the user names one (docstring of :func:`make_landmark_detector`).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+
+from dfer_edge import settings
+from dfer_edge.errors import InvalidInput, WeightsNotFound
+from dfer_edge.types import Box, Image, Points
+
+COUNT = 68
+CHOICES = "pass landmarks=, or landmark_detector= (--landmarks) an .onnx file, or set DFER_EDGE_LANDMARKS to one"
+
+
+@runtime_checkable
+class LandmarkDetector(Protocol):
+    """Anything with a ``name`` that finds the points of a face."""
+
+    name: str
+
+    def detect(self, image: Image, box: Box) -> Points | None:
+        """Points of the face in ``box``.
+
+        Parameters
+        ----------
+        image
+            uint8 RGB [H, W, 3].
+        box
+            Of the face in pixels of the image, in the detectors' convention: from forehead to chin, ear to ear.
+
+        Returns
+        -------
+        float32 [68, 2] in pixels of the image, x then y, pixel centres at integers; they may lie outside the image.
+        None if the detector sees no face there.
+        """
+        ...
+
+
+def make_landmark_detector(
+    detector: str | Path | LandmarkDetector = "auto", threads: int | None = None
+) -> LandmarkDetector | None:
+    """A landmark detector.
+
+    Parameters
+    ----------
+    detector
+        ``"auto"`` (the file that ``DFER_EDGE_LANDMARKS`` names, else None), an object with ``detect``, or a file:
+        ``.onnx`` with face-api's 68-point network or OpenSeeFace's 66-point network (told apart by their shapes, see
+        :mod:`dfer_edge.faces.landmark_networks`), ``.dat`` with dlib's 68-point predictor.
+    threads
+        CPU threads of a network; at most two if None.
+
+    Returns
+    -------
+    None only for ``"auto"`` without the variable.
+
+    Raises
+    ------
+    InvalidInput, WeightsNotFound, CorruptArtifact, EngineUnavailable
+    """
+    if isinstance(detector, LandmarkDetector):
+        return detector
+    chosen = settings.landmarks_override() if detector == "auto" else detector
+    if chosen is None:
+        return None
+    if not isinstance(chosen, (str, Path)) or Path(chosen).suffix not in (".onnx", ".dat"):
+        raise InvalidInput(f'expected landmark_detector "auto", an .onnx or .dat file or an object, got {chosen!r}')
+    if not Path(chosen).is_file():
+        raise WeightsNotFound(f"expected a landmark file, found nothing at {chosen}", CHOICES)
+    return _load(Path(chosen), threads)
+
+
+def _load(path: Path, threads: int | None) -> LandmarkDetector:
+    # Imported on demand: onnxruntime and dlib are not needed by networks that take pixels only.
+    if path.suffix == ".dat":
+        from dfer_edge.faces.landmark_dlib import DlibLandmarks
+
+        return DlibLandmarks(path)
+    from dfer_edge.faces.landmark_networks import load_network
+
+    return load_network(path, threads)
+
+
+def find(detector: LandmarkDetector, image: Image, box: Box) -> Points:
+    """Checked points [68, 2] of a face, float32; all NaN if the detector finds none.
+
+    Raises
+    ------
+    InvalidInput
+        If a detector of the user's answers with something else.
+    """
+    points = detector.detect(image, box)
+    if points is None:
+        return lost()
+    array = np.asarray(points)
+    if array.shape != (COUNT, 2) or array.dtype.kind != "f" or not np.isfinite(array).all():
+        raise InvalidInput(
+            f"expected {COUNT} finite points [{COUNT}, 2] from {detector.name}, got {array.dtype} {list(array.shape)}"
+        )
+    return array.astype(np.float32)
+
+
+def lost() -> Points:
+    """The mark of a face without points: NaN, float32 [68, 2]."""
+    return np.full((COUNT, 2), np.nan, np.float32)
