@@ -150,7 +150,7 @@ class Prediction:
     box
         Face box (left, top, right, bottom) in pixels, in the middle of the clip.
     timings_ms
-        Milliseconds by stage (decode, detect, preprocess, engine) and ``total``.
+        Milliseconds by stage (decode, detect, preprocess, landmarks, engine) and ``total``.
     weights
         ``{"name": ..., "sha256": ...}``; the name ``random`` means that the label is meaningless.
     """

@@ -67,8 +67,8 @@ def make_landmark_detector(
     """
     if isinstance(detector, LandmarkDetector):
         return detector
-    chosen = settings.landmarks_override() if detector == "auto" else detector
-    if chosen is None:
+    chosen = detector if detector != "auto" else settings.landmarks_override()
+    if chosen is None and detector == "auto":
         return None
     if not isinstance(chosen, (str, Path)) or Path(chosen).suffix not in (".onnx", ".dat"):
         raise InvalidInput(f'expected landmark_detector "auto", an .onnx or .dat file or an object, got {chosen!r}')
