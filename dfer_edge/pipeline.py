@@ -113,7 +113,7 @@ class Windower:
     landmarks
         float32 [frames, 68, 2] in pixels of the frames, or None.
     landmark_detector
-        Finds them where they are not given; run on the crops of the frames that get into a clip only, once each. On
+        Finds them if they are not given; run on the crops of the frames that get into a clip only, once each. On
         the 112-pixel crop points lie 0.008 of the distance between the eyes from where they lie on the whole frame, a
         tenth of what two public networks differ by: no second, larger crop is kept.
     """

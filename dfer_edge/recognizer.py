@@ -234,8 +234,7 @@ class Recognizer:
         if self.spec.landmarks and points is None and self._landmark_detector is None:
             what = f"{self.spec.name} takes {self.spec.landmarks} landmarks a frame"
             raise WeightsNotFound(f"{what}: expected them or a landmark detector, got neither", faces_landmarks.CHOICES)
-        finder = None if points is not None else self._landmark_detector
-        return Windower(self.spec, plan, watch, faces == "cropped", points, finder)
+        return Windower(self.spec, plan, watch, faces == "cropped", points, self._landmark_detector)
 
     def _classify(self, clips: dict[int, Clip], watch: Stopwatch) -> dict[int, Prediction]:
         """Predictions by the same keys, from as few engine calls as memory allows."""
