@@ -74,7 +74,7 @@ def run_convert(arguments: argparse.Namespace) -> int:
     from dfer_edge.models import require_torch
 
     require_torch("converting a checkpoint")
-    from dfer_edge.models.convert import convert
+    from dfer_edge.convert import convert
 
     report = convert(arguments.checkpoint, arguments.path, arguments.model)
     if arguments.json:

@@ -7,8 +7,8 @@ Folded, in float64:
 - cls and its position into one vector, which is added with the other positions;
 - in the last block only the cls token asks and leaves, so keys and values are never formed: scores = y (W_k^T q),
   context = W_v (a y). Key biases drop out of the softmax, value biases pass it into the output bias;
-- heat maps are separable, and the three gates of the triplet attention go into the pooling, see
-  :mod:`dfer_edge.inference.keypoint_pooling`;
+- heat maps are separable and pooling is one product; a fused kernel can take ``pool_gated`` in its place, which
+  never writes the gated features (:mod:`dfer_edge.inference.keypoint_pooling`);
 - the graph convolution runs for the 16 pooled nodes; the two bridge nodes only feed their neighbours.
 
 Frames do not see each other before the temporal part: ``frame_features`` and ``temporal_head`` are apart so that a
@@ -27,7 +27,7 @@ from dfer_edge.inference.base import Graph, T
 from dfer_edge.inference.folding import NORM_EPS, Array, fold_norm, take
 from dfer_edge.inference.keypoint_graph import GROUPS, LANDMARKS, NODES, adjacency
 from dfer_edge.inference.keypoint_options import Options
-from dfer_edge.inference.keypoint_pooling import KEPT, ORDER, gaussian_profiles, pool_gated, triplet_gates
+from dfer_edge.inference.keypoint_pooling import KEPT, ORDER, gaussian_profiles, pool_gemm, triplet_gates
 from dfer_edge.spec import ModelSpec
 
 STAGES = (64, 128, 256, 512)
@@ -37,7 +37,7 @@ NODE_WIDTH = WIDTH // 4
 DEPTH, HEADS = 3, 8
 HEAD_WIDTH = WIDTH // HEADS
 SIMPLIFICATIONS = (
-    "auxiliary head dropped; batch and layer norms folded; triplet gates folded into separable key-point pooling; "
+    "auxiliary head dropped; batch and layer norms folded; separable key-point heat maps, pooled in one product; "
     "graph convolution on 16 of 18 nodes; last temporal block on the cls token only"
 )
 
@@ -121,7 +121,7 @@ def build(graph: Graph[T], inputs: Sequence[T], spec: ModelSpec) -> T:
     return temporal_head(graph, graph.reshape(features, (-1, spec.frames, WIDTH)), spec)
 
 
-def frame_features(graph: Graph[T], frames: T, landmarks: T, spec: ModelSpec, pool: Callable[..., T] = pool_gated) -> T:
+def frame_features(graph: Graph[T], frames: T, landmarks: T, spec: ModelSpec, pool: Callable[..., T] = pool_gemm) -> T:
     """Fused region vectors [N, 512] of frames [N, 3, H, W] and landmarks [N, 68, 2].
 
     ``pool`` is one of the equal ways in :mod:`dfer_edge.inference.keypoint_pooling`, or a fused kernel in their place.

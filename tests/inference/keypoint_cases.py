@@ -39,7 +39,3 @@ def faces(batch: int, frames: int, size: int, seed: int = 1) -> torch.Tensor:
     generator = torch.Generator().manual_seed(seed)
     noise = torch.randn(batch, frames, 68, 2, generator=generator, dtype=torch.float64)
     return (torch.from_numpy(mean_shape()) + 0.1 * noise) * size - 0.5
-
-
-def relative(actual: torch.Tensor, expected: torch.Tensor) -> float:
-    return ((actual.double() - expected.double()).abs().max() / expected.double().abs().max()).item()

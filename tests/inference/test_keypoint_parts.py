@@ -18,7 +18,8 @@ from dfer_edge.inference.torch_graph import TorchGraph
 from dfer_edge.models import create_model
 from dfer_edge.models.keypoint import KeyPointPooling, RegionGraph, TemporalBlock, TripletAttention, public_keys
 from dfer_edge.models.simplified import state_arrays
-from tests.inference.keypoint_cases import SPEC, TOLERANCE, faces, relative, trained_like
+from tests.inference.agreement import relative
+from tests.inference.keypoint_cases import SPEC, TOLERANCE, faces, trained_like
 
 
 def literal_pooling(

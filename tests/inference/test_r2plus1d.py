@@ -5,20 +5,16 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-import numpy as np
-import onnx
-import onnxruntime
 import pytest
 import torch
 from torch import nn
 
 from dfer_edge.inference import FORMS, record
-from dfer_edge.inference.onnx_writer import write_onnx
-from dfer_edge.inference.random_weights import RandomWeights
 from dfer_edge.models import create_model, registry, simplify
 from dfer_edge.models import r2plus1d as training
 from dfer_edge.models.complexity import count_macs, count_parameters, example_inputs
 from dfer_edge.spec import ModelSpec
+from tests.inference.agreement import assert_onnx_equals_torch, relative
 
 NAME = "r2plus1d_sta"
 CUMULATIVE = [("stages.0", 0.460), ("stages.1", 1.930), ("stages.2", 7.805)]
@@ -56,10 +52,6 @@ def trained_like(spec: ModelSpec, seed: int = 0, **options: object) -> training.
             norm.running_mean.normal_(0, 0.2)
             norm.running_var.uniform_(0.5, 2)
     return module
-
-
-def relative(actual: torch.Tensor, expected: torch.Tensor) -> float:
-    return ((actual.double() - expected.double()).abs().max() / expected.double().abs().max()).item()
 
 
 # -- counts and shapes ----------------------------------------------------------------------------------------
@@ -222,28 +214,10 @@ def test_key_biases_do_not_act() -> None:
 
 @pytest.mark.parametrize("options", [*VARIANTS, {"labels": tuple("abcdefghijk")}])
 @pytest.mark.parametrize("form", FORMS)
-def test_onnx_forms_agree_with_torch(
-    form: str, options: dict[str, object], rng: np.random.Generator, tmp_path: Path
-) -> None:
-    """Every form written to ONNX computes what torch computes in 3-D, for batches of one and three."""
-    from dfer_edge.models.simplified import Simplified
-
+def test_onnx_forms_agree_with_torch(form: str, options: dict[str, object], tmp_path: Path) -> None:
     spec = small_spec(size=33, **{key: value for key, value in options.items() if key != "labels"})
     spec = spec.with_labels(options.get("labels", spec.labels))
-    graph, inputs, logits = record(spec, form)
-    weights = RandomWeights(graph, seed=3)
-    path = tmp_path / "model.onnx"
-    write_onnx(path, graph, inputs, logits, weights, {})
-    onnx.checker.check_model(path, full_check=True)
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    module = Simplified(spec, {k: torch.from_numpy(v) for k, v in weights.items()})
-    for batch in (1, 3):
-        clip = rng.standard_normal((batch, *spec.input_shape), np.float32)
-        with torch.no_grad():
-            expected = module(torch.from_numpy(clip))
-        actual = session.run(None, {"clip": clip})[0]
-        assert actual.shape == (batch, spec.num_classes)
-        assert relative(torch.from_numpy(actual), expected) <= 1e-5
+    assert_onnx_equals_torch(spec, form, tmp_path / "net.onnx")
 
 
 @pytest.mark.parametrize("options", [{}, {"att_share": True}])

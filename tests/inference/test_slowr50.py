@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-import onnx
-import onnxruntime
 import pytest
 import torch
 
 from dfer_edge.inference import FORMS, record
-from dfer_edge.inference.onnx_writer import write_onnx
-from dfer_edge.inference.random_weights import RandomWeights
 from dfer_edge.models import create_model, registry, simplify
 from dfer_edge.models.complexity import count_macs, count_parameters, example_inputs
+from tests.inference.agreement import assert_onnx_equals_torch, relative
 
 PARAMETERS = {"slowr50": 31_648_839, "slowr50_sa": 49_472_583}
 MACS = {"slowr50": 35_666_513_920, "slowr50_sa": 35_684_333_056}
@@ -37,10 +33,6 @@ def trained_like(name: str, seed: int = 0) -> torch.nn.Module:
         if key.startswith("head.attention") and key.endswith("bias"):
             torch.nn.init.normal_(value, 0, 0.2)
     return module
-
-
-def relative(actual: torch.Tensor, expected: torch.Tensor) -> float:
-    return ((actual.double() - expected.double()).abs().max() / expected.double().abs().max()).item()
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -104,25 +96,8 @@ def test_query_and_key_never_get_a_gradient() -> None:
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("external", [False, True])
-def test_onnx_forms_agree_with_torch(form: str, external: bool, rng: np.random.Generator, tmp_path: Path) -> None:
-    """Every conv form written to ONNX computes what torch computes in 3-D, for batches of one and three."""
-    spec = registry.find("slowr50_sa").spec
-    graph, inputs, logits = record(spec, form)
-    weights = RandomWeights(graph, seed=3)
-    path = tmp_path / "model.onnx"
-    write_onnx(path, graph, inputs, logits, weights, {}, external=external)
-    onnx.checker.check_model(path, full_check=True)
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    from dfer_edge.models.simplified import Simplified
-
-    module = Simplified(spec, {k: torch.from_numpy(v) for k, v in weights.items()})
-    for batch in (1, 3):
-        clip = rng.standard_normal((batch, *spec.input_shape), np.float32)
-        with torch.no_grad():
-            expected = module(torch.from_numpy(clip))
-        actual = session.run(None, {"clip": clip})[0]
-        assert actual.shape == (batch, 7)
-        assert relative(torch.from_numpy(actual), expected) <= 1e-5
+def test_onnx_forms_agree_with_torch(form: str, external: bool, tmp_path: Path) -> None:
+    assert_onnx_equals_torch(registry.find("slowr50_sa").spec, form, tmp_path / "net.onnx", external=external)
 
 
 def test_more_classes_and_unknown_names() -> None:

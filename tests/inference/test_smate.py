@@ -6,22 +6,18 @@ import math
 from pathlib import Path
 
 import numpy as np
-import onnx
-import onnxruntime
 import pytest
 import torch
 
 from dfer_edge.errors import InvalidInput
 from dfer_edge.inference import FORMS, record
-from dfer_edge.inference.onnx_writer import write_onnx
-from dfer_edge.inference.random_weights import RandomWeights
 from dfer_edge.inference.smate import TPE_MODES, temporal_encoding, temporal_head, tubelet_features
 from dfer_edge.inference.symbolic import SymbolicGraph
 from dfer_edge.inference.torch_graph import TorchGraph
 from dfer_edge.models import create_model, registry, simplify
 from dfer_edge.models.complexity import count_macs, count_parameters, example_inputs
-from dfer_edge.models.simplified import Simplified
 from dfer_edge.models.smate import mix_clips
+from tests.inference.agreement import assert_onnx_equals_torch, relative
 
 ORDERED = ("learned", "vector")
 LAYER = 7_087_872
@@ -48,10 +44,6 @@ def trained_like(seed: int = 0, **options: object) -> torch.nn.Module:
 def random_clip(batch: int = 2, frames: int = 25, size: int = 32, seed: int = 1) -> torch.Tensor:
     generator = torch.Generator().manual_seed(seed)
     return torch.randn(batch, 3, frames, size, size, dtype=torch.float64, generator=generator)
-
-
-def relative(actual: torch.Tensor, expected: torch.Tensor) -> float:
-    return ((actual.double() - expected.double()).abs().max() / expected.double().abs().max()).item()
 
 
 # -- counts -------------------------------------------------------------------------------------------------------
@@ -171,22 +163,8 @@ def test_features_depend_on_their_two_frames_only() -> None:
 
 @pytest.mark.parametrize("mode", ["add", "vector"])
 @pytest.mark.parametrize("form", FORMS)
-def test_onnx_forms_agree_with_torch(form: str, mode: str, rng: np.random.Generator, tmp_path: Path) -> None:
-    """Every form written to ONNX computes what torch computes in 3-D, for batches of one and three."""
-    spec = create_model("smate", **SMALL, tpe_mode=mode).spec
-    graph, inputs, logits = record(spec, form)
-    weights, path = RandomWeights(graph, seed=3), tmp_path / "smate.onnx"
-    write_onnx(path, graph, inputs, logits, weights, {})
-    onnx.checker.check_model(path, full_check=True)
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    module = Simplified(spec, {k: torch.from_numpy(v) for k, v in weights.items()})
-    for batch in (1, 3):
-        clip = rng.standard_normal((batch, *spec.input_shape), np.float32)
-        with torch.no_grad():
-            expected = module(torch.from_numpy(clip))
-        actual = session.run(None, {"clip": clip})[0]
-        assert actual.shape == (batch, 7)
-        assert relative(torch.from_numpy(actual), expected) <= 1e-5
+def test_onnx_forms_agree_with_torch(form: str, mode: str, tmp_path: Path) -> None:
+    assert_onnx_equals_torch(create_model("smate", **SMALL, tpe_mode=mode).spec, form, tmp_path / "net.onnx")
 
 
 @pytest.mark.parametrize("form", FORMS)

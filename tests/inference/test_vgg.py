@@ -6,8 +6,6 @@ import dataclasses
 from pathlib import Path
 
 import numpy as np
-import onnx
-import onnxruntime
 import pytest
 import torch
 from torch.nn import functional
@@ -15,14 +13,12 @@ from torch.nn import functional
 from dfer_edge import labels
 from dfer_edge.errors import InvalidInput
 from dfer_edge.inference import record, vgg
-from dfer_edge.inference.onnx_writer import write_onnx
-from dfer_edge.inference.random_weights import RandomWeights
 from dfer_edge.inference.torch_graph import TorchGraph
 from dfer_edge.models import create_model, registry, simplify
 from dfer_edge.models import vgg as training
 from dfer_edge.models.complexity import count_macs, count_parameters, example_inputs
-from dfer_edge.models.simplified import Simplified
 from dfer_edge.spec import ModelSpec
+from tests.inference.agreement import assert_onnx_equals_torch, relative
 
 NAMES = ["vgg16_fer", "sefer", "cbamfer", "agfer"]
 PARAMETERS = {"vgg16_fer": 442_570_567, "sefer": 442_915_975, "cbamfer": 443_261_680, "agfer": 442_916_434}
@@ -82,10 +78,6 @@ def gate_pool(name: str, module: torch.nn.Module, x: torch.Tensor) -> torch.Tens
     graph = TorchGraph({f"gate.{key}": value for key, value in module.state_dict().items()})
     kind = registry.find(name).spec.options["gate"]
     return vgg.gate_pool(graph, x, "gate", dataclasses.replace(arch(), gate=str(kind)))
-
-
-def relative(actual: torch.Tensor, expected: torch.Tensor) -> float:
-    return ((actual.double() - expected.double()).abs().max() / expected.double().abs().max()).item()
 
 
 # -- counts -----------------------------------------------------------------------------------------------------
@@ -293,21 +285,8 @@ def test_fold_copies_nothing_and_keeps_dtypes() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_onnx_agrees_with_torch(name: str, rng: np.random.Generator, tmp_path: Path) -> None:
-    spec = small_spec(name)
-    graph, inputs, logits = record(spec)
-    weights, path = RandomWeights(graph, seed=3), tmp_path / "vgg.onnx"
-    write_onnx(path, graph, inputs, logits, weights, {})
-    onnx.checker.check_model(path, full_check=True)
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    module = Simplified(spec, {key: torch.from_numpy(value) for key, value in weights.items()})
-    for batch in (1, 3):
-        images = rng.standard_normal((batch, 3, SMALL, SMALL), np.float32)
-        with torch.no_grad():
-            expected = module(torch.from_numpy(images))
-        actual = session.run(None, {"image": images})[0]
-        assert actual.shape == (batch, 7)
-        assert relative(torch.from_numpy(actual), expected) <= 1e-5
+def test_onnx_agrees_with_torch(name: str, tmp_path: Path) -> None:
+    assert_onnx_equals_torch(small_spec(name), "3d", tmp_path / "net.onnx")
 
 
 # -- public weights ---------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.readme import BEGIN, END, spliced
 from dfer_edge.cli.main import parser
 from dfer_edge.engines import BEST_FORM
 from dfer_edge.models import list_models
@@ -57,6 +58,11 @@ def test_make_targets_named_in_the_readme_exist() -> None:
     named = set(re.findall(r"`?make ([a-z-]+)", README))
     assert named
     assert named <= set(targets)
+
+
+def test_speed_table_is_what_the_results_say() -> None:
+    assert spliced(README) == README
+    assert "slowr50_sa" in README.partition(BEGIN)[2].partition(END)[0]
 
 
 def test_support_table_names_every_model_and_engine() -> None:
