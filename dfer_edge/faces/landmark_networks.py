@@ -202,7 +202,7 @@ def _text(shapes: list[Shape]) -> str:
 def flush_subnormals(model: Any) -> int:
     """Set subnormal float32 weights of an ONNX model to zero in place; return how many there were.
 
-    They are smaller than 1.2e-38, mean nothing, and take a slow path in some processors: a public export of face-api's
+    They are smaller than 1.2e-38, mean nothing, and take a slow path in some processors: a public 68-point
     network ran 16 times slower because of them.
     """
     from onnx import numpy_helper
