@@ -87,16 +87,17 @@ def mirror(landmarks: npt.NDArray[np.floating], size: int) -> npt.NDArray[np.flo
 def mean_shape() -> Points:
     """[68, 2] upright, symmetric face in units of the crop's side (0..1): a stand-in where no face was found.
 
-    Drawn from ellipses, not measured: eyes at 0.38 and mouth at 0.78 of the height of a tight face crop.
+    Ellipses, placed where the median of two landmark networks on 54 upright portraits lies in a crop of 1.1 face boxes:
+    eyes at 0.38 and mouth at 0.74 of the height.
     """
     turn = np.linspace(0, np.pi, 17)
-    jaw = np.stack([0.5 - 0.42 * np.cos(turn), 0.36 + 0.62 * np.sin(turn)], 1)
+    jaw = np.stack([0.5 - 0.33 * np.cos(turn), 0.40 + 0.56 * np.sin(turn)], 1)
     arch = np.sin(np.linspace(0, np.pi, 5))
-    brow = np.stack([np.linspace(0.15, 0.42, 5), 0.29 - 0.04 * arch], 1)
-    bridge = np.stack([np.full(4, 0.5), np.linspace(0.38, 0.58, 4)], 1)
-    nostrils = np.stack([np.linspace(0.40, 0.60, 5), 0.64 + 0.02 * arch], 1)
-    eye = _ellipse((0.30, 0.38), (0.075, 0.025), 6)
-    lips = _ellipse((0.5, 0.78), (0.16, 0.06), 12), _ellipse((0.5, 0.78), (0.12, 0.02), 8)
+    brow = np.stack([np.linspace(0.23, 0.42, 5), 0.305 - 0.033 * arch], 1)
+    bridge = np.stack([np.full(4, 0.5), np.linspace(0.40, 0.58, 4)], 1)
+    nostrils = np.stack([np.linspace(0.44, 0.56, 5), 0.607 + 0.016 * arch], 1)
+    eye = _ellipse((0.35, 0.387), (0.063, 0.019), 6)
+    lips = _ellipse((0.5, 0.745), (0.13, 0.064), 12), _ellipse((0.5, 0.738), (0.12, 0.027), 8)
     shape = np.concatenate([jaw, brow, brow, bridge, nostrils, eye, eye, *lips])
     # Right brow and eye: mirror images, numbered as in the layout.
     for side in (slice(22, 27), slice(42, 48)):
