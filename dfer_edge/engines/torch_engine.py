@@ -12,6 +12,7 @@ from dfer_edge.engines.base import Engine, FloatArray, part_of
 from dfer_edge.engines.external import header, tensor_array
 from dfer_edge.errors import CorruptArtifact, EngineUnavailable
 from dfer_edge.inference import Part, record
+from dfer_edge.inference.parts import FEATURES
 from dfer_edge.models.simplified import Simplified
 from dfer_edge.spec import ModelSpec
 
@@ -70,11 +71,17 @@ class TorchEngine(Engine):
 
     def _infer(self, feed: dict[str, FloatArray]) -> FloatArray:
         torch.set_num_threads(self.options.thread_count)
-        dtype, device = _DTYPES[self.options.precision], self.options.device
         with torch.inference_mode():
-            inputs = [torch.from_numpy(value).to(device, dtype) for value in feed.values()]
-            output = self._network(*inputs).float().cpu().numpy()
+            output = self._network(*(self._input(name, value) for name, value in feed.items())).float().cpu().numpy()
         return np.array(output, np.float32)
+
+    def _input(self, name: str, value: FloatArray) -> torch.Tensor:
+        tensor = torch.from_numpy(value).to(self.options.device, _DTYPES[self.options.precision])
+        if name == FEATURES and tensor.ndim == 5:
+            # Maps of a window, [B, T, C, H, W]. As for weights: or every residual addition of the head reorders.
+            maps = tensor.flatten(0, 1).contiguous(memory_format=torch.channels_last)
+            return maps.reshape(tensor.shape)
+        return tensor
 
     def _close(self) -> None:
         self._network = None  # type: ignore[assignment]
