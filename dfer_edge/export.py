@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 from dfer_edge import weights as weights_files
 from dfer_edge._version import __version__
 from dfer_edge.errors import InvalidInput
-from dfer_edge.inference import FORMS, Form, record
+from dfer_edge.inference import FORMS, Form, Part, record
 from dfer_edge.inference.folding import Array
 from dfer_edge.inference.onnx_writer import write_onnx
+from dfer_edge.inference.parts import PARTS, output_name
 from dfer_edge.inference.random_weights import RandomWeights
 from dfer_edge.inference.symbolic import SymbolicGraph
 from dfer_edge.models import registry
@@ -30,6 +31,7 @@ def export_onnx(
     weights: str | Path = "default",
     batch: str | int = "dynamic",
     form: Form = "3d",
+    part: Part = "whole",
 ) -> Path:
     """Write the exact inference form as ONNX, with the preprocessing spec and labels in the metadata.
 
@@ -45,11 +47,15 @@ def export_onnx(
         ``"dynamic"``, or a fixed size.
     form
         ``"3d"``, ``"2d"`` or ``"shifted"``, equal to rounding; ``dfer_edge.engines.BEST_FORM`` has each engine's best.
+    part
+        ``"whole"``, or ``"features"`` and ``"head"``: the two files that :class:`dfer_edge.streaming.StreamingState`
+        runs. Features are those of one step, see :mod:`dfer_edge.inference.parts`.
 
     Returns
     -------
     The path written. Opset 17. Inputs ``clip`` [B, 3, T, H, W] or ``image`` [B, 3, H, W], and ``landmarks``
-    [B, T, 68, 2] where the network takes them, float32; output ``logits`` [B, K].
+    [B, T, 68, 2] where the network takes them, float32; output ``logits`` [B, K]. Of the features part T is one step,
+    its output ``features`` [B, 1, ...]; the head has the input ``features`` [B, steps, ...].
 
     Raises
     ------
@@ -60,12 +66,14 @@ def export_onnx(
         raise InvalidInput(f"expected a path that ends in .onnx, got {path.name!r}")
     if form not in FORMS:
         raise InvalidInput(f"expected a form out of {', '.join(FORMS)}; got {form!r}")
+    if part not in PARTS:
+        raise InvalidInput(f"expected a part out of {', '.join(PARTS)}; got {part!r}")
     if batch != "dynamic" and not (isinstance(batch, int) and batch > 0):
         raise InvalidInput(f'expected batch "dynamic" or a positive number, got {batch!r}')
     source = (
         weights_files.resolve(name_or_module, weights) if isinstance(name_or_module, str) else of_module(name_or_module)
     )
-    write(source, path, form, batch)
+    write(source, path, form, batch, part=part)
     return path
 
 
@@ -77,13 +85,21 @@ def of_module(module: nn.Module) -> Weights:
     return Weights("module", weights_files.content_hash(state), spec_of(module), state)
 
 
-def write(source: Weights, path: Path, form: Form, batch: str | int = "dynamic", external: bool | None = None) -> None:
-    """Write ``source`` in ``form``; ``external`` None decides by size."""
-    graph, inputs, logits = record(source.spec, form)
+def write(
+    source: Weights,
+    path: Path,
+    form: Form,
+    batch: str | int = "dynamic",
+    external: bool | None = None,
+    part: Part = "whole",
+) -> None:
+    """Write ``source`` or a part of it in ``form``; ``external`` None decides by size."""
+    graph, inputs, output = record(source.spec, form, part)
     if external is None:
         external = graph.parameters * 4 >= EXTERNAL_FROM_BYTES
     axis = "batch" if batch == "dynamic" else batch
-    write_onnx(path, graph, inputs, logits, inference_weights(source, graph), metadata(source, form), axis, external)
+    weights, notes = inference_weights(source, graph), metadata(source, form, part)
+    write_onnx(path, graph, inputs, output, weights, notes, axis, external, output_name(part))
 
 
 def inference_weights(source: Weights, graph: SymbolicGraph) -> Mapping[str, Array]:
@@ -94,7 +110,7 @@ def inference_weights(source: Weights, graph: SymbolicGraph) -> Mapping[str, Arr
     return folded
 
 
-def metadata(source: Weights, form: Form) -> dict[str, str]:
+def metadata(source: Weights, form: Form, part: Part = "whole") -> dict[str, str]:
     """What travels inside the ONNX file."""
     return {
         "dfer_edge.model": source.spec.name,
@@ -102,6 +118,7 @@ def metadata(source: Weights, form: Form) -> dict[str, str]:
         "dfer_edge.weights": source.name,
         "dfer_edge.weights_sha256": source.sha256,
         "dfer_edge.form": form,
+        "dfer_edge.part": part,
         "dfer_edge.simplifications": registry.find(source.spec.name).simplifications,
         "dfer_edge.version": __version__,
     }

@@ -83,6 +83,9 @@ class Recognizer:
         self._landmark_detector = make_landmark_detector(landmark_detector, threads) if takes_landmarks else None
         self._engine: Engine = load_engine(path, choice.engine, choice.precision, device, threads)
         self.spec = self._engine.spec
+        if self._engine.part != "whole":
+            reason = f"expected an ONNX file of the whole network, got its {self._engine.part} part in {path}"
+            raise InvalidInput(reason, "dfer_edge.streaming runs parts")
         if self.spec.name != name:
             raise InvalidInput(f"expected an ONNX file of {name}, got one of {self.spec.name} in {path}")
         keys = ("weights", "weights_sha256")

@@ -7,7 +7,7 @@ from typing import Any
 
 from dfer_edge.cli import console
 from dfer_edge.engines import BEST_FORM
-from dfer_edge.inference.base import FORMS
+from dfer_edge.inference import FORMS, PARTS
 from dfer_edge.models import list_models
 
 
@@ -18,6 +18,7 @@ def add(commands: Any, common: argparse.ArgumentParser) -> None:
     parser.add_argument("path", metavar="FILE.onnx")
     parser.add_argument("--weights", default="default", help="default, random, or a .safetensors file")
     parser.add_argument("--batch", type=int, help="fixed batch size (default: dynamic)")
+    parser.add_argument("--part", default="whole", choices=PARTS, help="what a stream runs per step or per window")
     form = parser.add_mutually_exclusive_group()
     form.add_argument(
         "--form", default="3d", choices=FORMS, help="how clip convolutions are written (default: %(default)s)"
@@ -33,8 +34,9 @@ def run(arguments: argparse.Namespace) -> int:
 
     form = BEST_FORM[arguments.engine] if arguments.engine else arguments.form
     batch = arguments.batch if arguments.batch is not None else "dynamic"
-    path = export_onnx(arguments.model, arguments.path, arguments.weights, batch, form)
-    written = {"path": str(path), "model": arguments.model, "weights": arguments.weights, "form": form, "batch": batch}
+    path = export_onnx(arguments.model, arguments.path, arguments.weights, batch, form, arguments.part)
+    written = {"path": str(path), "model": arguments.model, "weights": arguments.weights, "form": form}
+    written |= {"batch": batch, "part": arguments.part}
     if arguments.json:
         console.print_json(written)
     else:

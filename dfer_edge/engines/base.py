@@ -14,10 +14,12 @@ import numpy.typing as npt
 
 from dfer_edge import cpu
 from dfer_edge.errors import CorruptArtifact, InvalidInput
+from dfer_edge.inference.parts import LOGITS, PARTS, Part, check_feed, input_shapes, output_name
 from dfer_edge.spec import ModelSpec
 
+__all__ = ["LOGITS", "Engine", "EngineOptions", "FloatArray"]
+
 FloatArray = npt.NDArray[np.float32]
-LOGITS = "logits"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +59,12 @@ class Engine(abc.ABC):
     ----------
     spec
         Of the network in the file.
+    part
+        What of it the file holds: all, or a part for streaming (:mod:`dfer_edge.inference.parts`).
+    weights_sha256
+        Of the weights that the file was written from.
+    input_shapes
+        Input name -> shape without the batch axis.
     metadata
         All ``dfer_edge.*`` entries of the file.
     """
@@ -72,6 +80,9 @@ class Engine(abc.ABC):
                 f"expected an ONNX file with dfer_edge metadata, got {path} without", "dfer-edge export"
             )
         self.spec = ModelSpec.from_json(self.metadata["dfer_edge.spec"])
+        self.part = part_of(self.metadata)
+        self.weights_sha256 = self.metadata.get("dfer_edge.weights_sha256", "")
+        self.input_shapes = input_shapes(self.spec, self.part)
 
     @abc.abstractmethod
     def _load(self) -> dict[str, str]:
@@ -79,20 +90,13 @@ class Engine(abc.ABC):
 
     @abc.abstractmethod
     def _infer(self, feed: dict[str, FloatArray]) -> FloatArray:
-        """Logits [B, K] of a checked feed."""
+        """The file's one output, of a checked feed: logits [B, K], or features [B, 1, ...]."""
 
     def _close(self) -> None:  # noqa: B027 - most engines free by reference count
         """Give back what garbage collection would not."""
 
-    @property
-    def input_shapes(self) -> dict[str, tuple[int, ...]]:
-        """Input name -> shape without the batch axis."""
-        pixels = "clip" if self.spec.input == "clip" else "image"
-        shapes = {pixels: self.spec.input_shape}
-        return shapes | ({"landmarks": (self.spec.frames, self.spec.landmarks, 2)} if self.spec.landmarks else {})
-
     def infer(self, feed: Mapping[str, npt.NDArray[Any]]) -> dict[str, FloatArray]:
-        """Run the network.
+        """Run the network or the part of it that the file holds.
 
         Parameters
         ----------
@@ -101,7 +105,8 @@ class Engine(abc.ABC):
 
         Returns
         -------
-        ``{"logits": float32 [B, K]}``, an array of the caller's own.
+        ``{"logits": float32 [B, K]}``, or ``{"features": float32 [B, 1, ...]}`` of a features part; an array of the
+        caller's own.
 
         Raises
         ------
@@ -110,20 +115,9 @@ class Engine(abc.ABC):
         """
         if self.metadata is None:
             raise InvalidInput("expected an open engine, got one that was closed")
-        return {LOGITS: self._infer(self._checked(feed))}
-
-    def _checked(self, feed: Mapping[str, npt.NDArray[Any]]) -> dict[str, FloatArray]:
-        expected = self.input_shapes
-        if set(feed) != set(expected):
-            raise InvalidInput(f"expected inputs {sorted(expected)}, got {sorted(feed)}")
-        batches = {np.shape(value)[0] if np.ndim(value) else 0 for value in feed.values()}
-        if len(batches) != 1 or batches == {0}:
-            raise InvalidInput(f"expected one batch size of at least 1 for all inputs, got {sorted(batches)}")
-        for name, shape in expected.items():
-            actual, dtype = np.shape(feed[name])[1:], getattr(feed[name], "dtype", None)
-            if actual != shape or dtype != np.float32:
-                raise InvalidInput(f"expected {name} as float32 [B, {_csv(shape)}], got {dtype} [B, {_csv(actual)}]")
-        return {name: np.ascontiguousarray(feed[name]) for name in expected}
+        check_feed(feed, self.input_shapes, np.dtype(np.float32))
+        checked = {name: np.ascontiguousarray(feed[name]) for name in self.input_shapes}
+        return {output_name(self.part): self._infer(checked)}
 
     def info(self) -> dict[str, Any]:
         """Engine, precision, device and threads, JSON-safe."""
@@ -143,5 +137,16 @@ class Engine(abc.ABC):
         self.close()
 
 
-def _csv(shape: tuple[int, ...]) -> str:
-    return ", ".join(map(str, shape))
+def part_of(metadata: Mapping[str, str]) -> Part:
+    """The part of a network that a file with this metadata holds; files without the entry hold all.
+
+    Raises
+    ------
+    CorruptArtifact
+        For a part that does not exist.
+    """
+    name = metadata.get("dfer_edge.part", "whole")
+    for part in PARTS:
+        if part == name:
+            return part
+    raise CorruptArtifact(f"expected a part out of {', '.join(PARTS)} in the file's metadata, got {name!r}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dfer_edge.engines.base import LOGITS, Engine, FloatArray
+from dfer_edge.engines.base import Engine, FloatArray
 from dfer_edge.engines.external import mapped_bytes
 from dfer_edge.errors import CorruptArtifact
 
@@ -46,8 +46,8 @@ class OnnxRuntimeEngine(Engine):
         return dict(self._session.get_modelmeta().custom_metadata_map)
 
     def _infer(self, feed: dict[str, FloatArray]) -> FloatArray:
-        logits: FloatArray = self._session.run([LOGITS], feed)[0]
-        return logits
+        output: FloatArray = self._session.run(None, feed)[0]
+        return output
 
     def _close(self) -> None:
         self._session = None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from onnx import TensorProto
 
-from dfer_edge.engines.base import LOGITS, Engine, FloatArray
+from dfer_edge.engines.base import Engine, FloatArray
 from dfer_edge.engines.external import header, tensor_array
 from dfer_edge.errors import CorruptArtifact
 
@@ -75,7 +75,7 @@ class OpenVinoEngine(Engine):
     def _infer(self, feed: dict[str, FloatArray]) -> FloatArray:
         self._request.infer(feed, share_inputs=True)
         # The request keeps its output buffer: the caller gets a copy.
-        return np.array(self._request.get_tensor(LOGITS).data, np.float32)
+        return np.array(self._request.get_output_tensor(0).data, np.float32)
 
     def _close(self) -> None:
         self._request = None

@@ -8,10 +8,11 @@ import torch
 from google.protobuf.message import DecodeError
 
 from dfer_edge import cpu
-from dfer_edge.engines.base import Engine, FloatArray
+from dfer_edge.engines.base import Engine, FloatArray, part_of
 from dfer_edge.engines.external import header, tensor_array
 from dfer_edge.errors import CorruptArtifact, EngineUnavailable
-from dfer_edge.inference import record
+from dfer_edge.inference import Part, record
+from dfer_edge.inference.parts import FEATURES
 from dfer_edge.models.simplified import Simplified
 from dfer_edge.spec import ModelSpec
 
@@ -41,15 +42,15 @@ class TorchEngine(Engine):
             model = header(self.path)
             metadata = {entry.key: entry.value for entry in model.metadata_props}
             if "dfer_edge.spec" in metadata:
-                self._network = self._rebuild(model, ModelSpec.from_json(metadata["dfer_edge.spec"]))
+                self._network = self._rebuild(model, ModelSpec.from_json(metadata["dfer_edge.spec"]), part_of(metadata))
         except (DecodeError, OSError, ValueError) as error:
             if isinstance(error, CorruptArtifact):
                 raise
             raise CorruptArtifact(f"expected an ONNX file that loads, got {self.path}: {error}") from error
         return metadata
 
-    def _rebuild(self, model: onnx.ModelProto, spec: ModelSpec) -> Simplified:
-        infos = record(spec, "2d")[0].weights
+    def _rebuild(self, model: onnx.ModelProto, spec: ModelSpec, part: Part) -> Simplified:
+        infos = record(spec, "2d", part)[0].weights
         weights: dict[str, torch.Tensor] = {}
         for tensor in model.graph.initializer:
             if tensor.name in infos:
@@ -57,7 +58,7 @@ class TorchEngine(Engine):
                 weights[tensor.name] = self._place(array.reshape(infos[tensor.name].shape))
         if missing := sorted(set(infos) - set(weights)):
             raise CorruptArtifact(f"expected the weights of {spec.name} in {self.path}, {missing[0]} is missing")
-        return Simplified(spec, weights, "2d")
+        return Simplified(spec, weights, "2d", part)
 
     def _place(self, array: FloatArray) -> torch.Tensor:
         # No copy for fp32 on the CPU: mapped weights stay mapped.
@@ -70,11 +71,17 @@ class TorchEngine(Engine):
 
     def _infer(self, feed: dict[str, FloatArray]) -> FloatArray:
         torch.set_num_threads(self.options.thread_count)
-        dtype, device = _DTYPES[self.options.precision], self.options.device
         with torch.inference_mode():
-            inputs = [torch.from_numpy(value).to(device, dtype) for value in feed.values()]
-            logits = self._network(*inputs).float().cpu().numpy()
-        return np.array(logits, np.float32)
+            output = self._network(*(self._input(name, value) for name, value in feed.items())).float().cpu().numpy()
+        return np.array(output, np.float32)
+
+    def _input(self, name: str, value: FloatArray) -> torch.Tensor:
+        tensor = torch.from_numpy(value).to(self.options.device, _DTYPES[self.options.precision])
+        if name == FEATURES and tensor.ndim == 5:
+            # Maps of a window, [B, T, C, H, W]. As for weights: or every residual addition of the head reorders.
+            maps = tensor.flatten(0, 1).contiguous(memory_format=torch.channels_last)
+            return maps.reshape(tensor.shape)
+        return tensor
 
     def _close(self) -> None:
         self._network = None  # type: ignore[assignment]

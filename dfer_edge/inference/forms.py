@@ -17,6 +17,20 @@ def enter(graph: Graph[T], clip: T) -> T:
     return graph.reshape(graph.transpose(clip, (0, 2, 1, 3, 4)), (-1, channels, height, width))
 
 
+def leave(graph: Graph[T], x: T, frames: int) -> T:
+    """An activation in the layout of the form as [B, T, C, H, W]."""
+    if graph.form == "3d":
+        return graph.transpose(x, (0, 2, 1, 3, 4))
+    return graph.reshape(x, (-1, frames, *graph.shape(x)[1:]))
+
+
+def enter_steps(graph: Graph[T], x: T) -> T:
+    """[B, T, C, H, W] into the activation layout of the form."""
+    if graph.form == "3d":
+        return graph.transpose(x, (0, 2, 1, 3, 4))
+    return graph.reshape(x, (-1, *graph.shape(x)[2:]))
+
+
 def spatial_conv(graph: Graph[T], x: T, name: str, out: int, kernel: int, stride: int = 1, gain: float = 2**0.5) -> T:
     """1 x k x k convolution with bias, padding k // 2."""
     shape = (out, graph.shape(x)[1], 1, kernel, kernel)

@@ -11,7 +11,7 @@ Folded, in float64:
   never writes the gated features (:mod:`dfer_edge.inference.keypoint_pooling`);
 - the graph convolution runs for the 16 pooled nodes; the two bridge nodes only feed their neighbours.
 
-Frames do not see each other before the temporal part: ``frame_features`` and ``temporal_head`` are apart so that a
+Frames do not see each other before the temporal part: ``step_features`` and ``window_head`` are apart so that a
 stream computes each frame once.
 """
 
@@ -115,10 +115,15 @@ def build(graph: Graph[T], inputs: Sequence[T], spec: ModelSpec) -> T:
 
     All 68 landmarks have to be finite, also those that are no nodes.
     """
+    return window_head(graph, step_features(graph, inputs, spec), spec)
+
+
+def step_features(graph: Graph[T], inputs: Sequence[T], spec: ModelSpec) -> T:
+    """Features [B, n, 512] of n single frames [B, 3, n, H, W] and landmarks [B, n, 68, 2]."""
     clip, landmarks = inputs
     frames = graph.reshape(graph.transpose(clip, (0, 2, 1, 3, 4)), (-1, 3, spec.size, spec.size))
     features = frame_features(graph, frames, graph.reshape(landmarks, (-1, LANDMARKS, 2)), spec)
-    return temporal_head(graph, graph.reshape(features, (-1, spec.frames, WIDTH)), spec)
+    return graph.reshape(features, (-1, graph.shape(clip)[2], WIDTH))
 
 
 def frame_features(graph: Graph[T], frames: T, landmarks: T, spec: ModelSpec, pool: Callable[..., T] = pool_gemm) -> T:
@@ -179,7 +184,7 @@ def fuse_regions(graph: Graph[T], pooled: T, options: Options) -> T:
     return graph.concat([*regions, graph.relu(_linear(graph, whole, name, NODE_WIDTH))], 1)
 
 
-def temporal_head(graph: Graph[T], features: T, spec: ModelSpec) -> T:
+def window_head(graph: Graph[T], features: T, spec: ModelSpec) -> T:
     """Logits [B, K] of the fused vectors [B, T, 512] of a window."""
     options = Options.of(spec)
     position = graph.weight("temporal.position", (spec.frames + 1, WIDTH), 0.45)

@@ -30,6 +30,7 @@ def write_onnx(
     metadata: Mapping[str, str],
     batch: int | str = "batch",
     external: bool = False,
+    output_name: str = "logits",
 ) -> None:
     """Write the model with fp32 weights.
 
@@ -47,6 +48,8 @@ def write_onnx(
         Name of the dynamic leading axis, or a fixed batch size.
     external
         Keep weights in a second file, which engines map instead of parsing; needed from 2 GB on.
+    output_name
+        What the file calls ``output``.
 
     Raises
     ------
@@ -60,7 +63,7 @@ def write_onnx(
     else:
         initializers = [numpy_helper.from_array(_checked(info, weights), info.name) for info in graph.weights.values()]
     initializers += [numpy_helper.from_array(np.asarray(value), name) for name, value in graph.constants.items()]
-    path.write_bytes(_model(graph, inputs, output, initializers, metadata, batch).SerializeToString())
+    path.write_bytes(_model(graph, inputs, output, initializers, metadata, batch, output_name).SerializeToString())
 
 
 def _model(
@@ -70,17 +73,18 @@ def _model(
     initializers: Sequence[TensorProto],
     metadata: Mapping[str, str],
     batch: int | str,
+    output_name: str,
 ) -> onnx.ModelProto:
     nodes = [
         helper.make_node(node.op, node.inputs, [node.output.name], name=node.output.name, **node.attributes)
         for node in graph.nodes
     ]
-    nodes.append(helper.make_node("Identity", [output.name], ["logits"], name="logits"))
+    nodes.append(helper.make_node("Identity", [output.name], [output_name], name=output_name))
     proto = helper.make_graph(
         nodes,
         metadata.get("dfer_edge.model", "dfer_edge"),
         [_value_info(value.name, value.shape, batch) for value in inputs],
-        [_value_info("logits", output.shape, batch)],
+        [_value_info(output_name, output.shape, batch)],
         initializers,
     )
     model = helper.make_model(proto, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)

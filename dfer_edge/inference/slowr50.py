@@ -20,6 +20,9 @@ EXPANSION = 4
 SIMPLIFICATIONS = "batch norms folded; one-token attention folded into one affine map"
 ATTENTION_WIDTH = 512
 
+FRAME_STAGES = 2
+"""Stages without a temporal kernel, res2 and res3: up to there frames do not see each other."""
+
 
 def fold(state: Mapping[str, Array], spec: ModelSpec) -> dict[str, Array]:
     """Weights of the inference form, float64, from the training form's state."""
@@ -53,18 +56,34 @@ def _fold_attention(state: Mapping[str, Array]) -> dict[str, Array]:
 
 def build(graph: Graph[T], inputs: Sequence[T], spec: ModelSpec) -> T:
     """Logits [B, K] of a normalised clip [B, 3, T, H, W]."""
-    return head(graph, trunk(graph, inputs[0], spec.frames), spec)
+    # The two parts without the step axis between them, which would cost a transposition in form 3d.
+    x = _stages(graph, _stem(graph, inputs[0]), spec.frames, 0, len(STAGES))
+    return head(graph, forms.global_mean(graph, x, spec.frames), spec)
 
 
-def trunk(graph: Graph[T], clip: T, frames: int) -> T:
-    """Pooled features [B, 2048]."""
+def step_features(graph: Graph[T], inputs: Sequence[T], spec: ModelSpec) -> T:
+    """Features [B, n, 512, H / 8, W / 8] (rounded up) of n single frames [B, 3, n, H, W]: stem, res2, res3."""
+    frames = graph.shape(inputs[0])[2]
+    return forms.leave(graph, _stages(graph, _stem(graph, inputs[0]), frames, 0, FRAME_STAGES), frames)
+
+
+def window_head(graph: Graph[T], features: T, spec: ModelSpec) -> T:
+    """Logits [B, K] of the features [B, T, 512, h, w] of a window: res4, res5, pooling, classifier."""
+    x = _stages(graph, forms.enter_steps(graph, features), spec.frames, FRAME_STAGES, len(STAGES))
+    return head(graph, forms.global_mean(graph, x, spec.frames), spec)
+
+
+def _stem(graph: Graph[T], clip: T) -> T:
     x = graph.relu(forms.spatial_conv(graph, forms.enter(graph, clip), "stem", 64, kernel=7, stride=2))
-    x = forms.spatial_max_pool(graph, x, kernel=3, stride=2)
-    for stage, (blocks, inner, temporal, stride) in enumerate(STAGES):
+    return forms.spatial_max_pool(graph, x, kernel=3, stride=2)
+
+
+def _stages(graph: Graph[T], x: T, frames: int, start: int, stop: int) -> T:
+    for stage, (blocks, inner, temporal, stride) in list(enumerate(STAGES))[start:stop]:
         for block in range(blocks):
             step = stride if block == 0 else 1
             x = _bottleneck(graph, x, f"stages.{stage}.{block}", inner, temporal, step, frames, block == 0)
-    return forms.global_mean(graph, x, frames)
+    return x
 
 
 def _bottleneck(

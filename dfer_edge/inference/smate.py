@@ -207,15 +207,15 @@ def _absorb_norm(state: Mapping[str, Array], norm: str, linear: str) -> tuple[Ar
 
 def build(graph: Graph[T], inputs: Sequence[T], spec: ModelSpec) -> T:
     """Logits [B, K] of a normalised clip [B, 3, T, H, W]."""
-    return temporal_head(graph, tubelet_features(graph, inputs[0], spec), spec)
+    return window_head(graph, step_features(graph, inputs, spec), spec)
 
 
-def tubelet_features(graph: Graph[T], clip: T, spec: ModelSpec) -> T:
-    """Features [B, t // 2, 768] of a clip [B, 3, t, H, W]; t may differ from ``spec.frames``.
+def step_features(graph: Graph[T], inputs: Sequence[T], spec: ModelSpec) -> T:
+    """Features [B, t // 2, 768] of the tubelets of a clip [B, 3, t, H, W]; t may differ from ``spec.frames``.
 
     Each depends on its two frames only, so a stream computes one per two frames and keeps the others.
     """
-    architecture = Architecture.of(spec)
+    architecture, clip = Architecture.of(spec), inputs[0]
     tubelets = graph.shape(clip)[2] // TUBELET[0]
     table = graph.weight("spatial.positions", (architecture.patches + 1, WIDTH))
     x = graph.add(graph.pad(_embed(graph, clip, tubelets), 1, 1, 0), table)  # [B * t // 2, 1 + patches, 768]
@@ -224,7 +224,7 @@ def tubelet_features(graph: Graph[T], clip: T, spec: ModelSpec) -> T:
     return graph.reshape(cls, (-1, tubelets, WIDTH))
 
 
-def temporal_head(graph: Graph[T], features: T, spec: ModelSpec) -> T:
+def window_head(graph: Graph[T], features: T, spec: ModelSpec) -> T:
     """Logits [B, K] of tubelet features [B, T // 2, 768], oldest first."""
     architecture = Architecture.of(spec)
     if architecture.ordered:

@@ -24,11 +24,18 @@ class Entry:
         :mod:`dfer_edge.inference` (inference form, no torch).
     paper
         Source, as in the documentation's table.
+    frames_per_step
+        Frames whose features depend on no other frame, so that overlapping windows share them
+        (:mod:`dfer_edge.inference.parts`); 0 if there are none.
+    no_steps
+        Why there are none.
     """
 
     spec: ModelSpec
     family: str
     paper: str
+    frames_per_step: int = 0
+    no_steps: str = ""
 
     @property
     def simplifications(self) -> str:
@@ -57,7 +64,7 @@ def _slowr50(name: str, **options: Option) -> Entry:
         std=(0.225, 0.225, 0.225),
         options=options,
     )
-    return Entry(spec, "slowr50", _SLOWR50_PAPER)
+    return Entry(spec, "slowr50", _SLOWR50_PAPER, frames_per_step=1)
 
 
 _SMATE = ModelSpec(
@@ -94,7 +101,7 @@ def _vgg(name: str, **options: Option) -> Entry:
         input="image",
         options={**options, "keep_pool5": False},
     )
-    return Entry(spec, "vgg", _VGG_PAPER)
+    return Entry(spec, "vgg", _VGG_PAPER, no_steps="it scores single images, and a stream keeps the scores")
 
 
 _KEYPOINT = Entry(
@@ -120,6 +127,7 @@ _KEYPOINT = Entry(
     ),
     "keypoint",
     "Huang et al., Engineering Applications of Artificial Intelligence 2024, 108535",
+    frames_per_step=1,
 )
 
 _R2PLUS1D = ModelSpec(
@@ -133,17 +141,18 @@ _R2PLUS1D = ModelSpec(
     options={"att_share": False, "att_scale": False, "classifier_input": "pooled"},
 )
 _R2PLUS1D_PAPER = "Singh et al., 3D-CNN deep features discrimination, doi 10.5281/zenodo.777609"
+_R2PLUS1D_NO_STEPS = "it convolves over time from the stem on, so every feature depends on neighbouring frames"
 
 _ENTRIES = {
     "slowr50_sa": _slowr50("slowr50_sa", attention_heads=4),
     "slowr50": _slowr50("slowr50", attention_heads=0),
-    "smate": Entry(_SMATE, "smate", "Kim, Cho, Bae, Sensors 2022, 22, 5753"),
+    "smate": Entry(_SMATE, "smate", "Kim, Cho, Bae, Sensors 2022, 22, 5753", frames_per_step=2),
     "agfer": _vgg("agfer", gate="ag", reduction=2, spatial_channels=8),
     "sefer": _vgg("sefer", gate="se", reduction=2),
     "cbamfer": _vgg("cbamfer", gate="cbam", reduction=2),
     "vgg16_fer": _vgg("vgg16_fer", gate="none"),
     "keypoint_tsa": _KEYPOINT,
-    "r2plus1d_sta": Entry(_R2PLUS1D, "r2plus1d", _R2PLUS1D_PAPER),
+    "r2plus1d_sta": Entry(_R2PLUS1D, "r2plus1d", _R2PLUS1D_PAPER, no_steps=_R2PLUS1D_NO_STEPS),
 }
 
 

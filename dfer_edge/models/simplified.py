@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 from torch import nn
@@ -9,9 +11,11 @@ from torch import nn
 from dfer_edge.errors import InvalidInput
 from dfer_edge.inference.base import Form
 from dfer_edge.inference.folding import Array
+from dfer_edge.inference.parts import Part, build, check_feed, input_shapes, output_name, record
 from dfer_edge.inference.torch_graph import TorchGraph
 from dfer_edge.models import registry
 from dfer_edge.spec import ModelSpec
+from dfer_edge.streaming import StreamingState
 
 
 class Simplified(nn.Module):
@@ -25,12 +29,18 @@ class Simplified(nn.Module):
         Folded weights by name, 3-D layout.
     form
         How clip convolutions are written; all forms are equal to rounding.
+    part
+        What of the network ``forward`` runs; a part reads only its own weights.
     """
 
-    def __init__(self, spec: ModelSpec, weights: dict[str, torch.Tensor], form: Form = "3d") -> None:
+    weights_sha256 = ""  # Weights in memory have no file to tell apart.
+
+    def __init__(
+        self, spec: ModelSpec, weights: dict[str, torch.Tensor], form: Form = "3d", part: Part = "whole"
+    ) -> None:
         super().__init__()
-        self.spec, self.form = spec, form
-        self._build = registry.find(spec.name).inference().build
+        self.spec, self.form, self.part = spec, form, part
+        self.input_shapes = input_shapes(spec, part)
         # Parameter names of torch cannot hold dots; the list keeps the real ones.
         self._names = list(weights)
         self.values = nn.ParameterList([nn.Parameter(value, requires_grad=False) for value in weights.values()])
@@ -40,9 +50,42 @@ class Simplified(nn.Module):
         return dict(zip(self._names, self.values, strict=True))
 
     def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
-        """Logits [B, K]; inputs as in the training form."""
-        logits: torch.Tensor = self._build(TorchGraph(self.named_weights(), self.form), inputs, self.spec)
-        return logits
+        """Logits [B, K]; inputs as in the training form. For parts see :mod:`dfer_edge.inference.parts`."""
+        return build(TorchGraph(self.named_weights(), self.form), inputs, self.spec, self.part)
+
+    def infer(self, feed: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """As :meth:`dfer_edge.engines.base.Engine.infer`, on tensors of the weights' dtype and device, no gradients.
+
+        Raises
+        ------
+        InvalidInput
+            For a missing or unknown name, another shape or dtype.
+        """
+        check_feed(feed, self.input_shapes, self.values[0].dtype)
+        with torch.no_grad():
+            return {output_name(self.part): self(*(feed[name] for name in self.input_shapes))}
+
+    def restricted_to(self, part: Part) -> Simplified:
+        """A part of the network on the same weights, shared with this module.
+
+        Raises
+        ------
+        InvalidInput
+            If the network cannot be cut; the message says why.
+        """
+        mine = self.named_weights()
+        weights = {name: mine[name] for name in record(self.spec, self.form, part)[0].weights}
+        return Simplified(self.spec, weights, self.form, part).train(self.training)
+
+    def streaming_state(self) -> StreamingState:
+        """An empty sliding window on this module's weights; takes and returns tensors.
+
+        Raises
+        ------
+        InvalidInput
+            If the network cannot be cut; the message says why.
+        """
+        return StreamingState(self.restricted_to("features"), self.restricted_to("head"))
 
 
 def spec_of(module: nn.Module) -> ModelSpec:

@@ -130,7 +130,7 @@ def test_cost_of_a_new_frame_and_of_a_clip() -> None:
     keypoint.frame_features(graph, graph.input("frames", (3, 112, 112)), graph.input("landmarks", (68, 2)), SPEC)
     frame = graph.macs
     graph = SymbolicGraph()
-    keypoint.temporal_head(graph, graph.input("features", (16, 512)), SPEC)
+    keypoint.window_head(graph, graph.input("features", (16, 512)), SPEC)
     temporal = graph.macs
     assert frame == frame_macs(GEMM)
     assert temporal == 2 * FULL_BLOCK + LAST_BLOCK + 7 * 512
@@ -200,7 +200,7 @@ def test_stream_reuses_frame_features() -> None:
         ]
         for start in (0, 1, 2):
             window = slice(start, start + FEW)
-            streamed = keypoint.temporal_head(graph, torch.stack(vectors[window], 1), module.spec)
+            streamed = keypoint.window_head(graph, torch.stack(vectors[window], 1), module.spec)
             assert relative(streamed, simplified(video[:, :, window], landmarks[:, window])) <= 1e-12
 
 

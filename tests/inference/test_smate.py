@@ -11,7 +11,7 @@ import torch
 
 from dfer_edge.errors import InvalidInput
 from dfer_edge.inference import FORMS, record
-from dfer_edge.inference.smate import TPE_MODES, temporal_encoding, temporal_head, tubelet_features
+from dfer_edge.inference.smate import TPE_MODES, step_features, temporal_encoding, window_head
 from dfer_edge.inference.symbolic import SymbolicGraph
 from dfer_edge.inference.torch_graph import TorchGraph
 from dfer_edge.models import create_model, registry, simplify
@@ -100,12 +100,12 @@ def test_inference_form_costs_8_percent_less(form: str) -> None:
 def test_a_streamed_tubelet_costs_17_26_gmacs() -> None:
     spec = registry.find("smate").spec
     one, whole = SymbolicGraph(), SymbolicGraph()
-    assert tubelet_features(one, one.input("clip", (3, 2, 224, 224)), spec).shape == (-1, 1, 768)
-    features = tubelet_features(whole, whole.input("clip", spec.input_shape), spec)
+    assert step_features(one, [one.input("clip", (3, 2, 224, 224))], spec).shape == (-1, 1, 768)
+    features = step_features(whole, [whole.input("clip", spec.input_shape)], spec)
     assert features.shape == (-1, 12, 768)
     assert whole.macs == 12 * one.macs
     head = SymbolicGraph()
-    temporal_head(head, head.input("features", (12, 768)), spec)
+    window_head(head, head.input("features", (12, 768)), spec)
     spatial = 196 * 1536 * 768 + 11 * layer_macs(197) + layer_macs(197, queries=1)
     assert one.macs == spatial
     assert head.macs == 11 * layer_macs(13) + layer_macs(13, queries=1) + 7 * 768
@@ -154,11 +154,11 @@ def test_features_depend_on_their_two_frames_only() -> None:
     module, clip = trained_like(tpe_mode="learned"), random_clip()
     graph = TorchGraph(simplify(module).named_weights())
     with torch.no_grad():
-        whole = tubelet_features(graph, clip, module.spec)
+        whole = step_features(graph, [clip], module.spec)
         assert relative(whole, module.tubelet_features(clip)) <= 1e-12
-        parts = [tubelet_features(graph, clip[:, :, 2 * i : 2 * i + 2], module.spec) for i in range(12)]
+        parts = [step_features(graph, [clip[:, :, 2 * i : 2 * i + 2]], module.spec) for i in range(12)]
         assert relative(torch.cat(parts, 1), whole) <= 1e-12
-        assert relative(temporal_head(graph, torch.cat(parts, 1), module.spec), module(clip)) <= 1e-12
+        assert relative(window_head(graph, torch.cat(parts, 1), module.spec), module(clip)) <= 1e-12
 
 
 @pytest.mark.parametrize("mode", ["add", "vector"])
