@@ -38,15 +38,20 @@ class BackboneReport:
 def import_backbone(module: nn.Module, state_dict: Mapping[str, torch.Tensor]) -> BackboneReport:
     """Copy every tensor that a public layout and ``module`` share.
 
-    Understands pytorchvideo ``slow_r50`` and, for the networks built on them, torchvision ``r2plus1d_18``,
-    ``vgg16`` and ``resnet18``. A classifier of another class count is skipped with its shape as the reason.
+    Understands pytorchvideo ``slow_r50``, torchvision ``r2plus1d_18``, ``vgg16`` and ``resnet18``, and Scenic's
+    factorised ViViT-B/16x2 (numpy arrays by path), each for the network built on it. A tensor of another shape, such
+    as the classifier of another class count, is skipped with its shape as the reason.
 
     Raises
     ------
     InvalidInput
         If nothing matches: this is another layout.
     """
-    public_keys: dict[str, str] = registry.find(spec_of(module).name).training().public_keys()
+    family = registry.find(spec_of(module).name).training()
+    public_keys: dict[str, str] = family.public_keys()
+    if hasattr(family, "from_public"):
+        # Another framework's arrays: same numbers in another order of axes.
+        state_dict = family.from_public(state_dict)
     own_state = module.state_dict()
     matched: list[str] = []
     skipped = {key: "the network has no such tensor" for key in state_dict if key not in set(public_keys.values())}

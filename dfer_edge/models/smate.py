@@ -11,7 +11,7 @@ from torch import nn
 
 from dfer_edge.errors import InvalidInput
 from dfer_edge.inference.smate import HEAD_WIDTH, HEADS, MLP_WIDTH, NORM_EPS, TUBELET, WIDTH, Architecture
-from dfer_edge.models.scenic import public_keys
+from dfer_edge.models.scenic import from_public, public_keys
 from dfer_edge.spec import ModelSpec
 
 __all__ = ["Attention", "Encoder", "EncoderLayer", "SMaTE", "create", "mix_clips", "public_keys"]
