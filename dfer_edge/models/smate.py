@@ -14,7 +14,7 @@ from dfer_edge.inference.smate import HEAD_WIDTH, HEADS, MLP_WIDTH, NORM_EPS, TU
 from dfer_edge.models.scenic import from_public, public_keys
 from dfer_edge.spec import ModelSpec
 
-__all__ = ["Attention", "Encoder", "EncoderLayer", "SMaTE", "create", "mix_clips", "public_keys"]
+__all__ = ["Attention", "Encoder", "EncoderLayer", "SMaTE", "create", "from_public", "mix_clips", "public_keys"]
 
 MIXING = ("clip", "token")
 
