@@ -268,8 +268,11 @@ def test_part_files_keep_the_contract(engine: str, files: dict) -> None:
     assert head.input_shapes == {"features": (3, 512, 3, 3)}
     steps = features.infer({"clip": np.ones((3, 3, 1, 20, 20), np.float32)})
     assert {key: value.shape for key, value in steps.items()} == {"features": (3, 1, 512, 3, 3)}
-    logits = head.infer({"features": np.ones((2, 3, 512, 3, 3), np.float32)})
+    windows_of_two = np.random.default_rng(2).random((2, 3, 512, 3, 3), np.float32)
+    logits = head.infer({"features": windows_of_two})
     assert {key: value.shape for key, value in logits.items()} == {"logits": (2, 7)}
+    alone = [head.infer({"features": window[None]})["logits"][0] for window in windows_of_two]
+    assert relative(logits["logits"], np.stack(alone)) <= 1e-5
     with pytest.raises(InvalidInput, match=r"expected inputs \['features'\], got \['clip'\]"):
         head.infer({"clip": np.ones((1, 3, 3, 20, 20), np.float32)})
     with pytest.raises(InvalidInput, match="3, 3, 20, 20"):

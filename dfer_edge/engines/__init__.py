@@ -53,6 +53,8 @@ _BACKENDS = {
 }
 
 ENGINES = ("torch", "onnxruntime", "openvino", "tensorrt")
+# More than any processor has cores for: a typing error, which would exhaust the system.
+MAX_THREADS = 1024
 PRECISIONS = ("fp32", "bf16", "fp16", "int8")
 BEST_FORM: dict[str, Form] = {name: backend.best_form for name, backend in _BACKENDS.items()}
 
@@ -151,8 +153,8 @@ def load_engine(
     path = Path(path)
     if not path.is_file():
         raise WeightsNotFound(f"expected an ONNX file, found nothing at {path}")
-    if threads is not None and (not isinstance(threads, int) or threads < 1):
-        raise InvalidInput(f"expected threads of at least 1, got {threads!r}")
+    if threads is not None and not (isinstance(threads, int) and 1 <= threads <= MAX_THREADS):
+        raise InvalidInput(f"expected 1 to {MAX_THREADS} threads, got {threads!r}")
     choice = choose(backend, precision, device)
     entry = _BACKENDS[choice.engine]
     options = EngineOptions(choice.precision, "cuda" if device == "cuda" else "cpu", threads)
