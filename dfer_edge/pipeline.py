@@ -131,11 +131,11 @@ class Windower:
         self._cropped, self._landmarks, self._landmark_detector = cropped, landmarks, landmark_detector
         self._last_points: dict[int, Points] = {}
         self._people: dict[int, deque[_Seen]] = {}
-        self._lazy = False
+        self._lazy = self._has_clock = False
 
     def windows(self, source: Source, tracker: Tracker) -> Iterator[Window]:
         """Windows of the source in order; one of everything for a source that is a clip."""
-        self._lazy = source.in_memory
+        self._lazy, self._has_clock = source.in_memory, not source.is_clip
         end_s = float("inf") if source.is_clip else self._plan.window_s
         cut_s, last = 0.0, None
         for frame, faces in self._tracked(source, tracker):
@@ -229,7 +229,7 @@ class Windower:
         times = [s.time_s for s in seen]
         count = self._spec.frames
         # Without a clock times are nominal and gaps mean nothing: sample by position.
-        positions = uniform_indices(len(seen), count) if self._lazy else uniform_in_time(times, count)
+        positions = uniform_in_time(times, count) if self._has_clock else uniform_indices(len(seen), count)
         chosen = [seen[position] for position in positions]
         crops = [self._crop(s.pixels, s.box) if self._lazy else s.pixels for s in chosen]
         return Clip(
