@@ -41,6 +41,15 @@ def prepare(source: Weights, form: Form) -> Path:
     return folder / "model.onnx"
 
 
+def discard(path: Path) -> bool:
+    """Remove a cached network that does not load; False if ``path`` is none of the cache's."""
+    folder = path.parent
+    if folder.parent != settings.cache_folder() / "networks":
+        return False
+    shutil.rmtree(folder, ignore_errors=True)
+    return True
+
+
 def _publish(source: Weights, form: Form, folder: Path) -> None:
     # A folder is renamed in one step: a killed process leaves a scratch folder, never half a network.
     scratch = Path(tempfile.mkdtemp(prefix="scratch-", dir=folder.parent))

@@ -78,8 +78,10 @@ def _engine(name: str) -> str:
 
 def _detectors() -> dict[str, str]:
     path = yunet_path()
-    absent = "no: its file is not there (dfer-edge models fetch yunet)"
-    return {"haar": "yes: in the OpenCV wheel", "yunet": f"yes: {path}" if path and path.is_file() else absent}
+    yunet = f"yes: {path}" if path else "no: its file is not there (dfer-edge models fetch yunet)"
+    if path and not path.is_file():
+        yunet = f"no, and nothing will run: DFER_EDGE_YUNET names {path}, which is not there"
+    return {"haar": "yes: in the OpenCV wheel", "yunet": yunet}
 
 
 def _landmarks() -> dict[str, str]:

@@ -105,9 +105,9 @@ def _receive(file: RemoteFile, address: str, partial: Path, progress: Callable[[
     have = partial.stat().st_size if partial.is_file() else 0
     if have >= file.size:
         return
-    request = urllib.request.Request(address, headers={"Range": f"bytes={have}-"} if have else {})  # noqa: S310
-    if request.type not in ("http", "https"):
+    if not address.startswith(("http://", "https://")):
         raise InvalidInput(f"expected an http or https address, got {address!r}")
+    request = urllib.request.Request(address, headers={"Range": f"bytes={have}-"} if have else {})  # noqa: S310
     try:
         with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as response:  # noqa: S310 - checked above
             # A server that ignores the range sends the whole file: begin again.

@@ -66,9 +66,11 @@ def export_onnx(
         raise InvalidInput(f"expected a path that ends in .onnx, got {path.name!r}")
     if form not in FORMS:
         raise InvalidInput(f"expected a form out of {', '.join(FORMS)}; got {form!r}")
+    if not path.parent.is_dir():
+        raise InvalidInput(f"expected a folder to write into, found none at {path.parent}")
     if part not in PARTS:
         raise InvalidInput(f"expected a part out of {', '.join(PARTS)}; got {part!r}")
-    if batch != "dynamic" and not (isinstance(batch, int) and batch > 0):
+    if batch != "dynamic" and not (type(batch) is int and batch > 0):
         raise InvalidInput(f'expected batch "dynamic" or a positive number, got {batch!r}')
     source = (
         weights_files.resolve(name_or_module, weights) if isinstance(name_or_module, str) else of_module(name_or_module)
@@ -98,7 +100,7 @@ def write(
     if external is None:
         external = graph.parameters * 4 >= EXTERNAL_FROM_BYTES
     axis = "batch" if batch == "dynamic" else batch
-    weights, notes = inference_weights(source, graph), metadata(source, form, part)
+    weights, notes = inference_weights(source, graph), metadata(source, form, part) | {"dfer_edge.batch": str(batch)}
     write_onnx(path, graph, inputs, output, weights, notes, axis, external, output_name(part))
 
 

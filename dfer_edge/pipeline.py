@@ -51,10 +51,14 @@ class WholeFrame:
 
 @dataclasses.dataclass(frozen=True)
 class WindowPlan:
-    """How a source with a clock is cut: ``window_s`` long, one every ``hop_s``; one window of all if infinite."""
+    """How a source with a clock is cut: ``window_s`` long, one every ``hop_s``; one window of all if infinite.
+
+    ``longest_only``: if all is one window, only the person seen longest gets a clip; spares the others' inference.
+    """
 
     window_s: float
     hop_s: float
+    longest_only: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -218,11 +222,10 @@ class Windower:
         longest = max(map(len, inside.values()), default=0)
         kept = {track_id: seen for track_id, seen in inside.items() if seen and len(seen) >= _LEAST_SEEN * longest}
         with self._watch.stage("preprocess"):
-            clips = {} if is_only else {track_id: self._clip(track_id, seen) for track_id, seen in kept.items()}
-            if is_only and kept:
-                # Only the longest track counts in a single window: spare the others' crops and inference.
-                winner = max(kept, key=lambda track_id: (len(kept[track_id]), kept[track_id][0].box.area))
-                clips = {winner: self._clip(winner, kept[winner])}
+            wanted = list(kept)
+            if is_only and kept and self._plan.longest_only:
+                wanted = [max(kept, key=lambda track_id: (len(kept[track_id]), kept[track_id][0].box.area))]
+            clips = {track_id: self._clip(track_id, kept[track_id]) for track_id in wanted}
         return Window(start_s, end_s, last.index, clips, {k: len(v) for k, v in kept.items()}, is_only)
 
     def _clip(self, track_id: int, seen: Sequence[_Seen]) -> Clip:

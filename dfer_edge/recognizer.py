@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+import math
+import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,9 +14,9 @@ import numpy.typing as npt
 
 from dfer_edge import artifacts, preprocess
 from dfer_edge import weights as weights_files
-from dfer_edge.engines import BEST_FORM, choose, load_engine
+from dfer_edge.engines import BEST_FORM, Choice, choose, load_engine
 from dfer_edge.engines.base import LOGITS, Engine
-from dfer_edge.errors import InvalidInput, NoFaceFound, WeightsNotFound
+from dfer_edge.errors import CorruptArtifact, InvalidInput, NoFaceFound, WeightsNotFound
 from dfer_edge.faces import Detector, FaceTracker, LandmarkDetector, make_detector, make_landmark_detector
 from dfer_edge.faces import landmarks as faces_landmarks
 from dfer_edge.models import registry
@@ -24,12 +27,16 @@ from dfer_edge.stopwatch import Stopwatch
 from dfer_edge.summary import Recorder, summarise
 from dfer_edge.types import Clip, Observation, Points, Prediction, Timeline
 
+_LOG = logging.getLogger("dfer_edge")
+
 Progress = Callable[[int, int | None], None]
 
 # Samples of one engine call: bounds memory with many faces.
 _MAX_BATCH = 8
 # Seconds that a network sees at once, and seconds between observations of a stream.
 WINDOW_S, HOP_S = 4.0, 0.5
+# Shorter than a frame of any camera: nothing to see.
+SHORTEST_S = 0.01
 
 
 class Recognizer:
@@ -75,19 +82,12 @@ class Recognizer:
     ) -> None:
         takes_landmarks = registry.find(name).spec.landmarks > 0
         choice = choose(engine, precision, device)
-        if Path(weights).suffix == ".onnx":
-            path = Path(weights)
-        else:
-            path = artifacts.prepare(weights_files.resolve(name, weights), BEST_FORM[choice.engine])
+        if not isinstance(weights, (str, os.PathLike)) or not str(weights):
+            raise InvalidInput(f'expected weights "default", "random" or a path, got {weights!r}')
         self._detector = make_detector(detector)
         self._landmark_detector = make_landmark_detector(landmark_detector, threads) if takes_landmarks else None
-        self._engine: Engine = load_engine(path, choice.engine, choice.precision, device, threads)
+        self._engine = self._load(name, weights, choice, device, threads)
         self.spec = self._engine.spec
-        if self._engine.part != "whole":
-            reason = f"expected an ONNX file of the whole network, got its {self._engine.part} part in {path}"
-            raise InvalidInput(reason, "dfer_edge.streaming runs parts")
-        if self.spec.name != name:
-            raise InvalidInput(f"expected an ONNX file of {name}, got one of {self.spec.name} in {path}")
         keys = ("weights", "weights_sha256")
         label, digest = (self._engine.metadata[f"dfer_edge.{key}"] for key in keys)
         self._weights = {"name": label, "sha256": digest}
@@ -117,7 +117,8 @@ class Recognizer:
         WeightsNotFound
             If the network takes landmarks and there are neither landmarks nor a landmark detector.
         """
-        return self.timeline(source, faces, landmarks).prediction
+        plan = WindowPlan(WINDOW_S, WINDOW_S, longest_only=True)
+        return self._timeline(source, faces, landmarks, plan, None).prediction
 
     def timeline(
         self,
@@ -134,7 +135,8 @@ class Recognizer:
         source, faces, landmarks
             As in :meth:`predict`.
         window_s
-            Length of a window in seconds; the last one overlaps the one before, so that all are whole.
+            Length of a window in seconds, at least 0.01, infinite for one window of all; the last window overlaps the
+            one before, so that all are whole.
         progress
             Called with the frames done and the frames that the source declares (or None).
 
@@ -142,20 +144,7 @@ class Recognizer:
         ------
         InvalidInput, NoFaceFound
         """
-        watch, opened = Stopwatch(), _bounded(source)
-        recorder = Recorder(self._tracker(faces, stride=8), progress, opened.length_hint)
-        windower = self._windower(WindowPlan(window_s, window_s), watch, opened, faces, landmarks)
-        observations, seen = [], []
-        for window in windower.windows(opened, recorder):
-            for track_id, prediction in self._classify(window.clips, watch).items():
-                box = prediction.box
-                start_s = max(window.start_s, 0.0)
-                observation = Observation(window.end_s, window.frame_index, track_id, box, prediction, start_s)
-                observations.append(observation)
-                seen.append(window.seen[track_id])
-        if not observations:
-            raise NoFaceFound(f"no face in any of the {recorder.frame_count} frames of {opened.name}")
-        return summarise(observations, seen, recorder, watch)
+        return self._timeline(source, faces, landmarks, WindowPlan(window_s, window_s), progress)
 
     def predict_batch(self, sources: Sequence[Any], faces: str = "detect") -> list[Prediction]:
         """One prediction a source, each taken as a single clip, from one engine call for many clips.
@@ -167,13 +156,13 @@ class Recognizer:
         NoFaceFound
             If a source has no face; the message names it.
         """
-        if not len(sources):
-            raise InvalidInput("expected at least one source, got none")
+        if isinstance(sources, (str, bytes)) or not isinstance(sources, (Sequence, np.ndarray)) or not len(sources):
+            raise InvalidInput(f"expected a list of at least one source, got {str(sources)[:80]!r}")
         watch = Stopwatch()
         clips: dict[int, Clip] = {}
         for number, source in enumerate(sources):
             opened = _bounded(source)
-            windower = self._windower(WindowPlan(float("inf"), float("inf")), watch, opened, faces, None)
+            windower = self._windower(WindowPlan(math.inf, math.inf, longest_only=True), watch, opened, faces, None)
             window = next(windower.windows(opened, self._tracker(faces, stride=8)), None)
             if window is None or not window.clips:
                 raise NoFaceFound(f"no face in any frame of source {number} ({opened.name})")
@@ -192,7 +181,7 @@ class Recognizer:
         faces
             As in :meth:`predict`.
         window_s, hop_s
-            Seconds, both positive.
+            Seconds, at least 0.01; a hop longer than the window leaves gaps.
 
         Raises
         ------
@@ -223,6 +212,41 @@ class Recognizer:
 
     # -- inside ---------------------------------------------------------------------------------------------
 
+    @staticmethod
+    def _load(name: str, weights: str | Path, choice: Choice, device: str, threads: int | None) -> Engine:
+        if Path(weights).suffix == ".onnx":
+            engine = load_engine(weights, choice.engine, choice.precision, device, threads)
+            _require_whole(engine, name)
+            return engine
+        source, form = weights_files.resolve(name, weights), BEST_FORM[choice.engine]
+        path = artifacts.prepare(source, form)
+        try:
+            return load_engine(path, choice.engine, choice.precision, device, threads)
+        except CorruptArtifact as error:
+            if not artifacts.discard(path):
+                raise
+            _LOG.warning("a cached network is damaged, exporting it again: %s", error)
+        return load_engine(artifacts.prepare(source, form), choice.engine, choice.precision, device, threads)
+
+    def _timeline(
+        self, source: Any, faces: str, landmarks: Points | None, plan: WindowPlan, progress: Progress | None
+    ) -> Timeline:
+        watch, opened = Stopwatch(), _bounded(source)
+        recorder = Recorder(self._tracker(faces, stride=8), progress, opened.length_hint)
+        windower = self._windower(plan, watch, opened, faces, landmarks)
+        observations, seen = [], []
+        for window in windower.windows(opened, recorder):
+            for track_id, prediction in self._classify(window.clips, watch).items():
+                box = prediction.box
+                start_s = max(window.start_s, 0.0)
+                observation = Observation(window.end_s, window.frame_index, track_id, box, prediction, start_s)
+                observations.append(observation)
+                seen.append(window.seen[track_id])
+        if not observations:
+            frames = f"any of the {recorder.frame_count} frames" if recorder.frame_count > 1 else "the one frame"
+            raise NoFaceFound(f"no face in {frames} of {opened.name}")
+        return summarise(observations, seen, recorder, watch)
+
     def _tracker(self, faces: str, stride: int) -> Tracker:
         if faces not in ("detect", "cropped"):
             raise InvalidInput(f'expected faces "detect" or "cropped", got {faces!r}')
@@ -231,8 +255,9 @@ class Recognizer:
     def _windower(
         self, plan: WindowPlan, watch: Stopwatch, source: Source, faces: str, landmarks: Points | None
     ) -> Windower:
-        if not (plan.window_s > 0 and plan.hop_s > 0):
-            raise InvalidInput(f"expected positive window and hop, got {plan.window_s} s and {plan.hop_s} s")
+        for what, value in (("window", plan.window_s), ("hop", plan.hop_s)):
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= SHORTEST_S:
+                raise InvalidInput(f"expected a {what} of at least {SHORTEST_S} s, got {value!r}")
         points = None if landmarks is None else _checked_landmarks(landmarks, self.spec.landmarks, source)
         if self.spec.landmarks and points is None and self._landmark_detector is None:
             what = f"{self.spec.name} takes {self.spec.landmarks} landmarks a frame"
@@ -269,6 +294,18 @@ class Recognizer:
             timings_ms=times,
             weights=self._weights,
         )
+
+
+def _require_whole(engine: Engine, name: str) -> None:
+    """Raises InvalidInput unless a user's file is the whole network ``name`` with a batch that follows the faces."""
+    if engine.part != "whole":
+        reason = f"expected an ONNX file of the whole network, got its {engine.part} part in {engine.path}"
+        raise InvalidInput(reason, "dfer_edge.streaming runs parts")
+    if engine.spec.name != name:
+        raise InvalidInput(f"expected an ONNX file of {name}, got one of {engine.spec.name} in {engine.path}")
+    if engine.batch is not None:
+        reason = f"expected an ONNX file with a dynamic batch, got a fixed one of {engine.batch} in {engine.path}"
+        raise InvalidInput(reason, "export it without --batch, or run it with load_engine")
 
 
 def _bounded(source: Any) -> Source:

@@ -15,8 +15,8 @@ from typing import Any
 import cv2
 import numpy as np
 
+from dfer_edge.containers import truncation
 from dfer_edge.errors import InvalidInput, SourceNotFound
-from dfer_edge.isobmff import truncation
 from dfer_edge.types import Frame, Image
 
 # Below this a face cannot be seen, above it a frame is a mistake.
@@ -54,8 +54,8 @@ class ArraySource(Source):
 
     is_clip = in_memory = True
 
-    def __init__(self, frames: Sequence[Any] | np.ndarray[Any, Any]) -> None:
-        self.name = "frames"
+    def __init__(self, frames: Sequence[Any] | np.ndarray[Any, Any], name: str = "the array") -> None:
+        self.name = name
         if isinstance(frames, np.ndarray) and frames.ndim != 4:
             raise InvalidInput(f"expected frames [T, H, W, 3], got an array of shape {frames.shape}")
         if len(frames) == 0:
@@ -75,7 +75,8 @@ class FolderSource(Source):
 
     def __init__(self, folder: Path) -> None:
         self.name = str(folder)
-        self._paths = sorted((p for p in folder.iterdir() if p.suffix.lower() in _IMAGES), key=_natural)
+        files = (path for path in folder.iterdir() if path.suffix.lower() in _IMAGES and path.is_file())
+        self._paths = sorted(files, key=_natural)
         if not self._paths:
             raise InvalidInput(f"expected a folder with images ({', '.join(sorted(_IMAGES))}), found none in {folder}")
         self.length_hint = len(self._paths)
@@ -83,12 +84,14 @@ class FolderSource(Source):
     def __iter__(self) -> Iterator[Frame]:
         first: tuple[int, ...] | None = None
         for index, path in enumerate(self._paths):
-            image = cv2.imread(str(path), cv2.IMREAD_COLOR)
-            if image is None:
-                raise InvalidInput(f"expected an image that decodes, got {path}")
-            frame = checked(np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB)), str(path))
+            frame = _read_image(path)
             first = first or frame.shape
-            _require_equal([first, frame.shape])
+            if frame.shape != first:
+                expected, actual = (f"{shape[1]}x{shape[0]}" for shape in (first, frame.shape))
+                hint = "the images of a folder are the frames of one clip"
+                raise InvalidInput(
+                    f"expected images of one size, {expected} as the first; got {actual} in {path}", hint
+                )
             yield Frame(frame, index)
 
 
@@ -151,7 +154,7 @@ def open_source(source: Any) -> Source:
     """
     if isinstance(source, Source):
         return source
-    if isinstance(source, bool) or source is None:
+    if isinstance(source, bool) or source is None or (isinstance(source, str) and not source):
         raise InvalidInput(f"expected a path, a camera index, a URL or frames; got {source!r}")
     if isinstance(source, int):
         return VideoSource(source, live=True)
@@ -165,7 +168,11 @@ def open_source(source: Any) -> Source:
 
 
 def _open_path(path: Path) -> Source:
-    if not path.exists():
+    try:
+        found = path.exists()
+    except (OSError, ValueError) as error:  # a name that no file can have
+        raise SourceNotFound(f"expected a path, got one that cannot be: {str(path)[:80]!r}: {error}") from error
+    if not found:
         raise SourceNotFound(f"expected a video file or image folder, found nothing at {path}")
     if not os.access(path, os.R_OK):
         raise SourceNotFound(f"expected a readable path, no permission for {path}")
@@ -174,13 +181,19 @@ def _open_path(path: Path) -> Source:
     if not path.is_file():
         raise InvalidInput(f"expected a regular file or a folder, got {path}")
     if path.suffix.lower() in _IMAGES:
-        image = cv2.imread(str(path), cv2.IMREAD_COLOR)
-        if image is None:
-            raise InvalidInput(f"expected an image that decodes, got {path}")
-        return ArraySource([cv2.cvtColor(image, cv2.COLOR_BGR2RGB)])
+        return ArraySource([_read_image(path)], str(path))
     if reason := truncation(path):
         raise InvalidInput(f"expected a whole video, {path} is truncated: {reason}")
     return VideoSource(str(path))
+
+
+def _read_image(path: Path) -> Image:
+    if reason := truncation(path):
+        raise InvalidInput(f"expected a whole image, {path} is truncated: {reason}")
+    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    if image is None:
+        raise InvalidInput(f"expected an image that decodes, got {path}")
+    return checked(np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB)), str(path))
 
 
 def checked(image: Any, where: str) -> Image:
@@ -201,7 +214,8 @@ def checked(image: Any, where: str) -> Image:
 def _require_equal(shapes: Sequence[tuple[int, ...]]) -> None:
     for index, shape in enumerate(shapes):
         if shape != shapes[0]:
-            raise InvalidInput(f"expected frames of one size, got {shapes[0][:2]} first and {shape[:2]} at {index}")
+            first, other = (f"{s[1]}x{s[0]}" for s in (shapes[0], shape))
+            raise InvalidInput(f"expected frames of one size, got {first} first and {other} at frame {index}")
 
 
 def _natural(path: Path) -> list[Any]:

@@ -71,7 +71,7 @@ def content_hash(state: Mapping[str, Array]) -> str:
     return digest.hexdigest()
 
 
-def save(path: str | Path, module: nn.Module, **notes: str) -> Path:
+def save(path: str | Path, module: nn.Module, untrained: int = 0, **notes: str) -> Path:
     """Write a network's weights.
 
     Parameters
@@ -80,6 +80,8 @@ def save(path: str | Path, module: nn.Module, **notes: str) -> Path:
         Ends in ``.safetensors``.
     module
         Training form, made by :func:`dfer_edge.models.create_model`.
+    untrained
+        Tensors that are still random, e.g. the head of an imported backbone: results of the file will say so.
     notes
         Further metadata, e.g. data set and recipe.
 
@@ -93,11 +95,14 @@ def save(path: str | Path, module: nn.Module, **notes: str) -> Path:
     path = Path(path)
     if path.suffix != ".safetensors":
         raise InvalidInput(f"expected a path that ends in .safetensors, got {path.name!r}")
+    if not path.parent.is_dir():
+        raise InvalidInput(f"expected a folder to write into, found none at {path.parent}")
     state = {key: np.ascontiguousarray(value) for key, value in state_arrays(module).items()}
     metadata = {
         "format": FORMAT,
         "spec": spec_of(module).to_json(),
         "sha256": content_hash(state),
+        "untrained": str(untrained),
         "notes": json.dumps(notes),
     }
     save_file(state, path, metadata)
@@ -136,7 +141,9 @@ def load(path: str | Path) -> Weights:
     actual = content_hash(state)
     if actual != metadata.get("sha256"):
         raise CorruptArtifact(f"expected content sha256 {metadata.get('sha256')}, got {actual} in {path}")
-    return Weights(path.name, actual, ModelSpec.from_json(metadata.get("spec", "")), state)
+    untrained = int(metadata.get("untrained", "0"))
+    name = f"{path.name} ({untrained} of {len(state)} tensors random)" if untrained else path.name
+    return Weights(name, actual, ModelSpec.from_json(metadata.get("spec", "")), state)
 
 
 def _mapped(path: Path) -> dict[str, Array]:
@@ -164,6 +171,11 @@ def _refuse_pickle(path: Path) -> None:
             f"expected a safetensors file, got a pickle at {path}, which could run code when opened",
             f"dfer-edge models convert {path} {path.with_suffix('.safetensors').name} --model NAME",
         )
+
+
+def labels_mean_nothing(weights_name: str) -> bool:
+    """Whether results that carry this name of weights come from random numbers, in part or in whole."""
+    return weights_name == "random" or weights_name.endswith("tensors random)")
 
 
 def random(name: str, seed: int = 0) -> Weights:

@@ -14,9 +14,13 @@ from typing import ClassVar
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from dfer_edge import downloads
 from dfer_edge.cli.main import main
+from dfer_edge.export import export_onnx
+from dfer_edge.models import create_model, registry
+from dfer_edge.sinks.overlay import VideoSink
 from tests.videos import write_video
 
 RANDOM = ["--weights", "random", "--engine", "onnxruntime", "--detector", "haar"]
@@ -97,9 +101,12 @@ def bad_inputs(folder: Path) -> dict[str, list[object]]:
         "no precision": [whole, "--weights", "random", "--engine", "onnxruntime", "--precision", "fp16"],
         "no detector": [whole, "--weights", "random", "--detector", "retina"],
         "no folder": [whole, "--weights", "random", "--csv", folder / "none" / "x.csv"],
-        "overlay suffix": [whole, "--weights", "random", "--overlay", folder / "x.avi"],
-        "window": [whole, "--weights", "random", "--window", "-3"],
-        "threads": [whole, "--weights", "random", "--threads", "0"],
+        "empty path": [""],
+        "onto the source": [whole, "--overlay", whole],
+        "onto each other": [whole, "--csv", folder / "x", "--json", folder / "x"],
+        "onto a folder": [whole, "--csv", folder],
+        "wrong device": [whole, "--engine", "onnxruntime", "--device", "cuda"],
+        "fixed batch": [whole, "--model", "slowr50", "--weights", folder / "three.onnx", "--engine", "onnxruntime"],
     }
 
 
@@ -115,9 +122,12 @@ BAD = (
     "no precision",
     "no detector",
     "no folder",
-    "overlay suffix",
-    "window",
-    "threads",
+    "empty path",
+    "onto the source",
+    "onto each other",
+    "onto a folder",
+    "wrong device",
+    "fixed batch",
 )
 
 
@@ -126,6 +136,8 @@ def test_bad_input_is_one_line_and_never_a_traceback(
     case: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = bad_inputs(tmp_path)[case]
+    if case == "fixed batch":
+        export_onnx("slowr50", tmp_path / "three.onnx", weights="random", batch=3, form="2d")
     defaults = [] if "--weights" in arguments else ["--weights", "random"]
     code, out, err = run(capsys, "predict", *arguments, *defaults)
     assert (code, out) == (1, "")
@@ -134,11 +146,52 @@ def test_bad_input_is_one_line_and_never_a_traceback(
     assert len(lines) == 1 or (len(lines) == 2 and lines[1].startswith("  hint: "))
 
 
-@pytest.mark.parametrize("arguments", [[], ["predict"], ["predict", "x", "--model", "vgg"], ["fly"], ["models"]])
+WRONG_USAGE = [
+    [],
+    ["predict"],
+    ["fly"],
+    ["models"],
+    ["predict", "x", "--model", "vgg"],
+    ["predict", "x", "--overlay", "x.avi"],
+    ["predict", "x", "--plot", "x.xyz"],
+    *(["predict", "x", "--window", value] for value in ("-3", "0", "nan", "abc", "1e-8")),
+    *(["predict", "x", "--threads", value] for value in ("0", "1.5", "100000", "9" * 20)),
+]
+
+
+@pytest.mark.parametrize("arguments", WRONG_USAGE)
 def test_wrong_usage_is_code_two(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     code, _, err = run(capsys, *arguments)
     assert code == 2
     assert "usage: " in err
+
+
+def test_partly_random_weights_say_so_in_every_result(
+    astronaut: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    module = create_model("slowr50")
+    state = {key: value for key, value in module.state_dict().items() if not key.startswith("head.")}
+    public = {own: key for own, key in registry.find("slowr50").training().public_keys().items() if own in state}
+    torch.save({key: state[own] for own, key in public.items()}, tmp_path / "backbone.pth")
+    target = tmp_path / "partial.safetensors"
+    assert run(capsys, "models", "convert", tmp_path / "backbone.pth", target, "--model", "slowr50")[0] == 0
+    where = ["--model", "slowr50", "--engine", "onnxruntime", "--detector", "haar"]
+    code, out, _ = run(capsys, "predict", astronaut, "--weights", target, *where)
+    assert code == 0
+    assert f"(2 of {len(module.state_dict())} tensors random): labels are meaningless" in out
+
+
+def test_interrupted_overlay_leaves_no_video(tmp_path: Path) -> None:
+    target = tmp_path / "o.mp4"
+
+    def interrupted() -> None:
+        with VideoSink(target, 25) as sink:
+            sink.write(np.zeros((64, 64, 3), np.uint8))
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert not list(tmp_path.iterdir())
 
 
 def test_debug_shows_the_traceback(tmp_path: Path) -> None:
@@ -253,4 +306,7 @@ def test_fetch_offline_says_where_to_put_the_file(address: str, capsys: pytest.C
     assert code == 1
     assert "offline?" in err
     assert "DFER_EDGE_YUNET" in err
-    assert run(capsys, "models", "fetch", "yunet", "--url", "ftp://127.0.0.1/x")[0] == 1
+    for wrong in ("ftp://127.0.0.1/x", "no address"):
+        code, _, err = run(capsys, "models", "fetch", "yunet", "--url", wrong)
+        assert code == 1
+        assert "http or https" in err

@@ -72,9 +72,13 @@ def test_overlapping_windows_of_a_stream() -> None:
 
 
 def test_longest_track_wins_a_single_window() -> None:
-    (only,) = windows(9, {0: range(0, 4), 1: range(2, 9)})
+    people = {0: range(0, 4), 1: range(2, 9)}
+    plan = WindowPlan(1.0, 1.0, longest_only=True)
+    (only,) = Windower(SPEC, plan, Stopwatch()).windows(Clock(9), Script(people))
     assert list(only.clips) == [1]
     assert only.seen == {0: 4, 1: 7}
+    (everyone,) = windows(9, people)
+    assert list(everyone.clips) == [0, 1]
 
 
 def test_flickers_are_not_people() -> None:

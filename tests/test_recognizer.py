@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from dfer_edge import InvalidInput, NoFaceFound, Recognizer, export
+from dfer_edge import EngineUnavailable, InvalidInput, NoFaceFound, Recognizer, export
 from dfer_edge.engines import BEST_FORM, reasons
 from dfer_edge.types import Box, Detection
 
@@ -107,8 +107,10 @@ class Crowd:
 def test_the_longest_track_wins(recognizer: Recognizer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recognizer, "_detector", Crowd())
     frames = [np.full((128, 200, 3), index, np.uint8) for index in range(12)]
+    assert recognizer.predict(frames).box == (10, 10, 60, 60)
     timeline = recognizer.timeline(frames)
     assert timeline.prediction.box == (10, 10, 60, 60)
+    assert {o.track_id for o in timeline.observations} == {0, 1}, "everyone, though only one wins"
     assert sorted(len(track) for track in timeline.tracks) == [4, 12]
 
 
@@ -145,9 +147,13 @@ def test_info_says_what_runs(recognizer: Recognizer) -> None:
         (lambda r, f: r.predict(f, faces="cut"), 'faces "detect" or "cropped"'),
         (lambda r, f: r.predict(f, landmarks=np.zeros((50, 68, 2), np.float32)), "no landmarks"),
         (lambda r, f: r.predict(0), "live source 0|opens, got 0"),
-        (lambda r, f: r.timeline(f, window_s=0), "positive window"),
-        (lambda r, f: r.timeline(f, window_s=float("nan")), "positive window"),
-        (lambda r, f: r.stream(f, hop_s=-1), "positive window"),
+        (lambda r, f: r.timeline(f, window_s=0), "window of at least"),
+        (lambda r, f: r.timeline(f, window_s=float("nan")), "window of at least"),
+        (lambda r, f: r.timeline(f, window_s=None), "window of at least"),
+        (lambda r, f: r.timeline(f, window_s=True), "window of at least"),
+        (lambda r, f: r.stream(f, hop_s=-1), "hop of at least"),
+        (lambda r, f: r.predict_batch(None), "list of at least one"),
+        (lambda r, f: r.predict_batch("video.mp4"), "list of at least one"),
     ],
 )
 def test_bad_calls(recognizer: Recognizer, astronaut_frames: list, call, message: str) -> None:
@@ -160,6 +166,26 @@ def test_unknown_names() -> None:
         Recognizer("resnet50", weights="random")
     with pytest.raises(InvalidInput, match="keras"):
         Recognizer("slowr50_sa", weights="random", engine="keras")
+    for wrong in (None, "", b"random", 3):
+        with pytest.raises(InvalidInput, match="expected weights"):
+            Recognizer("slowr50_sa", weights=wrong)
+    for wrong in (True, 0, 100_000):
+        with pytest.raises(InvalidInput, match="threads"):
+            Recognizer("slowr50_sa", weights="random", threads=wrong)
+    with pytest.raises(EngineUnavailable, match="only torch"):
+        Recognizer("slowr50_sa", weights="random", engine="onnxruntime", device="cuda")
+
+
+def test_damaged_cache_is_exported_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("DFER_EDGE_CACHE", str(tmp_path))
+    Recognizer("slowr50", weights="random", engine="onnxruntime")
+    (file,) = tmp_path.rglob("model.onnx")
+    file.write_bytes(file.read_bytes()[:1000])
+    again = Recognizer("slowr50", weights="random", engine="onnxruntime")
+    assert "damaged" in caplog.text
+    assert again.info()["weights"]["name"] == "random"
 
 
 def test_8k_frames(recognizer: Recognizer, astronaut_frames: list) -> None:

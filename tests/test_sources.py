@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from pathlib import Path
 
 import cv2
@@ -10,9 +11,9 @@ import numpy as np
 import pytest
 
 from dfer_edge import InvalidInput, SourceNotFound
-from dfer_edge.isobmff import truncation
+from dfer_edge.containers import truncation
 from dfer_edge.sources import open_source
-from tests.videos import marked, turn_by_metadata, write_video
+from tests.videos import marked, turn_by_metadata, write_container, write_video
 
 
 def level(image: np.ndarray) -> float:
@@ -121,7 +122,7 @@ def test_missing_path_is_also_a_file_not_found(tmp_path: Path) -> None:
 def test_folder_of_unequal_images(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "a.png"), np.zeros((32, 32, 3), np.uint8))
     cv2.imwrite(str(tmp_path / "b.png"), np.zeros((32, 40, 3), np.uint8))
-    with pytest.raises(InvalidInput, match="one size"):
+    with pytest.raises(InvalidInput, match=r"one size, 32x32.*; got 40x32 in .*b\.png"):
         list(open_source(tmp_path))
 
 
@@ -131,7 +132,7 @@ def test_folder_without_images(tmp_path: Path) -> None:
 
 
 def test_broken_image_in_a_folder(tmp_path: Path) -> None:
-    (tmp_path / "a.png").write_bytes(b"\x89PNG broken")
+    (tmp_path / "a.png").write_bytes(b"\x89PNG broken IEND")
     with pytest.raises(InvalidInput, match="decodes"):
         list(open_source(tmp_path))
 
@@ -158,9 +159,33 @@ def test_truncated_mp4_is_refused_wherever_it_is_cut(tmp_path: Path, faststart: 
         open_source(cut)
 
 
-def test_a_pipe_is_refused_at_once(tmp_path: Path) -> None:
-    import os
+@pytest.mark.parametrize("suffix", ["mkv", "webm", "avi", "gif", "png", "jpg", "mov"])
+def test_other_truncated_files_are_refused_too(tmp_path: Path, suffix: str) -> None:
+    whole = tmp_path / f"whole.{suffix}"
+    if suffix in ("png", "jpg"):
+        noise = np.random.default_rng(3).integers(0, 256, (64, 64, 3), np.uint8)
+        cv2.imwrite(str(whole), noise)
+    else:
+        write_container(whole)
+    assert truncation(whole) == ""
+    assert len(list(open_source(whole))) == (1 if suffix in ("png", "jpg") else 20)
+    for share in (0.3, 0.6, 0.95):
+        cut = tmp_path / f"cut.{suffix}"
+        cut.write_bytes(whole.read_bytes()[: int(whole.stat().st_size * share)])
+        with pytest.raises(InvalidInput, match="truncated"):
+            open_source(cut)
 
+
+def test_a_pipe_is_refused_at_once(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.mp4")
     with pytest.raises(InvalidInput, match="regular file"):
         open_source(tmp_path / "pipe.mp4")
+    os.mkfifo(tmp_path / "pipe.png")
+    with pytest.raises(InvalidInput, match="folder with images"):
+        open_source(tmp_path)
+
+
+@pytest.mark.parametrize("path", ["", "a" * 5000, "nul\0byte.mp4"])
+def test_paths_that_cannot_be(path: str) -> None:
+    with pytest.raises(InvalidInput, match=r"expected a path|nothing at"):
+        open_source(path)

@@ -118,6 +118,13 @@ def test_missing_or_misshapen_keys_are_named(module: torch.nn.Module, tmp_path: 
         export.write(weights.Weights("broken", "", module.spec, state), tmp_path / "x.onnx", "3d")
 
 
+def test_weights_that_are_not_numbers(module: torch.nn.Module, tmp_path: Path) -> None:
+    state = {key: value.numpy().copy() for key, value in module.state_dict().items()}
+    state["stem.conv.weight"][0, 0, 0, 0, 0] = np.nan
+    with pytest.raises(CorruptArtifact, match=r"finite weights.*stem\.weight"):
+        export.write(weights.Weights("broken", "", module.spec, state), tmp_path / "x.onnx", "3d")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

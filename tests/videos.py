@@ -36,6 +36,19 @@ def write_video(path: Path, times_ms: list[int], faststart: bool = False) -> Pat
     return path
 
 
+def write_container(path: Path) -> Path:
+    """Twenty marked frames in the container of the suffix: mkv, webm, avi, mov or gif."""
+    codecs = {".webm": ("libvpx", "yuv420p"), ".gif": ("gif", "rgb8"), ".avi": ("mpeg4", "yuv420p")}
+    codec, pixels = codecs.get(path.suffix, ("libx264", "yuv420p"))
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=25)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, pixels
+        for index in range(20):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(marked(index), "rgb24")))
+        container.mux(stream.encode())
+    return path
+
+
 def turn_by_metadata(source: Path, target: Path) -> Path:
     """The same pixels with a display matrix of a quarter turn clockwise, as telephones write."""
     content = bytearray(source.read_bytes())

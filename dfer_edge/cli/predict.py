@@ -9,8 +9,8 @@ from typing import Any
 from rich.table import Table
 
 from dfer_edge.cli import console
+from dfer_edge.cli.arguments import check_outputs, mp4, png, seconds, threads
 from dfer_edge.engines import ENGINES, PRECISIONS
-from dfer_edge.errors import InvalidInput
 from dfer_edge.models import list_models
 from dfer_edge.types import Timeline
 
@@ -26,7 +26,7 @@ def add_recognizer_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--landmarks", metavar="FILE.onnx", help="68-point network, for networks that take landmarks (keypoint_tsa)"
     )
-    parser.add_argument("--threads", type=int, help="CPU threads of the engine (default: all cores)")
+    parser.add_argument("--threads", type=threads, help="CPU threads of the engine (default: all cores)")
 
 
 def add(commands: Any, common: argparse.ArgumentParser) -> None:
@@ -40,12 +40,12 @@ def add(commands: Any, common: argparse.ArgumentParser) -> None:
         "--faces", default="detect", choices=("detect", "cropped"), help="cropped: frames are face crops"
     )
     parser.add_argument(
-        "--window", type=float, default=4.0, metavar="S", help="seconds a window (default: %(default)s)"
+        "--window", type=seconds, default=4.0, metavar="S", help="seconds a window (default: %(default)s)"
     )
     parser.add_argument("--json", nargs="?", const="-", metavar="FILE", help="JSON to a file, or to stdout without one")
-    parser.add_argument("--csv", metavar="FILE", help="one row a window and person")
-    parser.add_argument("--overlay", metavar="FILE.mp4", help="the video with boxes, labels and bars")
-    parser.add_argument("--plot", metavar="FILE.png", help="probabilities over time")
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="one row a window and person")
+    parser.add_argument("--overlay", type=mp4, metavar="FILE.mp4", help="the video with boxes, labels and bars")
+    parser.add_argument("--plot", type=png, metavar="FILE.png", help="probabilities over time")
     parser.set_defaults(run=run)
 
 
@@ -53,7 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Predict and write what was asked for."""
     from dfer_edge.recognizer import Recognizer
 
-    _check_outputs(arguments)
+    check_outputs(arguments.source, _outputs(arguments), plots=arguments.plot is not None)
     recognizer = Recognizer(
         arguments.model,
         weights=arguments.weights,
@@ -72,20 +72,15 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _check_outputs(arguments: argparse.Namespace) -> None:
-    # Before the work, not after it.
-    files = (arguments.csv, arguments.overlay, arguments.plot, None if arguments.json == "-" else arguments.json)
-    for path in filter(None, files):
-        if not Path(path).parent.is_dir():
-            raise InvalidInput(f"expected a folder to write into, found none at {Path(path).parent}")
-    if arguments.overlay and Path(arguments.overlay).suffix.lower() != ".mp4":
-        raise InvalidInput(f"expected --overlay to end in .mp4, got {arguments.overlay}")
+def _outputs(arguments: argparse.Namespace) -> list[Path]:
+    json_file = None if arguments.json in (None, "-") else Path(arguments.json)
+    return [path for path in (json_file, arguments.csv, arguments.plot, arguments.overlay) if path is not None]
 
 
 def _write(arguments: argparse.Namespace, timeline: Timeline, info: dict[str, Any]) -> None:
     from dfer_edge import sinks
 
-    note = sinks.RANDOM_NOTE if info["weights"]["name"] == "random" else ""
+    note = sinks.note_on(info["weights"]["name"])
     if arguments.json == "-":
         console.print_json(sinks.to_json(timeline, info))
     elif arguments.json:
@@ -101,7 +96,7 @@ def _write(arguments: argparse.Namespace, timeline: Timeline, info: dict[str, An
 
 
 def _print(timeline: Timeline, info: dict[str, Any]) -> None:
-    from dfer_edge.sinks import RANDOM_NOTE
+    from dfer_edge.sinks import note_on
 
     out = console.STDOUT
     table = Table("time, s", "label", "confidence", "next", box=None, pad_edge=False)
@@ -112,12 +107,15 @@ def _print(timeline: Timeline, info: dict[str, Any]) -> None:
             f"{o.start_s:.1f} - {o.time_s:.1f}", o.prediction.label, f"{o.prediction.confidence:.2f}", runner_up
         )
     out.print(table)
+    seen = next(len(track) for track in timeline.tracks if track.track_id == timeline.primary_track)
     others = len(timeline.tracks) - 1
-    if others:
-        out.print(f"person {timeline.primary_track}, seen longest; {others} more seen (all of them: --json, --csv)")
+    more = f"; {others} more seen (--json and --csv have them)" if others else ""
+    who = f"person {timeline.primary_track}, in {seen} of {timeline.frame_count} frames{more}"
+    out.print(who, soft_wrap=True)
     p = timeline.prediction
     out.print(f"summary: {p.label} {p.confidence:.2f}", style="bold")
     stages = ", ".join(f"{name} {ms:.0f}" for name, ms in p.timings_ms.items())
-    out.print(f"{info['model']} on {info['engine']} {info['precision']}, {timeline.frame_count} frames; ms: {stages}")
-    if info["weights"]["name"] == "random":
-        out.print(RANDOM_NOTE, style="yellow")
+    run = f"{info['model']} on {info['engine']} {info['precision']}, {timeline.frame_count} frames; ms: {stages}"
+    out.print(run, soft_wrap=True)
+    if note := note_on(info["weights"]["name"]):
+        out.print(note, style="yellow", soft_wrap=True)

@@ -54,7 +54,7 @@ _BACKENDS = {
 
 ENGINES = ("torch", "onnxruntime", "openvino", "tensorrt")
 # More than any processor has cores for: a typing error, which would exhaust the system.
-MAX_THREADS = 1024
+MAX_THREADS = 256
 PRECISIONS = ("fp32", "bf16", "fp16", "int8")
 BEST_FORM: dict[str, Form] = {name: backend.best_form for name, backend in _BACKENDS.items()}
 
@@ -102,6 +102,8 @@ def choose(engine: str = "auto", precision: str = "auto", device: str = "auto") 
         raise EngineUnavailable(f"engine {engine} cannot run here: {reason}")
     order = ("torch",) if device == "cuda" else tuple(_BACKENDS)
     candidates = (engine,) if engine != "auto" else order
+    if device == "cuda" and candidates != ("torch",):
+        raise EngineUnavailable(f"engine {engine} runs on the CPU here; only torch runs on device cuda")
     declined: list[str] = []
     for name in candidates:
         if reason := reasons(name):
@@ -153,7 +155,7 @@ def load_engine(
     path = Path(path)
     if not path.is_file():
         raise WeightsNotFound(f"expected an ONNX file, found nothing at {path}")
-    if threads is not None and not (isinstance(threads, int) and 1 <= threads <= MAX_THREADS):
+    if threads is not None and not (type(threads) is int and 1 <= threads <= MAX_THREADS):
         raise InvalidInput(f"expected 1 to {MAX_THREADS} threads, got {threads!r}")
     choice = choose(backend, precision, device)
     entry = _BACKENDS[choice.engine]

@@ -65,6 +65,8 @@ class Engine(abc.ABC):
         Of the weights that the file was written from.
     input_shapes
         Input name -> shape without the batch axis.
+    batch
+        The batch size that the file is fixed to; None if it takes any.
     metadata
         All ``dfer_edge.*`` entries of the file.
     """
@@ -83,6 +85,8 @@ class Engine(abc.ABC):
         self.part = part_of(self.metadata)
         self.weights_sha256 = self.metadata.get("dfer_edge.weights_sha256", "")
         self.input_shapes = input_shapes(self.spec, self.part)
+        fixed = self.metadata.get("dfer_edge.batch", "dynamic")
+        self.batch = None if fixed == "dynamic" else int(fixed)
 
     @abc.abstractmethod
     def _load(self) -> dict[str, str]:
@@ -117,6 +121,9 @@ class Engine(abc.ABC):
             raise InvalidInput("expected an open engine, got one that was closed")
         check_feed(feed, self.input_shapes, np.dtype(np.float32))
         checked = {name: np.ascontiguousarray(feed[name]) for name in self.input_shapes}
+        rows = len(next(iter(checked.values())))
+        if self.batch not in (None, rows):
+            raise InvalidInput(f"expected a batch of {self.batch}, to which {self.path} is fixed; got {rows}")
         return {output_name(self.part): self._infer(checked)}
 
     def info(self) -> dict[str, Any]:

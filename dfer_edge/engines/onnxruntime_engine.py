@@ -6,9 +6,6 @@ from dfer_edge.engines.base import Engine, FloatArray
 from dfer_edge.engines.external import mapped_bytes
 from dfer_edge.errors import CorruptArtifact
 
-DISTRIBUTION = "onnxruntime"
-EXTRA = ""
-
 _NO_SECOND_COPY_FROM = 1 << 30
 
 

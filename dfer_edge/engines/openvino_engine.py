@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+import sys
 
 import numpy as np
+import onnx
 from onnx import TensorProto
 
 from dfer_edge.engines.base import Engine, FloatArray
 from dfer_edge.engines.external import header, tensor_array
 from dfer_edge.errors import CorruptArtifact
 
-DISTRIBUTION = "openvino"
-EXTRA = "openvino"
+# Importing OpenVINO reports to its vendor and leaves an identifier in the home folder if this package is found; without
+# it OpenVINO takes a stub of its own. Nothing of ours reports anything.
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
-if TYPE_CHECKING:
-    import onnx
-    import openvino
+import openvino  # noqa: E402
 
 _SHARE_FROM_BYTES = 256 << 20
 
@@ -27,8 +27,6 @@ _CAPABILITIES = {"fp32": "FP32", "bf16": "BF16", "fp16": "FP16"}
 
 def precisions() -> dict[str, str]:
     """Precision -> why it is not available here; empty means that it is."""
-    import openvino
-
     able = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     reasons = {p: "" if c in able else f"OpenVINO has no {c} on this processor" for p, c in _CAPABILITIES.items()}
     return reasons | {"int8": "needs a calibrated Q/DQ file"}
@@ -40,8 +38,6 @@ class OpenVinoEngine(Engine):
     name = "openvino"
 
     def _load(self) -> dict[str, str]:
-        import openvino
-
         core = openvino.Core()
         config = {
             # Without the hint OpenVINO takes bf16 by itself: fp32 has to be asked for.

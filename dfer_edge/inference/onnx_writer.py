@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from dfer_edge.errors import InvalidInput
+from dfer_edge.errors import CorruptArtifact, InvalidInput
 from dfer_edge.inference.folding import Array
 from dfer_edge.inference.symbolic import SymbolicGraph, Value, WeightInfo
 
@@ -98,7 +98,11 @@ def _checked(info: WeightInfo, weights: Mapping[str, Array]) -> Array:
     value = weights[info.name]
     if tuple(value.shape) != info.shape:
         raise InvalidInput(f"expected {info.name!r} of shape {info.shape}, got {tuple(value.shape)}")
-    return np.ascontiguousarray(value, np.float32).reshape(info.layout)
+    narrow = np.ascontiguousarray(value, np.float32).reshape(info.layout)
+    # Some engines turn NaN into a label: broken weights stop here.
+    if not np.isfinite(narrow).all():
+        raise CorruptArtifact(f"expected finite weights, got NaN or infinity in {info.name!r}")
+    return narrow
 
 
 def _external(info: WeightInfo, weights: Mapping[str, Array], data: BinaryIO, location: str) -> TensorProto:

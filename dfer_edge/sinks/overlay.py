@@ -29,6 +29,8 @@ class VideoSink:
 
     def __init__(self, path: str | Path, rate: float) -> None:
         self._path, self._rate = Path(path), rate
+        # Under another name until it is whole: an interrupted run leaves no video that looks finished.
+        self._partial = self._path.with_name(f".{self._path.stem}.partial.mp4")
         self._writer: cv2.VideoWriter | None = None
 
     def write(self, image: Image) -> None:
@@ -43,7 +45,7 @@ class VideoSink:
         if self._writer is None:
             fourcc = cv2.VideoWriter.fourcc(*"mp4v")
             self._writer = cv2.VideoWriter(
-                str(self._path), fourcc, self._rate, (width + width % 2, height + height % 2)
+                str(self._partial), fourcc, self._rate, (width + width % 2, height + height % 2)
             )
             if not self._writer.isOpened():
                 raise DferError(
@@ -59,8 +61,13 @@ class VideoSink:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._writer is not None:
-            self._writer.release()
+        if self._writer is None:
+            return
+        self._writer.release()
+        if error is None:
+            self._partial.replace(self._path)
+        else:
+            self._partial.unlink(missing_ok=True)
 
 
 def write_overlay(

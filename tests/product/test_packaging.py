@@ -105,6 +105,14 @@ def test_prediction_with_core_dependencies_only(wheel: Path, tmp_path: Path) -> 
     assert 'pip install "dfer-edge[torch]"' in call(python, "-c", refused, cwd=tmp_path)
 
 
+def test_openvino_reports_nothing_home(tmp_path: Path) -> None:
+    """Its import would leave an identifier in the home folder and call its vendor."""
+    pytest.importorskip("openvino")
+    code = "import sys; from dfer_edge import engines; engines.choose('openvino'); print('openvino' in sys.modules)"
+    assert call(sys.executable, "-c", code, cwd=ROOT, HOME=str(tmp_path)).strip() == "True"
+    assert not list(tmp_path.rglob("*openvino*"))
+
+
 def test_import_is_cheap() -> None:
     """No torch, no OpenCV, no engine until first use."""
     heavy = "import sys, dfer_edge; dfer_edge.Prediction; dfer_edge.DferError; dfer_edge.list_models(); "

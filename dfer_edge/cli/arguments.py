@@ -1,0 +1,65 @@
+"""Argument types that argparse answers with exit code 2 and one line."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import os
+from pathlib import Path
+
+from dfer_edge.engines import MAX_THREADS
+from dfer_edge.errors import EngineUnavailable, InvalidInput
+
+
+def seconds(text: str) -> float:
+    """A positive number of seconds; ``inf`` is one window of all."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not value >= 0.01:
+        raise argparse.ArgumentTypeError(f"expected at least 0.01 seconds, got {text!r}")
+    return value
+
+
+def threads(text: str) -> int:
+    """A number of threads."""
+    if not text.isdecimal() or not 1 <= int(text) <= MAX_THREADS:
+        raise argparse.ArgumentTypeError(f"expected 1 to {MAX_THREADS} threads, got {text!r}")
+    return int(text)
+
+
+def mp4(text: str) -> Path:
+    """A path that ends in .mp4."""
+    return _with_suffix(text, ".mp4")
+
+
+def png(text: str) -> Path:
+    """A path that ends in .png."""
+    return _with_suffix(text, ".png")
+
+
+def _with_suffix(text: str, suffix: str) -> Path:
+    if Path(text).suffix.lower() != suffix:
+        raise argparse.ArgumentTypeError(f"expected a path that ends in {suffix}, got {text!r}")
+    return Path(text)
+
+
+def check_outputs(source: str, outputs: list[Path], plots: bool) -> None:
+    """Before the work, not after it: every output can be written and none is the source or another output.
+
+    Raises
+    ------
+    InvalidInput, EngineUnavailable
+    """
+    taken = {Path(source).resolve(): "the source"}
+    for path in outputs:
+        if not path.parent.is_dir():
+            raise InvalidInput(f"expected a folder to write into, found none at {path.parent}")
+        if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
+            raise InvalidInput(f"expected a file that can be written, got {path}")
+        if path.resolve() in taken:
+            raise InvalidInput(f"expected a file of its own for each output, {path} is {taken[path.resolve()]} already")
+        taken[path.resolve()] = "another output"
+    if plots and importlib.util.find_spec("matplotlib") is None:
+        raise EngineUnavailable("a plot needs matplotlib, which is not installed", 'pip install "dfer-edge[plots]"')
