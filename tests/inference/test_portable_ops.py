@@ -13,6 +13,7 @@ READABLE = {
     "Add",
     "Concat",
     "Conv",
+    "Div",
     "Erf",
     "Exp",
     "Gemm",
