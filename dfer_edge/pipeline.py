@@ -167,7 +167,7 @@ class Windower:
     def _add(self, frame: Frame, time_s: float, faces: Sequence[TrackedFace]) -> None:
         for face in faces:
             pixels = frame.image if self._lazy else self._crop(frame.image, face.box)
-            points = None if self._landmarks is None else self._given(self._landmarks, frame.index, face.box)
+            points = None if self._landmarks is None else self._given(self._landmarks, frame, face.box)
             seen = _Seen(frame.index, time_s, face.box, pixels, points)
             self._people.setdefault(face.track_id, deque()).append(seen)
 
@@ -176,10 +176,16 @@ class Windower:
             return preprocess.whole_frame(image, self._spec)
         return preprocess.face_crop(image, box, self._spec)
 
-    def _given(self, landmarks: Points, index: int, box: Box) -> Points:
-        if index >= len(landmarks):
-            raise InvalidInput(f"expected landmarks for every frame, got {len(landmarks)} and a frame {index}")
-        return preprocess.points_in_crop(landmarks[index], self._region(box), self._spec.size)
+    def _given(self, landmarks: Points, frame: Frame, box: Box) -> Points:
+        if frame.index >= len(landmarks):
+            raise InvalidInput(f"expected landmarks for every frame, got {len(landmarks)} and a frame {frame.index}")
+        points = landmarks[frame.index]
+        height, width = frame.image.shape[:2]
+        if not ((points >= 0) & (points < (width, height))).all(1).any():
+            raise InvalidInput(
+                f"expected landmarks in pixels of the {width}x{height} frame {frame.index}, all lie outside"
+            )
+        return preprocess.points_in_crop(points, self._region(box), self._spec.size)
 
     def _region(self, box: Box) -> Box:
         return box if self._cropped else preprocess.square(box, self._spec.face_margin)

@@ -106,7 +106,8 @@ class Recognizer:
             ``"detect"``, or ``"cropped"`` if the frames are face crops already.
         landmarks
             float32 [T, 68, 2] in pixels of the frames, x then y, for networks that take them; they win over those of
-            the landmark detector.
+            the landmark detector. NaN, a frame with all points in one place (a failed detector) or all outside the
+            frame is an error.
 
         Raises
         ------
@@ -324,4 +325,7 @@ def _checked_landmarks(landmarks: Any, points: int, source: Source) -> Points:
     expected = (count, points, 2)
     if array.shape != expected or array.dtype.kind != "f" or not np.isfinite(array).all():
         raise InvalidInput(f"expected finite float landmarks of shape {expected}, got {array.dtype} {array.shape}")
+    failed = np.flatnonzero(np.ptp(array, axis=1).max(-1) == 0)
+    if failed.size:
+        raise InvalidInput(f"expected a face of landmarks in each frame, all points of frame {failed[0]} are one point")
     return array.astype(np.float32)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.numpy import load_file, save_file
 
-from dfer_edge import CorruptArtifact, InvalidInput, WeightsNotFound, export, weights
+from dfer_edge import CorruptArtifact, InvalidInput, Recognizer, WeightsNotFound, export, labels, weights
 from dfer_edge.cli.main import main
 from dfer_edge.models import create_model, simplify
 
@@ -116,6 +116,24 @@ def test_missing_or_misshapen_keys_are_named(module: torch.nn.Module, tmp_path: 
     state["head.classifier.weight"] = state["head.classifier.weight"][:5]
     with pytest.raises(InvalidInput, match=r"classifier\.weight.*\(7, 2048\), got \(5, 2048\)"):
         export.write(weights.Weights("broken", "", module.spec, state), tmp_path / "x.onnx", "3d")
+
+
+@pytest.mark.parametrize("names", [labels.MAFW, labels.DAISEE_ENGAGEMENT], ids=["11 classes", "4 classes"])
+def test_other_label_sets_travel_with_the_weights(
+    names: tuple[str, ...], tmp_path: Path, astronaut_frames: list[np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DFER_EDGE_CACHE", str(tmp_path))
+    path = weights.save(tmp_path / "own.safetensors", create_model("slowr50", class_names=names))
+    recognizer = Recognizer("slowr50", weights=path, engine="onnxruntime", detector="haar")
+    prediction = recognizer.predict(astronaut_frames[:4])
+    assert prediction.labels == names
+    assert prediction.probabilities.shape == (len(names),)
+
+
+def test_class_names_and_counts_must_agree() -> None:
+    for wrong in ({"num_classes": 3, "class_names": ("a", "b")}, {"class_names": ("a", "a")}):
+        with pytest.raises(InvalidInput, match="class names"):
+            create_model("slowr50", **wrong)
 
 
 def test_weights_that_are_not_numbers(module: torch.nn.Module, tmp_path: Path) -> None:

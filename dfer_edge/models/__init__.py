@@ -5,6 +5,7 @@ Torch is imported on use.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from dfer_edge import labels
@@ -30,7 +31,9 @@ def require_torch(purpose: str) -> None:
         raise EngineUnavailable(message, 'pip install "dfer-edge[torch]"') from error
 
 
-def create_model(name: str, num_classes: int | None = None, **options: Any) -> nn.Module:
+def create_model(
+    name: str, num_classes: int | None = None, class_names: Sequence[str] | None = None, **options: Any
+) -> nn.Module:
     """A network in training form, with fresh weights drawn from torch's generator.
 
     Parameters
@@ -39,6 +42,9 @@ def create_model(name: str, num_classes: int | None = None, **options: Any) -> n
         One of :func:`list_models`.
     num_classes
         Size of the last layer; the paper's label set if None.
+    class_names
+        Names in the order of the logits, e.g. :data:`dfer_edge.labels.MAFW`; other counts than the paper's are
+        numbered if None.
     options
         Of the network, see its class; architecture options override the defaults of its spec.
 
@@ -56,10 +62,14 @@ def create_model(name: str, num_classes: int | None = None, **options: Any) -> n
     entry = registry.find(name)
     require_torch("creating a network")
     spec = entry.spec
-    if num_classes is not None and num_classes != spec.num_classes:
-        if not isinstance(num_classes, int) or num_classes < 2:
-            raise InvalidInput(f"expected num_classes of at least 2, got {num_classes!r}")
-        spec = spec.with_labels(labels.numbered(num_classes))
+    if num_classes is not None and (type(num_classes) is not int or num_classes < 2):
+        raise InvalidInput(f"expected num_classes of at least 2, got {num_classes!r}")
+    if class_names is not None:
+        if len(set(class_names)) != len(class_names) or num_classes not in (None, len(class_names)):
+            raise InvalidInput(f"expected {num_classes or 'distinct'} class names, got {list(class_names)}")
+        spec = spec.with_labels(tuple(class_names))
+    elif num_classes not in (None, spec.num_classes):
+        spec = spec.with_labels(labels.numbered(num_classes or 0))
     architecture = {key: options.pop(key) for key in list(options) if key in spec.options}
     module: nn.Module = entry.training().create(spec.with_options(**architecture), **options)
     return module
