@@ -109,6 +109,13 @@ def test_calm_scene_costs_one_detection_a_stride_and_is_interpolated() -> None:
         assert faces[0].box == pytest.approx(at(2 * frame.index))
 
 
+def test_a_jump_between_key_frames_is_found_on_its_frame() -> None:
+    script = {index: [at(0 if index < 4 else 50)] for index in range(9)}
+    tracked = list(FaceTracker(Scripted(script), stride=8).track(frames(9)))
+    assert [faces[0].box for _, faces in tracked] == [script[index][0] for index in range(9)]
+    assert {faces[0].track_id for _, faces in tracked} == {0}
+
+
 def test_two_people_crossing_do_not_swap_and_both_stay() -> None:
     script = {index: [at(3 * index), Box(0, 300, 100, 400)] for index in range(20)}
     for _, faces in FaceTracker(Scripted(script)).track(frames(20)):
