@@ -23,8 +23,6 @@ from dfer_edge.spec import ModelSpec
 from dfer_edge.stopwatch import Stopwatch
 from dfer_edge.types import Box, Clip, Frame, Image, Points, TrackedFace
 
-# Time step of sources without a clock.
-_NOMINAL_S = 1 / 25
 # A face seen in a smaller share of a window than this, against the face seen longest, is a flicker of the detector.
 _LEAST_SEEN = 0.2
 # What is left of a source after its last whole window is dropped below this share of a window.
@@ -143,7 +141,7 @@ class Windower:
         end_s = float("inf") if source.is_clip else self._plan.window_s
         cut_s, last = 0.0, None
         for frame, faces in self._tracked(source, tracker):
-            time_s = _time(frame)
+            time_s = frame.clock_s
             while time_s >= end_s:
                 yield self._window(end_s - self._plan.window_s, end_s, last or frame)
                 cut_s, end_s = end_s, end_s + self._plan.hop_s
@@ -155,7 +153,7 @@ class Windower:
             return
         if self._landmarks is not None and len(self._landmarks) != last.index + 1:
             raise InvalidInput(f"expected landmarks for {last.index + 1} frames, got {len(self._landmarks)}")
-        finish_s = _time(last)
+        finish_s = last.clock_s
         if not cut_s or finish_s - cut_s >= _LEAST_TAIL * self._plan.window_s:
             length = float("inf") if source.is_clip else self._plan.window_s
             yield self._window(max(0.0, finish_s - length), finish_s, last, is_only=not cut_s)
@@ -247,7 +245,3 @@ class Windower:
             box=chosen[len(chosen) // 2].box,
             landmarks=self._points(track_id, chosen, crops),
         )
-
-
-def _time(frame: Frame) -> float:
-    return frame.index * _NOMINAL_S if frame.time_s is None else frame.time_s

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from dfer_edge.errors import CorruptArtifact
+from dfer_edge.types import Box, Prediction
 
 Array = npt.NDArray[Any]
 
@@ -25,3 +27,25 @@ def softmax(logits: Array) -> npt.NDArray[np.float64]:
     wide = logits.astype(np.float64)
     exponentials = np.exp(wide - wide.max(1, keepdims=True))
     return np.asarray(exponentials / exponentials.sum(1, keepdims=True), np.float64)
+
+
+def to_prediction(
+    probabilities: npt.NDArray[np.float64],
+    labels: tuple[str, ...],
+    frame_indices: tuple[int, ...],
+    box: Box,
+    timings_ms: Mapping[str, float],
+    weights: Mapping[str, str],
+) -> Prediction:
+    """The `Prediction` of probabilities [K]; the other arguments are its fields."""
+    best = int(probabilities.argmax())
+    return Prediction(
+        label=labels[best],
+        confidence=float(probabilities[best]),
+        labels=labels,
+        probabilities=probabilities.astype(np.float32),
+        frame_indices=frame_indices,
+        box=box,
+        timings_ms=timings_ms,
+        weights=weights,
+    )

@@ -20,8 +20,8 @@ from dfer_edge.errors import CorruptArtifact, InvalidInput, NoFaceFound, Weights
 from dfer_edge.faces import Detector, FaceTracker, LandmarkDetector, make_detector, make_landmark_detector
 from dfer_edge.faces import landmarks as faces_landmarks
 from dfer_edge.models import registry
-from dfer_edge.pipeline import Tracker, WholeFrame, Windower, WindowPlan
-from dfer_edge.postprocess import softmax
+from dfer_edge.pipeline import Tracker, WholeFrame, Window, Windower, WindowPlan
+from dfer_edge.postprocess import softmax, to_prediction
 from dfer_edge.sources import Source, open_source
 from dfer_edge.stopwatch import Stopwatch
 from dfer_edge.summary import Recorder, summarise
@@ -191,11 +191,8 @@ class Recognizer:
         opened, watch = open_source(source), Stopwatch()
         windower = self._windower(WindowPlan(window_s, hop_s), watch, opened, faces, None)
         tracker = self._tracker(faces, stride=1)
-        return (
-            Observation(window.end_s, window.frame_index, track_id, p.box, p, max(window.start_s, 0.0))
-            for window in windower.windows(opened, tracker)
-            for track_id, p in self._classify(window.clips, watch).items()
-        )
+        windows = windower.windows(opened, tracker)
+        return (observation for window in windows for observation in self._observe(window, watch))
 
     def info(self) -> dict[str, Any]:
         """What runs: model, weights, engine, precision, device, threads, input spec, simplifications, detectors."""
@@ -237,12 +234,9 @@ class Recognizer:
         windower = self._windower(plan, watch, opened, faces, landmarks)
         observations, seen = [], []
         for window in windower.windows(opened, recorder):
-            for track_id, prediction in self._classify(window.clips, watch).items():
-                box = prediction.box
-                start_s = max(window.start_s, 0.0)
-                observation = Observation(window.end_s, window.frame_index, track_id, box, prediction, start_s)
+            for observation in self._observe(window, watch):
                 observations.append(observation)
-                seen.append(window.seen[track_id])
+                seen.append(window.seen[observation.track_id])
         if not observations:
             frames = f"any of the {recorder.frame_count} frames" if recorder.frame_count > 1 else "the one frame"
             raise NoFaceFound(f"no face in {frames} of {opened.name}")
@@ -265,6 +259,13 @@ class Recognizer:
             raise WeightsNotFound(f"{what}: expected them or a landmark detector, got neither", faces_landmarks.CHOICES)
         return Windower(self.spec, plan, watch, faces == "cropped", points, self._landmark_detector)
 
+    def _observe(self, window: Window, watch: Stopwatch) -> list[Observation]:
+        predictions = self._classify(window.clips, watch)
+        return [
+            Observation(window.end_s, window.frame_index, track_id, prediction.box, prediction, window.start_s)
+            for track_id, prediction in predictions.items()
+        ]
+
     def _classify(self, clips: dict[int, Clip], watch: Stopwatch) -> dict[int, Prediction]:
         """Predictions by the same keys, from as few engine calls as memory allows."""
         probabilities: list[npt.NDArray[np.float64]] = []
@@ -279,22 +280,9 @@ class Recognizer:
             probabilities.extend(softmax(logits).reshape(len(part), -1, self.spec.num_classes).mean(1))
         times = watch.milliseconds()
         return {
-            key: self.to_prediction(p, clip, times) for (key, clip), p in zip(clips.items(), probabilities, strict=True)
+            key: to_prediction(p, self.spec.labels, clip.frame_indices, clip.box, times, self._weights)
+            for (key, clip), p in zip(clips.items(), probabilities, strict=True)
         }
-
-    def to_prediction(self, probabilities: npt.NDArray[np.float64], clip: Clip, times: dict[str, float]) -> Prediction:
-        """A `Prediction` from probabilities [K] of one clip."""
-        best = int(probabilities.argmax())
-        return Prediction(
-            label=self.spec.labels[best],
-            confidence=float(probabilities[best]),
-            labels=self.spec.labels,
-            probabilities=probabilities.astype(np.float32),
-            frame_indices=clip.frame_indices,
-            box=clip.box,
-            timings_ms=times,
-            weights=self._weights,
-        )
 
 
 def _require_whole(engine: Engine, name: str) -> None:

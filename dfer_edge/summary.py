@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import numpy as np
 
 from dfer_edge.pipeline import Tracker
+from dfer_edge.postprocess import to_prediction
 from dfer_edge.stopwatch import Stopwatch
 from dfer_edge.types import FaceTrack, Frame, Observation, Prediction, Timeline, TrackedFace
 
@@ -92,14 +93,5 @@ def _prominence(track: FaceTrack) -> tuple[int, float]:
 def _mean(predictions: Sequence[Prediction], weights: Sequence[int], watch: Stopwatch) -> Prediction:
     middle = predictions[len(predictions) // 2]
     probabilities = np.average([p.probabilities.astype(np.float64) for p in predictions], axis=0, weights=weights)
-    best = int(probabilities.argmax())
-    return Prediction(
-        label=middle.labels[best],
-        confidence=float(probabilities[best]),
-        labels=middle.labels,
-        probabilities=probabilities.astype(np.float32),
-        frame_indices=tuple(index for p in predictions for index in p.frame_indices),
-        box=middle.box,
-        timings_ms=watch.milliseconds(),
-        weights=middle.weights,
-    )
+    indices = tuple(index for p in predictions for index in p.frame_indices)
+    return to_prediction(probabilities, middle.labels, indices, middle.box, watch.milliseconds(), middle.weights)

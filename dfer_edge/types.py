@@ -16,6 +16,9 @@ import numpy.typing as npt
 Image = npt.NDArray[np.uint8]
 Points = npt.NDArray[np.float32]
 
+# Frames a second of sources without a clock.
+NOMINAL_RATE = 25.0
+
 
 class Box(NamedTuple):
     """Rectangle in pixels: ``left <= x < right``, ``top <= y < bottom``; may reach over the frame's edge."""
@@ -71,6 +74,11 @@ class Frame:
     image: Image
     index: int
     time_s: float | None = None
+
+    @property
+    def clock_s(self) -> float:
+        """``time_s``, or the time at 25 frames a second for sources without a clock."""
+        return self.index / NOMINAL_RATE if self.time_s is None else self.time_s
 
 
 @dataclasses.dataclass(frozen=True)

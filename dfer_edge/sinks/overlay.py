@@ -13,12 +13,10 @@ import numpy as np
 
 from dfer_edge.errors import DferError
 from dfer_edge.sources import open_source
-from dfer_edge.types import Box, Image, Observation, Timeline
+from dfer_edge.types import NOMINAL_RATE, Box, Image, Observation, Timeline
 
 _WHITE, _GREY, _ACCENT, _OTHER = (255, 255, 255), (90, 90, 90), (80, 200, 255), (170, 170, 170)
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
-# Frame rate of sources without a clock.
-_NOMINAL_RATE = 25.0
 _READABLE_HEIGHT = 360
 # Width of the bars beside the picture, in 360ths of its height.
 _PANEL = 160
@@ -95,15 +93,14 @@ def write_overlay(
     DferError
         If the video cannot be written.
     """
-    rate = (timeline.frame_count - 1) / timeline.duration_s if timeline.duration_s > 0 else _NOMINAL_RATE
+    rate = (timeline.frame_count - 1) / timeline.duration_s if timeline.duration_s > 0 else NOMINAL_RATE
     boxes: dict[int, list[tuple[int, Box]]] = defaultdict(list)
     for track in timeline.tracks:
         for index, edges in zip(track.frame_indices.tolist(), track.boxes.tolist(), strict=True):
             boxes[index].append((track.track_id, Box(*edges)))
     with VideoSink(path, rate) as sink:
         for frame in open_source(source):
-            time_s = frame.index / _NOMINAL_RATE if frame.time_s is None else frame.time_s
-            sink.write(draw(frame.image, boxes[frame.index], timeline, time_s, note))
+            sink.write(draw(frame.image, boxes[frame.index], timeline, frame.clock_s, note))
             if progress:
                 progress(frame.index + 1, timeline.frame_count)
 
