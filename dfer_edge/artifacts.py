@@ -34,9 +34,9 @@ def prepare(source: Weights, form: Form) -> Path:
         with FileLock(f"{folder}.lock"):
             if not (folder / "model.onnx").is_file():
                 _publish(source, form, folder)
+    except DferError:
+        raise
     except OSError as error:
-        if isinstance(error, DferError):
-            raise
         raise DferError(f"cannot write the exported network to {networks}: {error}", "set DFER_EDGE_CACHE") from error
     return folder / "model.onnx"
 

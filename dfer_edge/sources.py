@@ -17,7 +17,7 @@ import numpy as np
 
 from dfer_edge.containers import truncation
 from dfer_edge.errors import InvalidInput, SourceNotFound
-from dfer_edge.types import Frame, Image
+from dfer_edge.types import NOMINAL_RATE, Frame, Image
 
 # Below this a face cannot be seen, above it a frame is a mistake.
 MIN_SIDE, MAX_SIDE = 16, 16384
@@ -100,11 +100,11 @@ class VideoSource(Source):
 
     def __init__(self, target: str | int, live: bool = False) -> None:
         self.name, self._target, self.live = str(target), target, live
-        capture = self._open()
-        declared = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+        # Kept for the first pass: opening a camera twice takes seconds.
+        self._opened: cv2.VideoCapture | None = self._open()
+        declared = int(self._opened.get(cv2.CAP_PROP_FRAME_COUNT))
         self.length_hint = declared if declared > 0 and not live else None
-        self._rate = capture.get(cv2.CAP_PROP_FPS) or 25.0
-        capture.release()
+        self._rate = self._opened.get(cv2.CAP_PROP_FPS) or NOMINAL_RATE
 
     def _open(self) -> cv2.VideoCapture:
         capture = cv2.VideoCapture(self._target)
@@ -114,7 +114,7 @@ class VideoSource(Source):
         return capture
 
     def __iter__(self) -> Iterator[Frame]:
-        capture = self._open()
+        capture, self._opened = self._opened or self._open(), None
         try:
             yield from self._frames(capture)
         finally:

@@ -45,6 +45,15 @@ def test_a_lying_frame_count_is_only_a_hint(media: Path) -> None:
     assert len(list(source)) == 95
 
 
+def test_a_video_is_opened_once_a_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_video(tmp_path / "v.mp4", [0, 40, 80])
+    opened, real = [], cv2.VideoCapture
+    monkeypatch.setattr(cv2, "VideoCapture", lambda target: (opened.append(target), real(target))[1])
+    source = open_source(path)
+    assert [len(list(source)) for _ in range(2)] == [3, 3]
+    assert len(opened) == 2
+
+
 def test_colour_is_rgb_from_the_source_on(tmp_path: Path, astronaut_frames: list[np.ndarray]) -> None:
     path = write_video(tmp_path / "red.mp4", [0, 40, 80])
     for frame in open_source(path):

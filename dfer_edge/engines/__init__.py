@@ -112,7 +112,8 @@ def choose(engine: str = "auto", precision: str = "auto", device: str = "auto") 
         lacks = precision_reasons(name)
         wanted = next((p for p in ("bf16", "fp32") if not lacks[p]), "fp32") if precision == "auto" else precision
         if not lacks[wanted]:
-            _LOG.info("engine %s, precision %s (asked for: %s, %s)", name, wanted, engine, precision)
+            if "auto" in (engine, precision):
+                _LOG.info("engine %s, precision %s (asked for: %s, %s)", name, wanted, engine, precision)
             return Choice(name, wanted)
         declined.append(f"{name}: {lacks[wanted]}")
     kind = EngineUnavailable if precision == "auto" else PrecisionUnavailable

@@ -43,9 +43,9 @@ class TorchEngine(Engine):
             metadata = {entry.key: entry.value for entry in model.metadata_props}
             if "dfer_edge.spec" in metadata:
                 self._network = self._rebuild(model, ModelSpec.from_json(metadata["dfer_edge.spec"]), part_of(metadata))
+        except CorruptArtifact:
+            raise
         except (DecodeError, OSError, ValueError) as error:
-            if isinstance(error, CorruptArtifact):
-                raise
             raise CorruptArtifact(f"expected an ONNX file that loads, got {self.path}: {error}") from error
         return metadata
 

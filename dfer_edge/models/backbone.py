@@ -54,7 +54,8 @@ def import_backbone(module: nn.Module, state_dict: Mapping[str, torch.Tensor]) -
         state_dict = family.from_public(state_dict)
     own_state = module.state_dict()
     matched: list[str] = []
-    skipped = {key: "the network has no such tensor" for key in state_dict if key not in set(public_keys.values())}
+    known = set(public_keys.values())
+    skipped = {key: "the network has no such tensor" for key in state_dict if key not in known}
     for own, public in public_keys.items():
         if public not in state_dict or own not in own_state:
             continue
@@ -67,4 +68,5 @@ def import_backbone(module: nn.Module, state_dict: Mapping[str, torch.Tensor]) -
     if not matched:
         keys = list(state_dict)[:3]
         raise InvalidInput(f"expected keys such as {next(iter(public_keys.values()))!r}, got {keys}: nothing matched")
-    return BackboneReport(tuple(matched), skipped, tuple(key for key in own_state if key not in set(matched)))
+    filled = set(matched)
+    return BackboneReport(tuple(matched), skipped, tuple(key for key in own_state if key not in filled))

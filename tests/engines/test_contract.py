@@ -14,6 +14,7 @@ from dfer_edge import (
     EngineUnavailable,
     InvalidInput,
     PrecisionUnavailable,
+    Recognizer,
     WeightsNotFound,
 )
 from dfer_edge import engines as engines_module
@@ -178,6 +179,10 @@ def test_auto_takes_what_is_installed_and_says_so(
     with caplog.at_level("INFO", "dfer_edge"):
         assert choose().engine == "onnxruntime"
     assert "onnxruntime" in caplog.text
+    caplog.clear()
+    with caplog.at_level("INFO", "dfer_edge"):
+        Recognizer("slowr50_sa", weights="random", detector="haar")
+    assert [record.message.split(",")[0] for record in caplog.records] == ["engine onnxruntime"], "auto says so once"
     assert choose().precision == "fp32"
 
 
