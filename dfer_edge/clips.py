@@ -8,6 +8,11 @@ import numpy as np
 
 from dfer_edge.errors import InvalidInput
 
+# Seconds that a network sees at once, and seconds between observations of a stream.
+WINDOW_S, HOP_S = 4.0, 0.5
+# Shorter than a frame of any camera: nothing to see.
+SHORTEST_S = 0.01
+
 
 def uniform_indices(length: int, count: int) -> list[int]:
     """The centre of each of ``count`` equal segments of ``length`` frames (models.md section 1).

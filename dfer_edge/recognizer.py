@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from dfer_edge import artifacts, preprocess
 from dfer_edge import weights as weights_files
+from dfer_edge.clips import HOP_S, SHORTEST_S, WINDOW_S
 from dfer_edge.engines import BEST_FORM, Choice, choose, load_engine
 from dfer_edge.engines.base import LOGITS, Engine
 from dfer_edge.errors import CorruptArtifact, InvalidInput, NoFaceFound, WeightsNotFound
@@ -33,10 +34,6 @@ Progress = Callable[[int, int | None], None]
 
 # Samples of one engine call: bounds memory with many faces.
 _MAX_BATCH = 8
-# Seconds that a network sees at once, and seconds between observations of a stream.
-WINDOW_S, HOP_S = 4.0, 0.5
-# Shorter than a frame of any camera: nothing to see.
-SHORTEST_S = 0.01
 
 
 class Recognizer:

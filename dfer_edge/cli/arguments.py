@@ -7,6 +7,7 @@ import importlib.util
 import os
 from pathlib import Path
 
+from dfer_edge.clips import SHORTEST_S
 from dfer_edge.engines import MAX_THREADS
 from dfer_edge.errors import EngineUnavailable, InvalidInput
 
@@ -17,8 +18,8 @@ def seconds(text: str) -> float:
         value = float(text)
     except ValueError:
         value = float("nan")
-    if not value >= 0.01:
-        raise argparse.ArgumentTypeError(f"expected at least 0.01 seconds, got {text!r}")
+    if not value >= SHORTEST_S:
+        raise argparse.ArgumentTypeError(f"expected at least {SHORTEST_S} seconds, got {text!r}")
     return value
 
 

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from dfer_edge.cli import console
 from dfer_edge.cli.arguments import check_outputs, mp4, png, seconds, threads
+from dfer_edge.clips import WINDOW_S
 from dfer_edge.engines import ENGINES, PRECISIONS
 from dfer_edge.models import list_models
 from dfer_edge.types import Timeline
@@ -40,7 +41,7 @@ def add(commands: Any, common: argparse.ArgumentParser) -> None:
         "--faces", default="detect", choices=("detect", "cropped"), help="cropped: frames are face crops"
     )
     parser.add_argument(
-        "--window", type=seconds, default=4.0, metavar="S", help="seconds a window (default: %(default)s)"
+        "--window", type=seconds, default=WINDOW_S, metavar="S", help="seconds a window (default: %(default)s)"
     )
     parser.add_argument("--json", nargs="?", const="-", metavar="FILE", help="JSON to a file, or to stdout without one")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="one row a window and person")

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from dfer_edge import cpu, preprocess
 from dfer_edge.errors import CorruptArtifact, InvalidInput
 from dfer_edge.kernels.clip_to_tensor import crop_resize
+from dfer_edge.onnx_session import cpu_session
 from dfer_edge.types import Box, Image, Points
 
 FloatArray = npt.NDArray[np.float32]
@@ -174,7 +175,8 @@ def load_network(path: str | Path, threads: int | None = None) -> LandmarkNetwor
         raise CorruptArtifact(f"expected an ONNX file of a landmark network, got {path}") from error
     kind = _recognised(model.graph, path)
     flush_subnormals(model)
-    return kind(_session(model.SerializeToString(), path, threads or min(2, cpu.available_cores())))
+    count = threads or min(2, cpu.available_cores())
+    return kind(cpu_session(model.SerializeToString(), path, count, "a landmark network"))
 
 
 def _recognised(graph: Any, path: str | Path) -> type[LandmarkNetwork]:
@@ -220,17 +222,3 @@ def flush_subnormals(model: Any) -> int:
             tensor.CopyFrom(numpy_helper.from_array(np.where(tiny, np.float32(0), weights), tensor.name))
             count += int(tiny.sum())
     return count
-
-
-def _session(model: bytes, path: str | Path, threads: int) -> Any:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-    # Idle threads that spin take the cores from the expression network.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.log_severity_level = 3
-    try:
-        return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime's errors share no public base class
-        raise CorruptArtifact(f"expected a landmark network that loads, got {path}") from error

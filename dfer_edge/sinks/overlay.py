@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
@@ -98,14 +99,15 @@ def write_overlay(
     for track in timeline.tracks:
         for index, edges in zip(track.frame_indices.tolist(), track.boxes.tolist(), strict=True):
             boxes[index].append((track.track_id, Box(*edges)))
+    captions = Captions(timeline)
     with VideoSink(path, rate) as sink:
         for frame in open_source(source):
-            sink.write(draw(frame.image, boxes[frame.index], timeline, frame.clock_s, note))
+            sink.write(draw(frame.image, boxes[frame.index], captions, frame.clock_s, note))
             if progress:
                 progress(frame.index + 1, timeline.frame_count)
 
 
-def draw(image: Image, boxes: list[tuple[int, Box]], timeline: Timeline, time_s: float, note: str = "") -> Image:
+def draw(image: Image, boxes: list[tuple[int, Box]], captions: Captions, time_s: float, note: str = "") -> Image:
     """A copy of an RGB frame with boxes and labels, bars beside it, the note below; small frames are enlarged."""
     enlarge = _enlargement(image)
     canvas = np.asarray(cv2.resize(image, None, fx=enlarge, fy=enlarge, interpolation=cv2.INTER_CUBIC), np.uint8)
@@ -114,8 +116,8 @@ def draw(image: Image, boxes: list[tuple[int, Box]], timeline: Timeline, time_s:
     canvas = np.asarray(cv2.copyMakeBorder(canvas, 0, 0, 0, round(_PANEL * unit), cv2.BORDER_CONSTANT), np.uint8)
     for track_id, found in boxes:
         box = Box(*(edge * enlarge for edge in found))
-        current = _current(timeline, track_id, time_s)
-        primary = track_id == timeline.primary_track
+        current = captions.at(track_id, time_s)
+        primary = track_id == captions.primary_track
         _draw_box(canvas, box, current, _ACCENT if primary else _OTHER, unit)
         if primary and current is not None:
             _draw_bars(canvas, current, unit, width + round(8 * unit))
@@ -129,9 +131,20 @@ def _enlargement(image: Image) -> int:
     return max(1, -(-_READABLE_HEIGHT // len(image)))
 
 
-def _current(timeline: Timeline, track_id: int, time_s: float) -> Observation | None:
-    own = [o for o in timeline.observations if o.track_id == track_id]
-    return next((o for o in own if time_s <= o.time_s), own[-1] if own else None)
+class Captions:
+    """Who expresses what at a time: the observations of a timeline by person, in order."""
+
+    def __init__(self, timeline: Timeline) -> None:
+        self.primary_track = timeline.primary_track
+        self._own: dict[int, list[Observation]] = defaultdict(list)
+        for observation in timeline.observations:
+            self._own[observation.track_id].append(observation)
+
+    def at(self, track_id: int, time_s: float) -> Observation | None:
+        """The person's window that ends first at or after ``time_s``, else the last; None if there is none."""
+        own = self._own.get(track_id, [])
+        position = bisect.bisect_left(own, time_s, key=lambda observation: observation.time_s)
+        return own[min(position, len(own) - 1)] if own else None
 
 
 def _draw_box(canvas: Image, box: Box, current: Observation | None, colour: tuple[int, int, int], unit: float) -> None:

@@ -1,0 +1,35 @@
+"""ONNX Runtime sessions on the CPU, with one set of options for expression and landmark networks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dfer_edge.errors import CorruptArtifact
+
+
+def cpu_session(
+    model: str | bytes, source: object, threads: int, what: str = "an ONNX file", prepack: bool = True
+) -> Any:
+    """A session of ``model``, a path or serialised bytes, that came from ``source`` and should be ``what``.
+
+    ``prepack`` False leaves weights where they lie instead of copying them into another order.
+
+    Raises
+    ------
+    CorruptArtifact
+        If the model does not load.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    # Idle threads that spin take the cores from decoding and detection.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 3
+    if not prepack:
+        options.add_session_config_entry("session.disable_prepacking", "1")
+    try:
+        return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's errors share no public base class
+        reason = " ".join(str(error).split())[:200]
+        raise CorruptArtifact(f"expected {what} that loads, got {source}: {reason}") from error
