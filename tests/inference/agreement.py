@@ -22,6 +22,16 @@ def relative(actual: torch.Tensor, expected: torch.Tensor) -> float:
     return ((actual.double() - expected.double()).abs().max() / expected.double().abs().max()).item()
 
 
+def disturb_norms(module: torch.nn.Module) -> None:
+    """Batch norms far from the identity, so that a wrong fold shows."""
+    for norm in module.modules():
+        if isinstance(norm, torch.nn.BatchNorm1d | torch.nn.BatchNorm2d | torch.nn.BatchNorm3d):
+            torch.nn.init.uniform_(norm.weight, 0.5, 1.5)
+            torch.nn.init.normal_(norm.bias, 0, 0.2)
+            norm.running_mean.normal_(0, 0.2)
+            norm.running_var.uniform_(0.5, 2)
+
+
 def assert_onnx_equals_torch(
     spec: ModelSpec,
     form: Form,

@@ -14,7 +14,7 @@ from dfer_edge.models import create_model, registry, simplify
 from dfer_edge.models import r2plus1d as training
 from dfer_edge.models.complexity import count_macs, count_parameters, example_inputs
 from dfer_edge.spec import ModelSpec
-from tests.inference.agreement import assert_onnx_equals_torch, relative
+from tests.inference.agreement import assert_onnx_equals_torch, disturb_norms, relative
 
 NAME = "r2plus1d_sta"
 CUMULATIVE = [("stages.0", 0.460), ("stages.1", 1.930), ("stages.2", 7.805)]
@@ -45,12 +45,7 @@ def trained_like(spec: ModelSpec, seed: int = 0, **options: object) -> training.
     """Batch norms far from the identity and gamma at 0.7, so that a wrong fold shows."""
     torch.manual_seed(seed)
     module = training.create(spec, gamma=0.7, **options).eval()
-    for norm in module.modules():
-        if isinstance(norm, nn.BatchNorm3d | nn.BatchNorm1d):
-            nn.init.uniform_(norm.weight, 0.5, 1.5)
-            nn.init.normal_(norm.bias, 0, 0.2)
-            norm.running_mean.normal_(0, 0.2)
-            norm.running_var.uniform_(0.5, 2)
+    disturb_norms(module)
     return module
 
 

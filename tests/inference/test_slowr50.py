@@ -10,7 +10,7 @@ import torch
 from dfer_edge.inference import FORMS, record
 from dfer_edge.models import create_model, registry, simplify
 from dfer_edge.models.complexity import count_macs, count_parameters, example_inputs
-from tests.inference.agreement import assert_onnx_equals_torch, relative
+from tests.inference.agreement import assert_onnx_equals_torch, disturb_norms, relative
 
 PARAMETERS = {"slowr50": 31_648_839, "slowr50_sa": 49_472_583}
 MACS = {"slowr50": 35_666_513_920, "slowr50_sa": 35_684_333_056}
@@ -23,12 +23,7 @@ def trained_like(name: str, seed: int = 0) -> torch.nn.Module:
     """A network whose batch norms are far from the identity, so that a wrong fold shows."""
     torch.manual_seed(seed)
     module = create_model(name).eval()
-    for norm in module.modules():
-        if isinstance(norm, torch.nn.BatchNorm3d):
-            torch.nn.init.uniform_(norm.weight, 0.5, 1.5)
-            torch.nn.init.normal_(norm.bias, 0, 0.2)
-            norm.running_mean.normal_(0, 0.2)
-            norm.running_var.uniform_(0.5, 2)
+    disturb_norms(module)
     for key, value in module.named_parameters():
         if key.startswith("head.attention") and key.endswith("bias"):
             torch.nn.init.normal_(value, 0, 0.2)

@@ -13,6 +13,7 @@ from torch import nn
 from dfer_edge.errors import InvalidInput
 from dfer_edge.inference.torch_graph import TorchGraph
 from dfer_edge.models import create_model, r2plus1d, registry
+from tests.inference.agreement import disturb_norms, relative
 
 NAME = "r2plus1d_sta"
 
@@ -22,17 +23,8 @@ def network(size: int = 17, frames: int = 5, **options: object) -> r2plus1d.R2Pl
     torch.manual_seed(0)
     spec = dataclasses.replace(registry.find(NAME).spec, size=size, frames=frames)
     module = r2plus1d.create(spec, gamma=0.7, **options).eval()
-    for norm in module.modules():
-        if isinstance(norm, nn.BatchNorm3d | nn.BatchNorm1d):
-            nn.init.uniform_(norm.weight, 0.5, 1.5)
-            nn.init.normal_(norm.bias, 0, 0.2)
-            norm.running_mean.normal_(0, 0.2)
-            norm.running_var.uniform_(0.5, 2)
+    disturb_norms(module)
     return module
-
-
-def relative(actual: torch.Tensor, expected: torch.Tensor) -> float:
-    return ((actual.double() - expected.double()).abs().max() / expected.double().abs().max()).item()
 
 
 # -- attention ------------------------------------------------------------------------------------------------
