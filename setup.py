@@ -1,5 +1,8 @@
-"""Packages and their folders; everything else is in pyproject.toml. Probes no hardware, downloads nothing."""
+"""Packages, their folders and the native module; everything else is in pyproject.toml. Probes no hardware."""
 
+from pathlib import Path
+
+from pybind11.setup_helpers import ParallelCompile, Pybind11Extension
 from setuptools import find_packages, setup
 
 # kernels/ and calibration/ stand beside dfer_edge/ and are installed inside it: no bare top-level import names.
@@ -10,8 +13,26 @@ packages = find_packages(include=["dfer_edge", "dfer_edge.*"], exclude=[f"{name}
 for name, folder in MAPPED.items():
     packages += [name, *(f"{name}.{sub}" for sub in find_packages(folder))]
 
+cpu = Pybind11Extension(
+    "dfer_edge._cpu",
+    sorted(str(path) for part in ("module", "*/*") for path in Path("csrc").glob(f"{part}_cpu.cpp"))
+    + sorted(str(path) for path in Path("csrc").glob("*/*_bind.cpp")),
+    include_dirs=["csrc"],
+    depends=sorted(str(path) for path in Path("csrc").glob("*/*.h")),
+    cxx_std=17,
+    # No -march=native: a wheel runs where it was not built (csrc/common/simd.h). No fast-math: NaN must stay NaN.
+    extra_compile_args=["-O3", "-g0", "-fno-math-errno", "-fno-trapping-math", "-Wall", "-Wextra"],
+    extra_link_args=["-pthread"],
+)
+
+ParallelCompile("DFER_EDGE_BUILD_JOBS", default=2).install()
+
 setup(
     packages=packages,
     package_dir={"dfer_edge": "dfer_edge", **MAPPED},
-    package_data={"dfer_edge": ["py.typed", "assets/*"], "dfer_edge.kernels": ["*/README.md"]},
+    package_data={
+        "dfer_edge": ["py.typed", "*.pyi", "assets/*", "assets/weights/*", "_cuda*.so"],
+        "dfer_edge.kernels": ["*/README.md"],
+    },
+    ext_modules=[cpu],
 )

@@ -1,0 +1,182 @@
+// The passes of a gate over the feature map, ring 1: statistics, CBAM's planes, gate with pooling.
+#pragma once
+
+#include "attention_gate/attention_gate_cuda.h"
+#include "common/elements.cuh"
+#include "common/kernel_launch.cuh"
+
+namespace dfer {
+
+constexpr int kGateThreads = 128;
+constexpr int kGateChannels = 32;  // of a block of the statistics
+
+__device__ inline float gate_sigmoid(float x) { return 1.0f / (1.0f + expf(-x)); }
+
+// As torch's max pooling: NaN wins.
+__device__ inline float gate_larger(float a, float b) { return a > b || a != a ? a : b; }
+
+__device__ inline float gate_warp_sum(float value) {
+#pragma unroll
+  for (int step = 16; step > 0; step /= 2) value += __shfl_xor_sync(0xffffffffu, value, step);
+  return value;
+}
+
+__device__ inline float gate_warp_max(float value) {
+#pragma unroll
+  for (int step = 16; step > 0; step /= 2) value = gate_larger(value, __shfl_xor_sync(0xffffffffu, value, step));
+  return value;
+}
+
+// Over a block's kVector * kGateThreads pixels and kGateChannels channels: sums (and maxima) of each channel
+// [N, pixel blocks, C], and sums of each pixel [N, channel blocks, P]. Each block writes its own: no atomics, and the
+// same result every time.
+template <typename T, int kVector, bool kMaximum, bool kPlane>
+__global__ void __launch_bounds__(kGateThreads)
+    gate_statistics_kernel(const T* __restrict__ x, int channels, std::int64_t pixels, float* __restrict__ sums,
+                           float* __restrict__ maxima, float* __restrict__ planes) {
+  __shared__ float sum_of[kGateChannels][kGateThreads];
+  __shared__ float max_of[kMaximum ? kGateChannels : 1][kGateThreads];
+  const std::int64_t n = blockIdx.z, p = (static_cast<std::int64_t>(blockIdx.x) * kGateThreads + threadIdx.x) * kVector;
+  const int first = blockIdx.y * kGateChannels, count = min(kGateChannels, channels - first);
+  const T* const source = x + (n * channels + first) * pixels + p;
+  float plane[kVector] = {};
+#pragma unroll 4
+  for (int c = 0; c < count; ++c) {
+    float sum = 0, highest = -INFINITY;
+    if (p < pixels) {
+      const Pack<T, kVector> pack = load_pack<T, kVector>(source + c * pixels);
+#pragma unroll
+      for (int v = 0; v < kVector; ++v) {
+        const float value = to_float(pack.value[v]);
+        sum += value;
+        if (kPlane) plane[v] += value;
+        if (kMaximum) highest = gate_larger(highest, value);
+      }
+    }
+    sum_of[c][threadIdx.x] = sum;
+    if (kMaximum) max_of[c][threadIdx.x] = highest;
+  }
+  if (kPlane && p < pixels) {
+    float* const target = planes + (n * gridDim.y + blockIdx.y) * pixels + p;
+#pragma unroll
+    for (int v = 0; v < kVector; ++v) target[v] = plane[v];
+  }
+  __syncthreads();
+  const int lane = threadIdx.x % 32;
+  for (int c = threadIdx.x / 32; c < count; c += kGateThreads / 32) {
+    float sum = 0, highest = -INFINITY;
+    for (int i = lane; i < kGateThreads; i += 32) {
+      sum += sum_of[c][i];
+      if (kMaximum) highest = gate_larger(highest, max_of[c][i]);
+    }
+    sum = gate_warp_sum(sum);
+    if (kMaximum) highest = gate_warp_max(highest);
+    const std::int64_t at = (n * gridDim.x + blockIdx.x) * channels + first + c;
+    if (lane == 0) sums[at] = sum;
+    if (kMaximum && lane == 0) maxima[at] = highest;
+  }
+}
+
+// CBAM: maximum and mean over the channels of y = x scale, planes [N, 2, P]. A warp takes every fourth channel.
+template <typename T, int kVector>
+__global__ void __launch_bounds__(kGateThreads)
+    gate_extremes_kernel(const T* __restrict__ x, const float* __restrict__ scale, int channels, std::int64_t pixels,
+                         float* __restrict__ planes) {
+  constexpr int kWarps = kGateThreads / 32;
+  __shared__ float high_of[kWarps][32 * kVector], sum_of[kWarps][32 * kVector];
+  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+  const std::int64_t n = blockIdx.y, p = (static_cast<std::int64_t>(blockIdx.x) * 32 + lane) * kVector;
+  float highest[kVector], total[kVector] = {};
+#pragma unroll
+  for (int v = 0; v < kVector; ++v) highest[v] = -INFINITY;
+  if (p < pixels) {
+#pragma unroll 4
+    for (int c = warp; c < channels; c += kWarps) {
+      const Pack<T, kVector> pack = load_pack<T, kVector>(x + (n * channels + c) * pixels + p);
+      const float factor = scale[n * channels + c];
+#pragma unroll
+      for (int v = 0; v < kVector; ++v) {
+        const float y = to_float(pack.value[v]) * factor;
+        highest[v] = gate_larger(highest[v], y);
+        total[v] += y;
+      }
+    }
+  }
+#pragma unroll
+  for (int v = 0; v < kVector; ++v) {
+    high_of[warp][lane * kVector + v] = highest[v];
+    sum_of[warp][lane * kVector + v] = total[v];
+  }
+  __syncthreads();
+  const std::int64_t begin = static_cast<std::int64_t>(blockIdx.x) * 32 * kVector;
+  for (int i = threadIdx.x; i < 32 * kVector && begin + i < pixels; i += kGateThreads) {
+    float high = -INFINITY, sum = 0;
+    for (int part = 0; part < kWarps; ++part) {
+      high = gate_larger(high, high_of[part][i]);
+      sum += sum_of[part][i];
+    }
+    planes[n * 2 * pixels + begin + i] = high;
+    planes[(n * 2 + 1) * pixels + begin + i] = sum / static_cast<float>(channels);
+  }
+}
+
+// x under its gate.
+template <GateKind kKind>
+__device__ inline float gated(float x, float scale, float plane) {
+  if constexpr (kKind == GateKind::se) return x * scale;
+  if constexpr (kKind == GateKind::cbam) return x * scale * plane;
+  return x * gate_sigmoid(scale * plane);
+}
+
+// out [N, C, P] = gated x, kVector pixels a thread.
+template <typename T, int kVector, GateKind kKind>
+__global__ void __launch_bounds__(kGateThreads)
+    gate_apply_kernel(const T* __restrict__ x, const float* __restrict__ scale, const float* __restrict__ plane,
+                      int channels, std::int64_t pixels, T* __restrict__ out) {
+  const std::int64_t map = blockIdx.y + static_cast<std::int64_t>(blockIdx.z) * gridDim.y;
+  const std::int64_t n = map / channels, p = (static_cast<std::int64_t>(blockIdx.x) * kGateThreads + threadIdx.x) * kVector;
+  if (p >= pixels) return;
+  Pack<T, kVector> pack = load_pack<T, kVector>(x + map * pixels + p);
+  const float factor = scale[map];
+#pragma unroll
+  for (int v = 0; v < kVector; ++v) {
+    const float s = kKind == GateKind::se ? 0.0f : plane[n * pixels + p + v];
+    pack.value[v] = from_float<T>(gated<kKind>(to_float(pack.value[v]), factor, s));
+  }
+  store_pack<T, kVector>(out + map * pixels + p, pack);
+}
+
+// out [N, C, H / 2, W / 2] = max pooling of gated x; a thread pools kVector columns of two rows.
+template <typename T, int kVector, GateKind kKind>
+__global__ void __launch_bounds__(kGateThreads)
+    gate_pool_kernel(const T* __restrict__ x, const float* __restrict__ scale, const float* __restrict__ plane,
+                     int channels, int height, int width, T* __restrict__ out) {
+  const std::int64_t map = blockIdx.y + static_cast<std::int64_t>(blockIdx.z) * gridDim.y, n = map / channels;
+  const int columns = width / 2 * 2 / kVector;
+  const std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * kGateThreads + threadIdx.x;
+  if (i >= static_cast<std::int64_t>(height / 2) * columns) return;
+  const int h = static_cast<int>(i / columns), w = static_cast<int>(i % columns) * kVector;
+  const std::int64_t at = static_cast<std::int64_t>(2 * h) * width + w, pixels = static_cast<std::int64_t>(height) * width;
+  const T* const source = x + map * pixels + at;
+  // Pairs are whole words only where a row begins on one.
+  constexpr int kWord = kVector > 2 ? kVector : 1;
+  float best[kVector];
+  const float factor = scale[map];
+#pragma unroll
+  for (int row = 0; row < 2; ++row)
+#pragma unroll
+    for (int part = 0; part < kVector; part += kWord) {
+      const Pack<T, kWord> pack = load_pack<T, kWord>(source + row * width + part);
+#pragma unroll
+      for (int v = 0; v < kWord; ++v) {
+        const float s = kKind == GateKind::se ? 0.0f : plane[n * pixels + at + row * width + part + v];
+        const float value = gated<kKind>(to_float(pack.value[v]), factor, s);
+        best[part + v] = row ? gate_larger(best[part + v], value) : value;
+      }
+    }
+  T* const target = out + (map * (height / 2) + h) * (width / 2) + w / 2;
+#pragma unroll
+  for (int v = 0; v < kVector / 2; ++v) target[v] = from_float<T>(gate_larger(best[2 * v], best[2 * v + 1]));
+}
+
+}  // namespace dfer

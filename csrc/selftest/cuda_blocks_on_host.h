@@ -1,0 +1,155 @@
+// CUDA kernels on the CPU, for tests: each thread of a block is a fiber, blocks run one after the other. Barriers and
+// shuffles are real, so that values, indices and bounds are those of the GPU; nothing is said about races or speed.
+#pragma once
+
+#include <cuda_runtime.h>
+#include <ucontext.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <functional>
+#include <vector>
+
+#undef __shared__
+#define __shared__ static  // one block at a time: a function's static is its block's
+#undef __launch_bounds__
+#define __launch_bounds__(...)
+#define DFER_DYNAMIC_SHARED(name) float4* const name = cuda_host::dynamic_shared()
+
+namespace cuda_host {
+
+enum class Waits { nothing, warp, block, ended };
+
+struct Fiber {
+  ucontext_t context;
+  std::vector<char> stack;
+  Waits waits = Waits::nothing;
+  float given = 0;
+};
+
+struct Block {
+  std::vector<Fiber> fibers;
+  std::vector<float4> shared;
+  ucontext_t scheduler;
+  unsigned current = 0;
+  uint3 index{};
+  dim3 grid, threads;
+  std::function<void()> body;
+};
+
+inline Block block;
+// Which blocks of a grid run; all of them while it is empty.
+inline std::function<bool(uint3 index, dim3 grid)> wanted;
+
+inline float4* dynamic_shared() { return block.shared.data(); }
+
+inline void wait_for(Waits what) {
+  Fiber& fiber = block.fibers[block.current];
+  fiber.waits = what;
+  swapcontext(&fiber.context, &block.scheduler);
+}
+
+inline void enter() {
+  block.body();
+  wait_for(Waits::ended);
+}
+
+// Whether every thread of [begin, end) that still runs waits for the same thing; lets them go if so.
+inline bool release(std::size_t begin, std::size_t end, Waits what) {
+  bool any = false;
+  for (std::size_t i = begin; i < end; ++i) {
+    if (block.fibers[i].waits != what && block.fibers[i].waits != Waits::ended) return false;
+    any |= block.fibers[i].waits == what;
+  }
+  for (std::size_t i = begin; any && i < end; ++i)
+    if (block.fibers[i].waits == what) block.fibers[i].waits = Waits::nothing;
+  return any;
+}
+
+inline void run_block() {
+  const std::size_t count = block.fibers.size();
+  for (Fiber& fiber : block.fibers) {
+    fiber.stack.resize(1 << 16);
+    getcontext(&fiber.context);
+    fiber.context.uc_stack.ss_sp = fiber.stack.data();
+    fiber.context.uc_stack.ss_size = fiber.stack.size();
+    fiber.context.uc_link = nullptr;
+    fiber.waits = Waits::nothing;
+    makecontext(&fiber.context, enter, 0);
+  }
+  for (bool moved = true; moved;) {
+    moved = false;
+    for (std::size_t i = 0; i < count; ++i) {
+      if (block.fibers[i].waits != Waits::nothing) continue;
+      block.current = static_cast<unsigned>(i);
+      swapcontext(&block.scheduler, &block.fibers[i].context);
+      moved = true;
+    }
+    for (std::size_t warp = 0; warp < count; warp += 32) moved |= release(warp, std::min(warp + 32, count), Waits::warp);
+    moved |= release(0, count, Waits::block);
+  }
+  for (const Fiber& fiber : block.fibers)
+    if (fiber.waits != Waits::ended) std::abort();  // threads wait at different barriers: a GPU would hang
+}
+
+inline uint3 thread_index() { return {block.current, 0, 0}; }
+
+}  // namespace cuda_host
+
+#define threadIdx cuda_host::thread_index()
+#define blockIdx cuda_host::block.index
+#define gridDim cuda_host::block.grid
+#define __syncthreads() cuda_host::wait_for(cuda_host::Waits::block)
+#define __threadfence() static_cast<void>(0)
+#define cudaGetLastError() cudaSuccess
+
+inline float __shfl_xor_sync(unsigned, float value, int mask) {
+  auto& fibers = cuda_host::block.fibers;
+  const unsigned me = cuda_host::block.current;
+  fibers[me].given = value;
+  cuda_host::wait_for(cuda_host::Waits::warp);
+  const float taken = fibers[me ^ static_cast<unsigned>(mask)].given;
+  cuda_host::wait_for(cuda_host::Waits::warp);
+  return taken;
+}
+
+inline unsigned atomicAdd(unsigned* at, unsigned value) {
+  const unsigned before = *at;
+  *at += value;
+  return before;
+}
+
+template <typename T>
+T __ldcg(const T* at) {
+  return *at;
+}
+
+using std::isnan;
+using std::max;
+using std::min;
+
+namespace dfer {
+
+template <typename... Parameters, typename... Arguments>
+void launch(void (*kernel)(Parameters...), dim3 grid, int threads, std::size_t shared_bytes, cudaStream_t,
+            Arguments... arguments) {
+  auto& block = cuda_host::block;
+  block.grid = grid;
+  block.fibers = std::vector<cuda_host::Fiber>(static_cast<std::size_t>(threads));
+  float4 poison;
+  std::memset(&poison, 0xff, sizeof poison);  // NaN: memory that a kernel did not fill
+  block.body = [&] { kernel(static_cast<Parameters>(arguments)...); };
+  for (unsigned z = 0; z < grid.z; ++z)
+    for (unsigned y = 0; y < grid.y; ++y)
+      for (unsigned x = 0; x < grid.x; ++x) {
+        block.index = {x, y, z};
+        if (cuda_host::wanted && !cuda_host::wanted(block.index, grid)) continue;
+        block.shared.assign((shared_bytes + sizeof poison - 1) / sizeof poison, poison);
+        cuda_host::run_block();
+      }
+}
+
+}  // namespace dfer

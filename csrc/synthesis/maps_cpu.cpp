@@ -1,0 +1,127 @@
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "synthesis/synthesis.h"
+
+namespace dfer::synthesis {
+namespace {
+
+constexpr int kMaxTaps = 64;  // on one side of the centre
+
+int gaussian_taps(float sigma, float* taps) {
+  const int radius = std::min(kMaxTaps, std::max(1, static_cast<int>(std::ceil(2.5f * sigma))));
+  float sum = 0.0f;
+  for (int k = 0; k <= radius; ++k) {
+    taps[k] = std::exp(-0.5f * static_cast<float>(k * k) / (sigma * sigma));
+    sum += k == 0 ? taps[k] : 2.0f * taps[k];
+  }
+  for (int k = 0; k <= radius; ++k) taps[k] /= sum;
+  return radius;
+}
+
+DFER_CLONES
+void blur_rows(const float* in, int width, int height, const float* taps, int radius, float* padded, float* out) {
+  for (int y = 0; y < height; ++y) {
+    const float* row = in + static_cast<std::int64_t>(y) * width;
+    std::fill(padded, padded + radius, row[0]);
+    std::copy(row, row + width, padded + radius);
+    std::fill(padded + radius + width, padded + 2 * radius + width, row[width - 1]);
+    const float* DFER_RESTRICT centre = padded + radius;
+    float* DFER_RESTRICT to = out + static_cast<std::int64_t>(y) * width;
+    for (int x = 0; x < width; ++x) to[x] = taps[0] * centre[x];
+    for (int k = 1; k <= radius; ++k) {
+      const float tap = taps[k];
+      for (int x = 0; x < width; ++x) to[x] += tap * (centre[x - k] + centre[x + k]);
+    }
+  }
+}
+
+DFER_CLONES
+void blur_columns(const float* in, int width, int height, const float* taps, int radius, float* out) {
+  for (int y = 0; y < height; ++y) {
+    float* DFER_RESTRICT to = out + static_cast<std::int64_t>(y) * width;
+    const float* row = in + static_cast<std::int64_t>(y) * width;
+    for (int x = 0; x < width; ++x) to[x] = taps[0] * row[x];
+    for (int k = 1; k <= radius; ++k) {
+      const float tap = taps[k];
+      const float* DFER_RESTRICT above = in + static_cast<std::int64_t>(std::max(0, y - k)) * width;
+      const float* DFER_RESTRICT below = in + static_cast<std::int64_t>(std::min(height - 1, y + k)) * width;
+      for (int x = 0; x < width; ++x) to[x] += tap * (above[x] + below[x]);
+    }
+  }
+}
+
+DFER_CLONES
+void subtract_occlusion(const float* blurred, const float* depth, std::int64_t count, float gain, float* out) {
+  for (std::int64_t i = 0; i < count; ++i) {
+    // Deeper than its surroundings: shaded. Beyond 2.2 cm it is another surface.
+    const float behind = std::min(std::max(blurred[i] - depth[i], 0.0f), 2.2f);
+    out[i] -= gain * behind;
+  }
+}
+
+}  // namespace
+
+void blur(const float* in, int width, int height, float sigma, float* scratch, float* out) {
+  float taps[kMaxTaps + 1];
+  const int radius = gaussian_taps(std::max(sigma, 0.05f), taps);
+  std::vector<float> padded(static_cast<std::size_t>(width + 2 * radius));
+  blur_rows(in, width, height, taps, radius, padded.data(), scratch);
+  blur_columns(scratch, width, height, taps, radius, out);
+}
+
+void ambient_occlusion(const float* depth, int width, int height, float background, const Occlusion& settings,
+                       float* scratch, float* out) {
+  const int half_width = width / 2, half_height = height / 2;
+  const std::int64_t half = static_cast<std::int64_t>(half_width) * half_height;
+  float* shrunk = scratch;
+  float* blurred = scratch + half;
+  float* between = scratch + 2 * half;
+  for (int y = 0; y < half_height; ++y)
+    for (int x = 0; x < half_width; ++x) {
+      const float* corner = depth + static_cast<std::int64_t>(2 * y) * width + 2 * x;
+      shrunk[y * half_width + x] = 0.25f * (std::max(corner[0], background) + std::max(corner[1], background) +
+                                            std::max(corner[width], background) +
+                                            std::max(corner[width + 1], background));
+    }
+  std::fill(out, out + half, 1.0f);
+  blur(shrunk, half_width, half_height, settings.small_radius, between, blurred);
+  subtract_occlusion(blurred, shrunk, half, settings.small_gain, out);
+  blur(shrunk, half_width, half_height, settings.large_radius, between, blurred);
+  subtract_occlusion(blurred, shrunk, half, settings.large_gain, out);
+  for (std::int64_t i = 0; i < half; ++i) out[i] = std::max(out[i], 0.05f);
+}
+
+void add_relief(const float* base, const ReliefPatch* patches, const float* data, const float* gains, int count,
+                int map_width, float* map) {
+  for (int pass = 0; pass < 2; ++pass)  // all patches restored before any is added: they overlap
+    for (int p = 0; p < count; ++p) {
+      const ReliefPatch& patch = patches[p];
+      const float gain = gains[p];
+      const std::int64_t floats = 4 * static_cast<std::int64_t>(patch.width);
+      if (pass == 1 && gain == 0.0f) continue;
+      for (int y = 0; y < patch.height; ++y) {
+        const std::int64_t at = 4 * (static_cast<std::int64_t>(patch.y + y) * map_width + patch.x);
+        float* DFER_RESTRICT out = map + at;
+        if (pass == 0) {
+          std::copy(base + at, base + at + floats, out);
+          continue;
+        }
+        const float* DFER_RESTRICT in = data + patch.offset + y * floats;
+        for (std::int64_t i = 0; i < floats; ++i) out[i] += gain * in[i];
+      }
+    }
+}
+
+DFER_CLONES
+void blend(const float* DFER_RESTRICT alpha, const float* DFER_RESTRICT shade, const float* colour,
+           std::int64_t texels, float* DFER_RESTRICT texture) {
+  const float c[3] = {colour[0], colour[1], colour[2]};
+  for (std::int64_t i = 0; i < texels; ++i) {
+    const float a = alpha[i], s = shade == nullptr ? 1.0f : shade[i];
+    for (int k = 0; k < 3; ++k) texture[4 * i + k] += a * (c[k] * s - texture[4 * i + k]);
+  }
+}
+
+}  // namespace dfer::synthesis

@@ -1,0 +1,147 @@
+// Loops of the face renderer, on raw pointers and sizes: no Python, no checks. Positions in cm, y up, z towards the
+// viewer; image x to the right, y down; depth is larger when nearer. The order of a frame is in renderer.h.
+#pragma once
+
+#include <cstdint>
+
+#include "common/simd.h"
+
+namespace dfer::synthesis {
+
+// Kind of surface of a triangle; each kind has a row in the material table of a frame. From kPlain on a vertex has its
+// colour; skin and what comes from kCaster on (glasses, hair, cloth) throw shadows, what lies behind skin does not.
+enum Material : std::uint8_t { kSkin = 0, kLeftEye = 1, kRightEye = 2, kLash = 3, kPlain = 4, kCaster = 7, kMaterials = 12 };
+
+// How a kind of surface answers light.
+struct Surface {
+  float specular, shininess, wrap, double_sided;
+};
+
+// --- mesh -----------------------------------------------------------------------------------------------------------
+// A blend shape as runs of consecutive vertices: delta has length[r] * 3 floats for each run r.
+struct ShapeRuns {
+  const std::int32_t* begin;
+  const std::int32_t* length;
+  std::int64_t runs;
+  const float* delta;
+};
+
+void add_shape(const ShapeRuns& shape, float weight, float* vertices);
+
+// Unit normals of vertices: the sum of the cross products of the triangles around each.
+void vertex_normals(const float* vertices, std::int64_t vertex_count, const std::int32_t* triangles,
+                    std::int64_t triangle_count, float* normals);
+
+// out = (in - centre) * rotation^T, row-major 3x3.
+void rotate(const float* in, std::int64_t count, const float* rotation, const float* centre, float* out);
+
+struct Camera {
+  float distance;   // cm from the centre of rotation to the eye point
+  float affine[6];  // image plane (cm, y up) to pixels of the supersampled image: x' = a0 x + a1 y + a2, y' = a3 x + ...
+};
+
+// World to screen: x, y in pixels and depth in cm.
+void project(const float* world, std::int64_t count, const Camera& camera, float* screen);
+
+// World to a light's plane: orthographic, `basis` rows x, y, z in texels and cm, offset half the map.
+void project_light(const float* world, std::int64_t count, const float* basis, float half, float* screen);
+
+// --- raster ---------------------------------------------------------------------------------------------------------
+struct Triangles {
+  const std::int32_t* index;      // [count, 3], counter-clockwise from outside in world space
+  const std::uint8_t* material;   // [count]
+  std::int64_t count;
+};
+
+constexpr int kRowPad = 8;  // entries past the last pixel that a raster may rewrite
+
+// What the z-buffer keeps of a pixel; each plane has width * height + kRowPad entries.
+struct Raster {
+  int width, height;
+  float* depth;             // cleared to `far`
+  std::int32_t* triangle;   // -1 where nothing is
+  float* first;             // weight of the first corner
+  float* second;            // weight of the second
+};
+
+// lash_keep: of 256 cells of a lash card, how many are drawn; which ones depends on seed only, so a clip keeps its lashes.
+void rasterise(const float* screen, const Triangles& triangles, const Surface* surfaces, std::uint32_t lash_keep,
+               std::uint32_t seed, const Raster& out);
+
+// Depth alone, of what throws shadows; depth has size * size + kRowPad entries.
+void rasterise_depth(const float* screen, const Triangles& triangles, int size, float* depth);
+
+// --- maps -----------------------------------------------------------------------------------------------------------
+// Gaussian blur of one channel, edges repeated. scratch: width * height floats.
+void blur(const float* in, int width, int height, float sigma, float* scratch, float* out);
+
+// Ambient occlusion from depth at half resolution, at two radii in pixels of that resolution.
+struct Occlusion {
+  float small_radius, small_gain, large_radius, large_gain;
+};
+void ambient_occlusion(const float* depth, int width, int height, float background, const Occlusion& settings,
+                       float* scratch, float* out);
+
+// Adds patches of relief (x slope, y slope, cavity, unused) to a map. First restores the patch from `base`.
+struct ReliefPatch {
+  std::int32_t x, y, width, height;
+  std::int64_t offset;  // into data, in floats
+};
+void add_relief(const float* base, const ReliefPatch* patches, const float* data, const float* gains, int count,
+                int map_width, float* map);
+
+// texture += alpha * (colour * shade - texture) in the first three of four channels; shade null is 1 throughout.
+void blend(const float* alpha, const float* shade, const float* colour, std::int64_t texels, float* texture);
+
+// --- shading --------------------------------------------------------------------------------------------------------
+struct Light {
+  float direction[3], colour[3];
+};
+
+struct Lighting {
+  Light key, fill, rim;
+  float ambient[27];       // spherical harmonics of irradiance / pi, 9 x RGB
+  float shadow_strength;   // 0 none, 1 full
+  float shadow_basis[9];   // rows x, y in texels, z in cm
+  float shadow_half;
+  int shadow_size;
+  const float* shadow_mean;    // mean depth
+  const float* shadow_square;  // mean squared depth
+  float occlusion_strength;
+  float subsurface[3];         // how far light wraps round skin, RGB
+};
+
+struct Eye {
+  float centre[3], gaze[3], up[3];
+};
+
+struct Eyes {
+  Eye left, right;
+  float sclera[3], iris[3], limbus;
+  float cos_iris, cos_pupil;
+};
+
+struct SkinMaps {
+  const float* texture;  // [height, width, 4]: linear RGB, share of hair
+  const float* relief;   // [height, width, 4]: x slope, y slope, cavity, unused
+  int width, height;
+  float bump, cavity;
+};
+
+struct Scene {
+  const float* world;
+  const float* normals;
+  const float* uv;       // [vertices, 2] in texels
+  const float* colour;   // [vertices, 4]: linear RGB, openness (1 open, 0 deep in the mouth)
+  const Surface* surfaces;
+  SkinMaps skin;
+  Eyes eyes;
+  Lighting light;
+  Camera camera;
+};
+
+// One image row of the supersampled frame: linear RGB and coverage, 4 floats a pixel.
+void shade_row(const Scene& scene, const Triangles& triangles, const Raster& raster, const float* occlusion_row,
+               int row, float* out);
+
+}  // namespace dfer::synthesis

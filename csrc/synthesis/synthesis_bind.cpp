@@ -1,0 +1,260 @@
+// numpy arrays in, numpy arrays out; checks what could read out of bounds, releases the GIL round a frame.
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+
+#include <atomic>
+#include <stdexcept>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "synthesis/renderer.h"
+
+namespace py = pybind11;
+
+namespace dfer::synthesis {
+namespace {
+
+template <typename T>
+using Array = py::array_t<T, py::array::c_style | py::array::forcecast>;
+using Floats = Array<float>;
+
+void need(bool fine, const char* what) {
+  if (!fine) throw std::invalid_argument(what);
+}
+
+const float* floats(const Floats& array, py::ssize_t size, const char* name) {
+  if (array.size() != size)
+    throw std::invalid_argument(std::string(name) + ": expected " + std::to_string(size) + " numbers, got " +
+                                std::to_string(array.size()));
+  return array.data();
+}
+
+template <int N>
+void copy(const Floats& array, const char* name, float* out) {
+  const float* in = floats(array, N, name);
+  for (int k = 0; k < N; ++k) out[k] = in[k];
+}
+
+// Keeps the arrays that a Person points into.
+struct BoundPerson {
+  Floats vertices, uv, colour, texture, relief, patch_data;
+  std::vector<ReliefPatch> patches;
+  Array<std::int32_t> triangles;
+  Array<std::uint8_t> materials;
+  Person person{};
+};
+
+BoundPerson make_person(Floats vertices, Array<std::int32_t> triangles, Array<std::uint8_t> materials, Floats uv,
+                        Floats colour, Floats texture, Floats relief, const Array<std::int32_t>& eyes,
+                        const Array<std::int32_t>& patches, Floats patch_data) {
+  static std::atomic<std::uint64_t> serial{0};
+  need(vertices.ndim() == 2 && vertices.shape(1) == 3, "vertices: expected [V, 3]");
+  const py::ssize_t count = vertices.shape(0);
+  need(triangles.ndim() == 2 && triangles.shape(1) == 3, "triangles: expected [F, 3]");
+  need(materials.size() == triangles.shape(0), "materials: expected one a triangle");
+  need(uv.size() == 2 * count, "uv: expected [V, 2]");
+  need(colour.size() == 4 * count, "colour: expected [V, 4]");
+  need(texture.ndim() == 3 && texture.shape(2) == 4 && texture.shape(0) > 1 && texture.shape(1) > 1,
+       "texture: expected [H, W, 4]");
+  need(relief.size() == texture.size(), "relief: expected the shape of the texture");
+  need(eyes.size() == 4, "eyes: expected 4 vertex indices");
+  for (py::ssize_t i = 0; i < triangles.size(); ++i)
+    need(triangles.data()[i] >= 0 && triangles.data()[i] < count, "triangles: an index without a vertex");
+  for (py::ssize_t i = 0; i < materials.size(); ++i)
+    need(materials.data()[i] < kMaterials, "materials: unknown number");
+  for (int k = 0; k < 4; ++k) need(eyes.data()[k] >= 0 && eyes.data()[k] <= count, "eyes: an index without a vertex");
+  BoundPerson bound{vertices, uv, colour, texture, relief, patch_data, {}, triangles, materials, {}};
+  std::int64_t offset = 0;
+  need(patches.size() % 4 == 0, "patches: expected [P, 4]");
+  for (py::ssize_t n = 0; n < patches.size() / 4; ++n) {
+    const std::int32_t* box = patches.data() + 4 * n;
+    need(box[0] >= 0 && box[1] >= 0 && box[2] >= 0 && box[3] >= 0 && box[0] + box[2] <= texture.shape(1) &&
+             box[1] + box[3] <= texture.shape(0),
+         "patches: expected boxes x, y, width, height inside the texture");
+    bound.patches.push_back({box[0], box[1], box[2], box[3], offset});
+    offset += 4 * static_cast<std::int64_t>(box[2]) * box[3];
+  }
+  need(offset == patch_data.size(), "patch_data: expected 4 floats a texel of each patch");
+  Person& p = bound.person;
+  p.serial = ++serial;
+  p.vertices = bound.vertices.data();
+  p.vertex_count = count;
+  p.triangles = {bound.triangles.data(), bound.materials.data(), bound.triangles.shape(0)};
+  p.uv = bound.uv.data();
+  p.colour = bound.colour.data();
+  p.texture = bound.texture.data();
+  p.relief = bound.relief.data();
+  p.patch_count = static_cast<std::int64_t>(bound.patches.size());
+  p.patch_data = bound.patch_data.data();
+  p.map_height = static_cast<int>(bound.texture.shape(0));
+  p.map_width = static_cast<int>(bound.texture.shape(1));
+  for (int k = 0; k < 4; ++k) p.eye_range[k] = eyes.data()[k];
+  return bound;
+}
+
+Model make_model(const Array<std::int64_t>& shape_start, const Array<std::int32_t>& run_begin,
+                 const Array<std::int32_t>& run_length, const Floats& delta) {
+  Model model;
+  need(shape_start.size() >= 1 && shape_start.data()[0] == 0, "shape_start: expected a leading 0");
+  model.shape_start.assign(shape_start.data(), shape_start.data() + shape_start.size());
+  model.run_begin.assign(run_begin.data(), run_begin.data() + run_begin.size());
+  model.run_length.assign(run_length.data(), run_length.data() + run_length.size());
+  need(model.run_begin.size() == model.run_length.size() &&
+           model.shape_start.back() == static_cast<std::int64_t>(model.run_begin.size()),
+       "runs: begin, length and shape_start disagree");
+  model.delta.assign(delta.data(), delta.data() + delta.size());
+  std::int64_t at = 0;
+  for (std::size_t k = 0; k + 1 < model.shape_start.size(); ++k) {
+    model.delta_start.push_back(at);
+    need(model.shape_start[k] <= model.shape_start[k + 1], "shape_start: expected rising numbers");
+    for (std::int64_t run = model.shape_start[k]; run < model.shape_start[k + 1]; ++run) {
+      const auto r = static_cast<std::size_t>(run);
+      need(model.run_begin[r] >= 0 && model.run_length[r] >= 0, "runs: negative");
+      at += 3 * static_cast<std::int64_t>(model.run_length[r]);
+    }
+  }
+  need(at == static_cast<std::int64_t>(model.delta.size()), "delta: expected 3 floats a vertex of each run");
+  return model;
+}
+
+void check_fit(const Model& model, const Person& person) {
+  for (std::size_t r = 0; r < model.run_begin.size(); ++r)
+    need(model.run_begin[r] + static_cast<std::int64_t>(model.run_length[r]) <= person.vertex_count,
+         "person: fewer vertices than the shapes move");
+}
+
+Floats render(Renderer& renderer, const BoundPerson& bound, const Floats& weights, const Floats& relief_gains, int size,
+              const Floats& rotation, const Floats& centre, float distance, const Floats& affine, const Floats& gaze,
+              const Floats& eye_radii, const Floats& eye_colours, int lash_keep, std::uint32_t seed,
+              const Floats& surfaces, const Floats& skin, const Floats& lights, const Floats& ambient,
+              const Floats& shadow, const Floats& occlusion) {
+  need(size >= 1 && size <= 1024, "size: expected 1 to 1024 pixels");
+  need(distance > 0.0f, "distance: expected a positive number");
+  check_fit(renderer.model(), bound.person);
+  View view{};
+  view.size = size;
+  view.seed = seed;
+  view.lash_keep = static_cast<std::uint32_t>(lash_keep < 0 ? 0 : lash_keep);
+  copy<9>(rotation, "rotation", view.rotation);
+  copy<3>(centre, "centre", view.centre);
+  copy<6>(affine, "affine", view.camera.affine);
+  copy<4>(gaze, "gaze", view.gaze);
+  view.camera.distance = distance;
+  view.iris_radius = floats(eye_radii, 2, "eye_radii")[0];
+  view.pupil_radius = eye_radii.data()[1];
+  view.shadow_softness = floats(shadow, 2, "shadow")[1];
+  const float* o = floats(occlusion, 5, "occlusion");
+  view.occlusion = {o[0], o[1], o[2], o[3]};
+  Eyes eyes{};
+  const float* e = floats(eye_colours, 7, "eye_colours");
+  for (int k = 0; k < 3; ++k) {
+    eyes.sclera[k] = e[k];
+    eyes.iris[k] = e[3 + k];
+  }
+  eyes.limbus = e[6];
+  SkinMaps maps{bound.person.texture, bound.person.relief, bound.person.map_width, bound.person.map_height,
+                floats(skin, 5, "skin")[0], skin.data()[1]};
+  Lighting light{};
+  const float* l = floats(lights, 18, "lights");
+  Light* each[3] = {&light.key, &light.fill, &light.rim};
+  for (int n = 0; n < 3; ++n)
+    for (int k = 0; k < 3; ++k) {
+      each[n]->direction[k] = l[6 * n + k];
+      each[n]->colour[k] = l[6 * n + 3 + k];
+    }
+  copy<27>(ambient, "ambient", light.ambient);
+  light.shadow_strength = shadow.data()[0];
+  light.occlusion_strength = o[4];
+  for (int k = 0; k < 3; ++k) light.subsurface[k] = skin.data()[2 + k];
+  Surface table[kMaterials];
+  const float* s = floats(surfaces, 4 * kMaterials, "surfaces");
+  for (int m = 0; m < kMaterials; ++m) table[m] = {s[4 * m], s[4 * m + 1], s[4 * m + 2], s[4 * m + 3]};
+  const float* shape_weights = floats(weights, renderer.shapes(), "weights");
+  Person person = bound.person;
+  person.patches = bound.patches.data();
+  const float* gains = floats(relief_gains, bound.person.patch_count, "relief_gains");
+  Floats out({static_cast<py::ssize_t>(size), static_cast<py::ssize_t>(size), static_cast<py::ssize_t>(4)});
+  float* to = out.mutable_data();
+  {
+    py::gil_scoped_release release;
+    renderer.render(person, shape_weights, gains, view, table, maps, eyes, light, to);
+  }
+  return out;
+}
+
+// Depth and triangle of each pixel, for tests and for tools that want the geometry alone.
+py::tuple raster(const Floats& screen, const Array<std::int32_t>& triangles, int width, int height, bool both_sides) {
+  need(screen.ndim() == 2 && screen.shape(1) == 3, "screen: expected [V, 3]");
+  need(triangles.ndim() == 2 && triangles.shape(1) == 3, "triangles: expected [F, 3]");
+  need(width >= 1 && height >= 1, "size: expected at least one pixel");
+  for (py::ssize_t i = 0; i < triangles.size(); ++i)
+    need(triangles.data()[i] >= 0 && triangles.data()[i] < screen.shape(0), "triangles: an index without a vertex");
+  const std::size_t pixels = static_cast<std::size_t>(width) * static_cast<std::size_t>(height);
+  const std::size_t plane = pixels + kRowPad;
+  std::vector<float> buffer(3 * plane, 0.0f);
+  std::vector<std::int32_t> id(plane, -1);
+  std::fill(buffer.begin(), buffer.begin() + static_cast<std::ptrdiff_t>(plane), -1e9f);
+  const std::vector<std::uint8_t> materials(static_cast<std::size_t>(triangles.shape(0)), kPlain);
+  Surface surfaces[kMaterials] = {};
+  surfaces[kPlain].double_sided = both_sides ? 1.0f : 0.0f;
+  const Raster out{width, height, buffer.data(), id.data(), buffer.data() + plane, buffer.data() + 2 * plane};
+  rasterise(screen.data(), {triangles.data(), materials.data(), triangles.shape(0)}, surfaces, 0, 0, out);
+  Floats depth({height, width}), weights({height, width, 2});
+  Array<std::int32_t> ids({height, width});
+  for (std::size_t i = 0; i < pixels; ++i) {
+    depth.mutable_data()[i] = out.depth[i];
+    ids.mutable_data()[i] = out.triangle[i];
+    weights.mutable_data()[2 * i] = out.first[i];
+    weights.mutable_data()[2 * i + 1] = out.second[i];
+  }
+  return py::make_tuple(depth, ids, weights);
+}
+
+void blend_layer(py::array_t<float, py::array::c_style>& texture, const Floats& alpha, const Floats& colour,
+                 const py::object& shade) {
+  need(texture.ndim() == 3 && texture.shape(2) == 4, "texture: expected [H, W, 4]");
+  const py::ssize_t texels = texture.shape(0) * texture.shape(1);
+  floats(alpha, texels, "alpha");
+  floats(colour, 3, "colour");
+  const Floats shades = shade.is_none() ? Floats(0) : shade.cast<Floats>();
+  if (!shade.is_none()) floats(shades, texels, "shade");
+  blend(alpha.data(), shade.is_none() ? nullptr : shades.data(), colour.data(), texels, texture.mutable_data());
+}
+
+Floats normals_of(const Floats& vertices, const Array<std::int32_t>& triangles) {
+  need(vertices.ndim() == 2 && vertices.shape(1) == 3, "vertices: expected [V, 3]");
+  need(triangles.ndim() == 2 && triangles.shape(1) == 3, "triangles: expected [F, 3]");
+  for (py::ssize_t i = 0; i < triangles.size(); ++i)
+    need(triangles.data()[i] >= 0 && triangles.data()[i] < vertices.shape(0), "triangles: an index without a vertex");
+  Floats out({vertices.shape(0), vertices.shape(1)});
+  vertex_normals(vertices.data(), vertices.shape(0), triangles.data(), triangles.shape(0), out.mutable_data());
+  return out;
+}
+
+}  // namespace
+
+void bind(py::module_& m) {
+  py::class_<BoundPerson>(m, "Person", "Mesh, colours and maps of one person, checked once.")
+      .def(py::init(&make_person), py::arg("vertices"), py::arg("triangles"), py::arg("materials"), py::arg("uv"),
+           py::arg("colour"), py::arg("texture"), py::arg("relief"), py::arg("eyes"), py::arg("patches"),
+           py::arg("patch_data"));
+  py::class_<Renderer>(m, "Renderer", "Shapes and relief patches of a model, and the buffers of a frame; one thread.")
+      .def(py::init([](const Array<std::int64_t>& start, const Array<std::int32_t>& begin,
+                       const Array<std::int32_t>& length, const Floats& delta) {
+             return Renderer(make_model(start, begin, length, delta));
+           }),
+           py::arg("shape_start"), py::arg("run_begin"), py::arg("run_length"), py::arg("delta"))
+      .def("render", &render, py::arg("person"), py::arg("weights"), py::arg("relief_gains"), py::kw_only(),
+           py::arg("size"), py::arg("rotation"), py::arg("centre"), py::arg("distance"), py::arg("affine"),
+           py::arg("gaze"), py::arg("eye_radii"), py::arg("eye_colours"), py::arg("lash_keep"), py::arg("seed"),
+           py::arg("surfaces"), py::arg("skin"), py::arg("lights"), py::arg("ambient"), py::arg("shadow"),
+           py::arg("occlusion"));
+  m.def("raster", &raster, py::arg("screen"), py::arg("triangles"), py::arg("width"), py::arg("height"),
+        py::arg("both_sides") = false);
+  m.def("blend", &blend_layer, py::arg("texture").noconvert(), py::arg("alpha"), py::arg("colour"),
+        py::arg("shade") = py::none());
+  m.def("vertex_normals", &normals_of, py::arg("vertices"), py::arg("triangles"));
+}
+
+}  // namespace dfer::synthesis

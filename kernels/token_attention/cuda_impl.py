@@ -1,0 +1,39 @@
+"""The folded `token_attention` by csrc/token_attention/token_attention_cuda.cu. Built, not yet run on hardware."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from dfer_edge.kernels.arrays import DTYPE_NUMBERS, Array, device_index, dtype_name, empty, pointer, stream
+
+MOST_CLASSES = 256  # as token_attention_cuda.h has it
+
+
+def declines(x: Array, weights: Sequence[Array], *_: Any) -> str:
+    """Takes the folded head in float32, float16 and bfloat16, up to 256 classes."""
+    if len(weights) != 4:
+        return "takes folded weights: the printed form is for training, where its products belong to cuBLAS"
+    if dtype_name(x) not in DTYPE_NUMBERS:
+        return f"takes {', '.join(DTYPE_NUMBERS)}, got {dtype_name(x)}"
+    return f"takes up to {MOST_CLASSES} classes, got {len(weights[3])}" if len(weights[3]) > MOST_CLASSES else ""
+
+
+def run(x: Array, weights: Sequence[Array], softmax: bool, out: Array) -> None:
+    """Fill ``out``; see reference.py."""
+    from dfer_edge import _cuda
+    from dfer_edge.kernels.token_attention import workspace
+
+    units, classes = len(weights[1]), len(weights[3])
+    _cuda.token_attention(
+        pointer(x),
+        tuple(map(pointer, weights)),
+        (*x.shape, units, classes),
+        softmax,
+        DTYPE_NUMBERS[dtype_name(x)],
+        pointer(empty((x.shape[0], units), "float32", x)),
+        pointer(workspace.counter(x.device)),
+        pointer(out),
+        device_index(x),
+        stream(x),
+    )

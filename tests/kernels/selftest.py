@@ -1,0 +1,56 @@
+"""The C++ loops without Python: csrc/selftest/OP.cpp, built for this machine or for aarch64 and run."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+# As setup.py compiles the module.
+FLAGS = ("-std=c++17", "-O3", "-fno-math-errno", "-fno-trapping-math", "-Wall", "-Wextra", "-Werror", "-pthread")
+CSRC = ROOT / "csrc"
+
+
+def run_selftest(op: str, folder: Path, machine: str = "native") -> str:
+    """Build csrc/selftest/OP.cpp with csrc/OP/*_cpu.cpp, run it, return what it printed.
+
+    ``machine`` is ``native`` or ``aarch64``: cross-compiled and run under qemu. Skips where a tool is missing.
+    """
+    compiler, runner = ("g++", []) if machine == "native" else ("aarch64-linux-gnu-g++", ["qemu-aarch64"])
+    require(compiler, *runner)
+    static = [] if machine == "native" else ["-static"]
+    return _build_and_run(compiler, op, op, folder / f"{op}-{machine}", static, runner)
+
+
+def run_cuda_on_host(op: str, folder: Path) -> str:
+    """The same for csrc/selftest/OP_cuda.cpp, which runs the kernels of csrc/OP/OP_cuda.cuh on the CPU."""
+    require("g++", "nvcc")
+    listing = subprocess.run(["nvcc", "--dryrun", "-c", "x.cu"], capture_output=True, text=True, check=False).stderr
+    include = re.search(r"INCLUDES=.*?\"?-I(\S+?)\"? ", listing)
+    if not include:
+        pytest.skip("nvcc does not say where its headers are")
+    # CUDA's markers mean nothing to g++.
+    options = ["-isystem", include[1], "-Wno-attributes", "-Wno-unknown-pragmas"]
+    return _build_and_run("g++", f"{op}_cuda", op, folder / f"{op}-cuda", options, [])
+
+
+def require(*tools: str) -> None:
+    """Skip where a tool is missing."""
+    for tool in tools:
+        if not shutil.which(tool):
+            pytest.skip(f"no {tool} on the PATH (Debian: g++-aarch64-linux-gnu, qemu-user; CUDA: nvcc)")
+
+
+def _build_and_run(compiler: str, test: str, op: str, binary: Path, options: list[str], runner: list[str]) -> str:
+    sources = [CSRC / "selftest" / f"{test}.cpp", *sorted((CSRC / op).glob("*_cpu.cpp"))]
+    command = [compiler, *FLAGS, *options, "-I", CSRC, *sources, "-o", binary]
+    build = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert build.returncode == 0, build.stderr
+    run = subprocess.run([*runner, binary], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stdout + run.stderr
+    return run.stdout

@@ -1,0 +1,73 @@
+"""The native code without Python, without a GPU and without an Arm board."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+from tests.kernels.nvcc import resources
+from tests.kernels.selftest import CSRC, run_cuda_on_host, run_selftest
+
+SELFTESTS = sorted(path.stem for path in (CSRC / "selftest").glob("*.cpp") if not path.stem.endswith("_cuda"))
+ON_HOST = sorted(path.stem.removesuffix("_cuda") for path in (CSRC / "selftest").glob("*_cuda.cpp"))
+CUDA = sorted(path.parent.name for path in CSRC.glob("*/*_cuda.cu"))
+# Registers of the hungriest kernel of an operation: what keeps two blocks of 256 threads on a multiprocessor.
+REGISTERS = 128
+
+
+@pytest.mark.parametrize("machine", ["native", "aarch64"])
+@pytest.mark.parametrize("op", SELFTESTS)
+def test_loops_are_the_definition(op: str, machine: str, tmp_path: Path) -> None:
+    assert re.search(r"[1-9]\d* checks, 0 failures", run_selftest(op, tmp_path, machine))
+
+
+@pytest.mark.parametrize("op", ON_HOST)
+def test_cuda_arithmetic_on_the_host(op: str, tmp_path: Path) -> None:
+    assert re.search(r"[1-9]\d* checks, 0 failures", run_cuda_on_host(op, tmp_path))
+
+
+# Nine architectures take minutes on a busy machine.
+ALL = pytest.param(None, marks=[pytest.mark.slow, pytest.mark.timeout(3600)], id="all")
+
+
+@pytest.mark.parametrize("architectures", [pytest.param([87], id="orin"), ALL])
+@pytest.mark.parametrize("op", CUDA)
+def test_cuda_kernels_spill_nothing(op: str, architectures: list[int] | None, tmp_path: Path) -> None:
+    """For every architecture that the build makes; by default for one, since each takes seconds."""
+    kernels = resources(op, tmp_path, architectures)
+    assert not [kernel for kernel in kernels if kernel.spill_stores or kernel.spill_loads]
+    assert not [kernel for kernel in kernels if kernel.registers > REGISTERS]
+
+
+def test_every_operation_of_the_gpu_module_is_bound_and_tested() -> None:
+    bound = set(re.findall(r"^  bind_(\w+)\(m\)", (CSRC / "module_cuda.cpp").read_text(), re.MULTILINE))
+    assert bound == set(CUDA)
+    assert set(CUDA) <= set(SELFTESTS)
+
+
+def test_loops_have_no_instruction_sets_of_one_processor() -> None:
+    """Vectors come from the compiler; anything else would break aarch64."""
+    for path in (*CSRC.rglob("*.h"), *CSRC.rglob("*.cpp")):
+        assert not re.search(r"immintrin|arm_neon|_mm\d*_|march=native", path.read_text()), path
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_the_gpu_module_builds_and_says_why_it_cannot_run(tmp_path: Path) -> None:
+    if not shutil.which("nvcc"):
+        pytest.skip("no nvcc on the PATH")
+    code = (
+        "import importlib.util as u, pathlib, sys; sys.path.insert(0, 'csrc'); import build_cuda; "
+        f"path = build_cuda.build(pathlib.Path({str(tmp_path / '_cuda.so')!r}), [87]); "
+        "spec = u.spec_from_file_location('_cuda', path); m = u.module_from_spec(spec); spec.loader.exec_module(m); "
+        "print(m.build_info(), '|', m.unavailable())"
+    )
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    assert "for sm_87" in run.stdout
