@@ -16,6 +16,7 @@ from types import ModuleType
 from dfer_edge.engines.base import Engine, EngineOptions
 from dfer_edge.errors import EngineUnavailable, InvalidInput, PrecisionUnavailable, WeightsNotFound
 from dfer_edge.inference.base import Form
+from dfer_edge.spec import ModelSpec
 
 __all__ = [
     "BEST_FORM",
@@ -24,7 +25,9 @@ __all__ = [
     "Choice",
     "Engine",
     "EngineOptions",
+    "best_form",
     "choose",
+    "file_precision",
     "load_engine",
     "reasons",
 ]
@@ -39,6 +42,7 @@ class _Backend:
     kind: str
     extra: str
     best_form: Form
+    devices: tuple[str, ...] = ("cpu",)
 
     def load(self) -> ModuleType:
         return importlib.import_module(f"dfer_edge.engines.{self.module}")
@@ -49,9 +53,13 @@ class _Backend:
 _BACKENDS = {
     "openvino": _Backend("openvino", "openvino_engine", "OpenVinoEngine", "openvino", "3d"),
     "onnxruntime": _Backend("onnxruntime", "onnxruntime_engine", "OnnxRuntimeEngine", "", "2d"),
-    "torch": _Backend("torch", "torch_engine", "TorchEngine", "torch", "2d"),
+    "torch": _Backend("torch", "torch_engine", "TorchEngine", "torch", "2d", ("cpu", "cuda")),
+    # Not on a CPU, so `auto` takes it on device cuda only: its first use builds for minutes.
+    "tensorrt": _Backend("tensorrt", "tensorrt_engine", "TensorRtEngine", "tensorrt", "2d", ("cuda",)),
 }
 
+# Accuracy without speed: never what `auto` means.
+SIMULATED = frozenset({("onnxruntime", "int8")})
 ENGINES = ("torch", "onnxruntime", "openvino", "tensorrt")
 # More than any processor has cores for: a typing error, which would exhaust the system.
 MAX_THREADS = 256
@@ -69,13 +77,14 @@ class Choice:
 
 def reasons(engine: str) -> str:
     """Why ``engine`` is not available here; empty means that it is."""
-    if engine == "tensorrt":
-        return "the TensorRT engine is not part of this release"
     backend = _BACKENDS[engine]
     if importlib.util.find_spec(backend.package) is None:
         extra = f' (pip install "dfer-edge[{backend.extra}]")' if backend.extra else ""
         return f"{backend.package} is not installed{extra}"
-    return ""
+    if "cpu" in backend.devices:
+        return ""
+    reason: str = backend.load().unavailable()
+    return reason
 
 
 def precision_reasons(engine: str) -> dict[str, str]:
@@ -87,7 +96,7 @@ def precision_reasons(engine: str) -> dict[str, str]:
 def choose(engine: str = "auto", precision: str = "auto", device: str = "auto") -> Choice:
     """The engine and precision that a request means on this machine.
 
-    ``auto`` takes the first installed engine (OpenVINO, ONNX Runtime, torch; torch first for device ``cuda``), and
+    ``auto`` takes the first installed engine (OpenVINO, ONNX Runtime, torch; for device ``cuda`` torch, TensorRT), and
     bf16 where processor and engine have it, else fp32. The choice is logged.
 
     Raises
@@ -97,13 +106,16 @@ def choose(engine: str = "auto", precision: str = "auto", device: str = "auto") 
     EngineUnavailable, PrecisionUnavailable
         With the reasons.
     """
-    _check_names(engine, precision, device)
+    check_names(engine, precision, device)
     if engine != "auto" and (reason := reasons(engine)):
         raise EngineUnavailable(f"engine {engine} cannot run here: {reason}")
-    order = ("torch",) if device == "cuda" else tuple(_BACKENDS)
-    candidates = (engine,) if engine != "auto" else order
-    if device == "cuda" and candidates != ("torch",):
-        raise EngineUnavailable(f"engine {engine} runs on the CPU here; only torch runs on device cuda")
+    wanted_device = "cpu" if device == "auto" else device
+    candidates = tuple(name for name, backend in _BACKENDS.items() if wanted_device in backend.devices)
+    if engine != "auto":
+        if device not in ("auto", *_BACKENDS[engine].devices):
+            able = ", ".join(candidates)
+            raise EngineUnavailable(f"engine {engine} does not run on device {device}: only {able} do")
+        candidates = (engine,)
     declined: list[str] = []
     for name in candidates:
         if reason := reasons(name):
@@ -111,16 +123,29 @@ def choose(engine: str = "auto", precision: str = "auto", device: str = "auto") 
             continue
         lacks = precision_reasons(name)
         wanted = next((p for p in ("bf16", "fp32") if not lacks[p]), "fp32") if precision == "auto" else precision
-        if not lacks[wanted]:
+        if engine == "auto" and (name, wanted) in SIMULATED:
+            declined.append(f"{name}: only simulates {wanted} in float; ask for it by name")
+        elif not lacks[wanted]:
             if "auto" in (engine, precision):
                 _LOG.info("engine %s, precision %s (asked for: %s, %s)", name, wanted, engine, precision)
             return Choice(name, wanted)
-        declined.append(f"{name}: {lacks[wanted]}")
+        else:
+            declined.append(f"{name}: {lacks[wanted]}")
     kind = EngineUnavailable if precision == "auto" else PrecisionUnavailable
     raise kind(f"no engine for precision {precision} on device {device}: {'; '.join(declined)}")
 
 
-def _check_names(engine: str, precision: str, device: str) -> None:
+def best_form(choice: Choice, spec: ModelSpec) -> Form:
+    """The form of clip convolutions to give an engine: what was measured on this device, else :data:`BEST_FORM`."""
+    if choice.engine == "tensorrt":
+        from dfer_edge.engines.tensorrt_forms import remembered
+
+        return remembered(spec, choice.precision) or BEST_FORM["tensorrt"]
+    return BEST_FORM[choice.engine]
+
+
+def check_names(engine: str, precision: str, device: str) -> None:
+    """Raises InvalidInput for a name that does not exist."""
     allowed = (("engine", engine, ENGINES), ("precision", precision, PRECISIONS), ("device", device, ("cpu", "cuda")))
     for what, value, names in allowed:
         if value not in (*names, "auto"):
@@ -141,7 +166,7 @@ def load_engine(
     path
         Written by :func:`dfer_edge.export.export_onnx`.
     backend, precision, device
-        See :func:`choose`.
+        See :func:`choose`; ``auto`` of a Q/DQ file is int8, and it is not loaded as anything else.
     threads
         CPU threads; the cores this process may use if None.
 
@@ -158,8 +183,22 @@ def load_engine(
         raise WeightsNotFound(f"expected an ONNX file, found nothing at {path}")
     if threads is not None and not (type(threads) is int and 1 <= threads <= MAX_THREADS):
         raise InvalidInput(f"expected 1 to {MAX_THREADS} threads, got {threads!r}")
+    if precision == "auto" and file_precision(path) == "int8":
+        precision = "int8"
     choice = choose(backend, precision, device)
     entry = _BACKENDS[choice.engine]
-    options = EngineOptions(choice.precision, "cuda" if device == "cuda" else "cpu", threads)
+    options = EngineOptions(choice.precision, entry.devices[0] if device == "auto" else device, threads)
     engine: Engine = getattr(entry.load(), entry.kind)(path, options)
     return engine
+
+
+def file_precision(path: str | Path) -> str:
+    """``int8`` for a file that :func:`dfer_edge.calibration.quantize` wrote, else ``fp32``."""
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    try:
+        model = onnx.load(path, load_external_data=False)
+    except (DecodeError, OSError, ValueError):
+        return "fp32"
+    return next((entry.value for entry in model.metadata_props if entry.key == "dfer_edge.precision"), "fp32")

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dfer_edge import cpu
-from dfer_edge.errors import CorruptArtifact, InvalidInput
+from dfer_edge.errors import CorruptArtifact, InvalidInput, PrecisionUnavailable
 from dfer_edge.inference.parts import LOGITS, PARTS, Part, check_feed, input_shapes, output_name
 from dfer_edge.spec import ModelSpec
 
@@ -74,6 +74,8 @@ class Engine(abc.ABC):
     name: str
 
     def __init__(self, path: Path, options: EngineOptions) -> None:
+        from dfer_edge.engines.external import check_weights  # onnx, which listing engines does not need
+
         self.path, self.options = path, options
         self.metadata = self._load()
         if "dfer_edge.spec" not in self.metadata:
@@ -81,12 +83,26 @@ class Engine(abc.ABC):
             raise CorruptArtifact(
                 f"expected an ONNX file with dfer_edge metadata, got {path} without", "dfer-edge export"
             )
+        try:
+            check_weights(path, self.metadata)
+        except CorruptArtifact:
+            self.close()
+            raise
+        self._require_precision()
         self.spec = ModelSpec.from_json(self.metadata["dfer_edge.spec"])
         self.part = part_of(self.metadata)
         self.weights_sha256 = self.metadata.get("dfer_edge.weights_sha256", "")
         self.input_shapes = input_shapes(self.spec, self.part)
         fixed = self.metadata.get("dfer_edge.batch", "dynamic")
         self.batch = None if fixed == "dynamic" else int(fixed)
+
+    def _require_precision(self) -> None:
+        found = self.metadata.get("dfer_edge.precision", "fp32")
+        if (found == "int8") != (self.options.precision == "int8"):
+            self.close()
+            hint = "dfer-edge calibrate, then dfer-edge export --int8" if found != "int8" else "ask for precision int8"
+            message = f"expected a file for precision {self.options.precision}, got one of precision {found}"
+            raise PrecisionUnavailable(f"{message}: {self.path}", hint)
 
     @abc.abstractmethod
     def _load(self) -> dict[str, str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -9,12 +11,38 @@ import onnx
 from onnx import TensorProto, numpy_helper
 
 from dfer_edge.engines.base import FloatArray
+from dfer_edge.errors import CorruptArtifact
+from dfer_edge.hashing import file_sha256
+from dfer_edge.inference.onnx_writer import DATA_SHA256
+
+_LOG = logging.getLogger("dfer_edge")
 
 
 def mapped_bytes(path: Path) -> int:
     """Size of the weights beside ``path``; 0 if they are inside."""
     data = path.with_name(f"{path.name}.data")
     return data.stat().st_size if data.is_file() else 0
+
+
+def check_weights(path: Path, metadata: Mapping[str, str]) -> None:
+    """Hold the weights beside ``path`` against the hash that its metadata carry.
+
+    Files from elsewhere carry none: they pass, with a line in the log.
+
+    Raises
+    ------
+    CorruptArtifact
+        If the weights were changed after the file was written.
+    """
+    if not mapped_bytes(path):
+        return
+    data = path.with_name(f"{path.name}.data")
+    expected = metadata.get(DATA_SHA256)
+    if expected is None:
+        _LOG.info("%s carries no hash of its weights: %s is used as it is", path, data.name)
+    elif (actual := file_sha256(data)) != expected:
+        message = f"expected weights with sha256 {expected} beside {path.name}, got {actual} in {data}"
+        raise CorruptArtifact(message, "export it again")
 
 
 def tensor_array(tensor: TensorProto, folder: Path) -> FloatArray:

@@ -9,6 +9,7 @@ import numpy as np
 
 from dfer_edge.engines.base import LOGITS, Engine, FloatArray
 from dfer_edge.errors import InvalidInput
+from dfer_edge.inference.parts import output_name
 from dfer_edge.postprocess import softmax
 
 
@@ -50,10 +51,13 @@ def parity(first: Engine, second: Engine, feeds: Iterable[Mapping[str, FloatArra
     Raises
     ------
     InvalidInput
-        For an empty feed, or engines of two networks.
+        For an empty feed, engines of two networks or parts, or a part that gives no logits.
     """
     if first.spec != second.spec:
         raise InvalidInput(f"expected two engines of one network, got {first.spec.name} and {second.spec.name}")
+    if first.part != second.part or output_name(first.part) != LOGITS:
+        parts = f"the {first.part} part of {first.spec.name} and the {second.part} part"
+        raise InvalidInput(f"expected two engines of one part that gives logits, got {parts}")
     pairs = [(first.infer(feed)[LOGITS], second.infer(feed)[LOGITS]) for feed in feeds]
     if not pairs:
         raise InvalidInput("expected at least one feed, got none")

@@ -1,4 +1,4 @@
-"""Torch, eager, 2-D form, channels-last: bf16 where the CPU has it, CUDA where there is a device."""
+"""Torch, 2-D form, channels-last: eager on the CPU, in CUDA graphs where there is a device (not yet run on one)."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from google.protobuf.message import DecodeError
 from dfer_edge import cpu
 from dfer_edge.engines.base import Engine, FloatArray, part_of
 from dfer_edge.engines.external import header, tensor_array
+from dfer_edge.engines.torch_capture import CapturedNetwork
 from dfer_edge.errors import CorruptArtifact, EngineUnavailable
 from dfer_edge.inference import Part, record
 from dfer_edge.inference.parts import FEATURES
@@ -26,7 +27,7 @@ def precisions() -> dict[str, str]:
         "fp32": "",
         "bf16": "" if cuda or cpu.has_bf16() else "this processor has no bf16 products",
         "fp16": "" if cuda else "torch has no fast fp16 convolutions on CPU, and there is no CUDA device",
-        "int8": "needs a calibrated Q/DQ file, which torch does not run",
+        "int8": "torch runs no Q/DQ files; openvino does",
     }
 
 
@@ -43,6 +44,7 @@ class TorchEngine(Engine):
             metadata = {entry.key: entry.value for entry in model.metadata_props}
             if "dfer_edge.spec" in metadata:
                 self._network = self._rebuild(model, ModelSpec.from_json(metadata["dfer_edge.spec"]), part_of(metadata))
+                self._captured = CapturedNetwork(self._network, self._input)
         except CorruptArtifact:
             raise
         except (DecodeError, OSError, ValueError) as error:
@@ -71,12 +73,16 @@ class TorchEngine(Engine):
 
     def _infer(self, feed: dict[str, FloatArray]) -> FloatArray:
         torch.set_num_threads(self.options.thread_count)
+        tensors = {name: torch.from_numpy(value) for name, value in feed.items()}
         with torch.inference_mode():
-            output = self._network(*(self._input(name, value) for name, value in feed.items())).float().cpu().numpy()
-        return np.array(output, np.float32)
+            if self.options.device == "cuda":
+                output = self._captured(tensors)
+            else:
+                output = self._network(*(self._input(name, value) for name, value in tensors.items()))
+            return np.array(output.float().cpu().numpy(), np.float32)
 
-    def _input(self, name: str, value: FloatArray) -> torch.Tensor:
-        tensor = torch.from_numpy(value).to(self.options.device, _DTYPES[self.options.precision])
+    def _input(self, name: str, value: torch.Tensor) -> torch.Tensor:
+        tensor = value.to(self.options.device, _DTYPES[self.options.precision])
         if name == FEATURES and tensor.ndim == 5:
             # Maps of a window, [B, T, C, H, W]. As for weights: or every residual addition of the head reorders.
             maps = tensor.flatten(0, 1).contiguous(memory_format=torch.channels_last)
@@ -84,4 +90,4 @@ class TorchEngine(Engine):
         return tensor
 
     def _close(self) -> None:
-        self._network = None  # type: ignore[assignment]
+        self._network = self._captured = None  # type: ignore[assignment]

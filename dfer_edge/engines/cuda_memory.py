@@ -1,0 +1,225 @@
+"""Device memory, pinned host memory and streams for engines on a GPU, through cuda-python or PyCUDA; no torch.
+
+On a Jetson CPU and GPU share one memory: buffers there are pinned host memory that the GPU reads in place, and nothing
+is copied. Built, not yet run on hardware.
+"""
+
+from __future__ import annotations
+
+import abc
+import ctypes
+import dataclasses
+import importlib
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dfer_edge.errors import EngineUnavailable
+
+Bytes = npt.NDArray[np.uint8]
+
+
+@dataclasses.dataclass(frozen=True)
+class Device:
+    """A GPU.
+
+    Attributes
+    ----------
+    name
+        As the driver says it.
+    capability
+        Compute capability, e.g. ``8.7``.
+    integrated
+        Whether it shares its memory with the CPU.
+    """
+
+    name: str
+    capability: str
+    integrated: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Buffer:
+    """Pinned host memory and the device memory behind it.
+
+    Attributes
+    ----------
+    host
+        uint8, of the buffer's size.
+    device
+        Address for the GPU.
+    mapped
+        Whether both are the same memory.
+    owner
+        What keeps the memory alive, for back ends that free by reference count.
+    """
+
+    host: Bytes
+    device: int
+    mapped: bool
+    owner: Any = None
+
+
+class Cuda(abc.ABC):
+    """What engines need of CUDA, on the current device. Streams are handles as integers."""
+
+    @abc.abstractmethod
+    def device(self) -> Device:
+        """The current device."""
+
+    @abc.abstractmethod
+    def allocate(self, size: int) -> Buffer:
+        """A buffer of ``size`` bytes, mapped where the GPU shares the CPU's memory."""
+
+    @abc.abstractmethod
+    def free(self, buffer: Buffer) -> None:
+        """Give a buffer back; nothing may be under way on it."""
+
+    @abc.abstractmethod
+    def upload(self, buffer: Buffer, size: int, stream: int) -> None:
+        """Enqueue the copy of the first ``size`` bytes to the device."""
+
+    @abc.abstractmethod
+    def download(self, buffer: Buffer, size: int, stream: int) -> None:
+        """Enqueue the copy of the first ``size`` bytes to the host."""
+
+    @abc.abstractmethod
+    def create_stream(self) -> int:
+        """A stream that does not wait for the default stream."""
+
+    @abc.abstractmethod
+    def destroy_stream(self, stream: int) -> None:
+        """Give a stream of :meth:`create_stream` back."""
+
+    @abc.abstractmethod
+    def synchronize(self, stream: int) -> None:
+        """Wait until all that was enqueued is done."""
+
+
+class CudaPython(Cuda):
+    """The CUDA runtime through ``cuda-python``: each function returns its error code and its results."""
+
+    def __init__(self, runtime: ModuleType) -> None:
+        self._runtime: Any = runtime
+        self._integrated = self.device().integrated
+
+    def _call(self, name: str, *arguments: Any) -> Any:
+        code, *results = getattr(self._runtime, name)(*arguments)
+        if code != self._runtime.cudaError_t.cudaSuccess:
+            _, text = self._runtime.cudaGetErrorString(code)
+            raise EngineUnavailable(f"CUDA failed in {name}: {text.decode() if isinstance(text, bytes) else text}")
+        return results[0] if results else None
+
+    def device(self) -> Device:
+        properties = self._call("cudaGetDeviceProperties", self._call("cudaGetDevice"))
+        name = properties.name.split(b"\0")[0].decode()
+        return Device(name, f"{properties.major}.{properties.minor}", bool(properties.integrated))
+
+    def allocate(self, size: int) -> Buffer:
+        runtime = self._runtime
+        flags = runtime.cudaHostAllocMapped if self._integrated else runtime.cudaHostAllocDefault
+        host = int(self._call("cudaHostAlloc", size, flags))
+        array: Bytes = np.ctypeslib.as_array((ctypes.c_uint8 * size).from_address(host))
+        try:
+            if self._integrated:
+                return Buffer(array, int(self._call("cudaHostGetDevicePointer", host, 0)), True)
+            return Buffer(array, int(self._call("cudaMalloc", size)), False)
+        except EngineUnavailable:
+            self._call("cudaFreeHost", host)
+            raise
+
+    def free(self, buffer: Buffer) -> None:
+        if not buffer.mapped:
+            self._call("cudaFree", buffer.device)
+        self._call("cudaFreeHost", buffer.host.ctypes.data)
+
+    def upload(self, buffer: Buffer, size: int, stream: int) -> None:
+        if not buffer.mapped:
+            kind = self._runtime.cudaMemcpyKind.cudaMemcpyHostToDevice
+            self._call("cudaMemcpyAsync", buffer.device, buffer.host.ctypes.data, size, kind, stream)
+
+    def download(self, buffer: Buffer, size: int, stream: int) -> None:
+        if not buffer.mapped:
+            kind = self._runtime.cudaMemcpyKind.cudaMemcpyDeviceToHost
+            self._call("cudaMemcpyAsync", buffer.host.ctypes.data, buffer.device, size, kind, stream)
+
+    def create_stream(self) -> int:
+        return int(self._call("cudaStreamCreateWithFlags", self._runtime.cudaStreamNonBlocking))
+
+    def destroy_stream(self, stream: int) -> None:
+        self._call("cudaStreamDestroy", stream)
+
+    def synchronize(self, stream: int) -> None:
+        self._call("cudaStreamSynchronize", stream)
+
+
+class PyCuda(Cuda):
+    """PyCUDA, as JetPack images carry it. Its buffers are always mapped: it cannot copy on a stream of others."""
+
+    def __init__(self, driver: ModuleType) -> None:
+        self._driver: Any = driver
+        # TensorRT runs in the device's primary context; a context of PyCUDA's own would not see its memory.
+        importlib.import_module("pycuda.autoprimaryctx")
+        self._streams: dict[int, Any] = {}
+
+    def device(self) -> Device:
+        device = self._driver.Context.get_device()
+        major, minor = device.compute_capability()
+        integrated = device.get_attribute(self._driver.device_attribute.INTEGRATED)
+        return Device(device.name(), f"{major}.{minor}", bool(integrated))
+
+    def allocate(self, size: int) -> Buffer:
+        array = self._driver.pagelocked_empty(size, np.uint8, mem_flags=self._driver.host_alloc_flags.DEVICEMAP)
+        return Buffer(array, int(array.base.get_device_pointer()), True, array)
+
+    def free(self, buffer: Buffer) -> None:
+        pass  # with the array
+
+    def upload(self, buffer: Buffer, size: int, stream: int) -> None:
+        pass  # mapped
+
+    def download(self, buffer: Buffer, size: int, stream: int) -> None:
+        pass  # mapped
+
+    def create_stream(self) -> int:
+        stream = self._driver.Stream()
+        self._streams[int(stream.handle)] = stream
+        return int(stream.handle)
+
+    def destroy_stream(self, stream: int) -> None:
+        self._streams.pop(stream, None)
+
+    def synchronize(self, stream: int) -> None:
+        self._streams[stream].synchronize()
+
+
+def open_cuda() -> Cuda:
+    """The first of cuda-python (new module name, then old) and PyCUDA that works here.
+
+    Raises
+    ------
+    EngineUnavailable
+        With the reason of each.
+    """
+    choices = (("cuda.bindings.runtime", CudaPython), ("cuda.cudart", CudaPython), ("pycuda.driver", PyCuda))
+    reasons: list[str] = []
+    for name, kind in choices:
+        opened = _open(name, kind)
+        if isinstance(opened, Cuda):
+            return opened
+        reasons.append(f"{name}: {opened}")
+    hint = 'pip install "dfer-edge[tensorrt]" has cuda-python'
+    raise EngineUnavailable(f"expected a working CUDA library; {'; '.join(reasons)}", hint)
+
+
+def _open(name: str, kind: Callable[[ModuleType], Cuda]) -> Cuda | str:
+    """A working library, or why it does not work."""
+    try:
+        return kind(importlib.import_module(name))
+    except EngineUnavailable as error:
+        return error.message
+    except Exception as error:  # PyCUDA raises its own errors while it is imported
+        return str(error)

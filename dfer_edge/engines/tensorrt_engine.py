@@ -1,0 +1,232 @@
+"""TensorRT on NVIDIA GPUs: built on the device that runs it, kept in the cache, checked against ONNX Runtime.
+
+Written against the documented interfaces of 10.3, 10.16 and 11.x and tested with a recording double: built, not yet run
+on hardware. ``dfer-edge doctor --self-test tensorrt`` proves or breaks it on a board.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import onnx
+from google.protobuf.message import DecodeError
+
+from dfer_edge import board, cache, cache_manifest
+from dfer_edge.engines import mixed_precision, tensorrt_library
+from dfer_edge.engines.base import Engine, FloatArray, part_of
+from dfer_edge.engines.build_progress import Tracker
+from dfer_edge.engines.cuda_memory import Device, open_cuda
+from dfer_edge.engines.external import check_weights, header, mapped_bytes
+from dfer_edge.engines.tensorrt_build import Recipe, build
+from dfer_edge.engines.tensorrt_gate import check, gate_feed
+from dfer_edge.engines.tensorrt_library import Library
+from dfer_edge.engines.tensorrt_runner import Runner
+from dfer_edge.errors import CorruptArtifact, DferError, EngineUnavailable, InvalidInput, PrecisionUnavailable
+from dfer_edge.hashing import file_sha256
+from dfer_edge.inference.parts import input_shapes, output_name
+from dfer_edge.spec import ModelSpec
+
+_LOG = logging.getLogger("dfer_edge")
+_PLAN = "engine.plan"
+# Clips of one call at most; more go in turns.
+_MOST_CLIPS = 8
+
+
+def unavailable() -> str:
+    """Why TensorRT cannot run here; empty means that it can."""
+    try:
+        tensorrt_library.load()
+        open_cuda()
+    except EngineUnavailable as error:
+        return error.message
+    return ""
+
+
+def precisions() -> dict[str, str]:
+    """Precision -> why it is not available here; empty means that it is."""
+    return {
+        "fp32": "",
+        "bf16": "fp16 is as fast on these devices and keeps more bits",
+        "fp16": "",
+        "int8": "",
+    }
+
+
+def identity(library: Library, device: Device) -> dict[str, str]:
+    """What engines, timing caches and measurements are bound to."""
+    return {
+        "tensorrt": library.version,
+        "gpu": device.name,
+        "capability": device.capability,
+        "l4t": board.l4t(),
+        "power_mode": board.power_mode(),
+    }
+
+
+class TensorRtEngine(Engine):
+    """Builds the file for this device, or takes the cache's own engine of it. int8 needs a Q/DQ file."""
+
+    name = "tensorrt"
+
+    def _load(self) -> dict[str, str]:
+        model = self._read()
+        metadata = {entry.key: entry.value for entry in model.metadata_props}
+        if "dfer_edge.spec" not in metadata:
+            return metadata
+        check_weights(self.path, metadata)
+        self._check_precision(model)
+        self._library, self._cuda = tensorrt_library.load(), open_cuda()
+        self._device = self._cuda.device()
+        self._lock = threading.Lock()
+        self._open(ModelSpec.from_json(metadata["dfer_edge.spec"]), metadata)
+        return metadata
+
+    def _read(self) -> onnx.ModelProto:
+        try:
+            return header(self.path)
+        except (DecodeError, OSError, ValueError) as error:
+            raise CorruptArtifact(f"expected an ONNX file that loads, got {self.path}: {error}") from error
+
+    def _check_precision(self, model: onnx.ModelProto) -> None:
+        quantised, precision = mixed_precision.is_quantised(model), self.options.precision
+        if precision == "int8" and not quantised:
+            reason = f"tensorrt in int8 needs a calibrated Q/DQ file, got {self.path} without quantisation"
+            raise PrecisionUnavailable(reason)
+        if precision != "int8" and quantised:
+            raise InvalidInput(f"expected an fp32 file for {precision}, got the quantised {self.path}")
+
+    def _open(self, spec: ModelSpec, metadata: Mapping[str, str]) -> None:
+        part = part_of(metadata)
+        self._shapes, self._output = input_shapes(spec, part), output_name(part)
+        recipe = Recipe(self.options.precision, _profiles(spec, metadata))
+        label = f"{spec.name}-{metadata.get('dfer_edge.form', '')}-{part}-{self.options.precision}"
+        key = cache.Key("engines", label, self._fields(metadata, recipe))
+
+        def write(folder: Path) -> None:
+            self._build(label, recipe, folder)
+
+        folder = cache.obtain(key, write)
+        try:
+            self._runner = self._runner_of(cache_manifest.verified_bytes(folder, _PLAN))
+        except CorruptArtifact as error:
+            # Whole and ours, yet refused: the driver or the library changed under an unchanged version.
+            _LOG.warning("a cached engine does not load, building it again: %s", error)
+            self._runner = self._runner_of(cache_manifest.verified_bytes(cache.put(key, write), _PLAN))
+
+    def _fields(self, metadata: Mapping[str, str], recipe: Recipe) -> dict[str, str]:
+        data = self.path.with_name(f"{self.path.name}.data")
+        return {
+            **identity(self._library, self._device),
+            "model_sha256": file_sha256(self.path),
+            "data_sha256": file_sha256(data) if mapped_bytes(self.path) else "",
+            "simplifications": metadata.get("dfer_edge.simplifications", ""),
+            "recipe": recipe.to_json(),
+        }
+
+    def _runner_of(self, plan: bytes) -> Runner:
+        return Runner(self._library, self._cuda, plan, self._shapes, self._output)
+
+    def _build(self, label: str, recipe: Recipe, folder: Path) -> None:
+        """Write the engine, and how far its results are from ONNX Runtime's; raises if they are too far."""
+        timing = cache.Key("timing", "tensorrt", identity(self._library, self._device))
+        known = cache.find(timing)
+        before = cache_manifest.verified_bytes(known, "timing.cache") if known else b""
+        _LOG.info("building %s with TensorRT %s for %s", label, self._library.version, self._device.name)
+        tracker = Tracker(label)
+        plan, after = build(self._library, self.path, recipe, self._shapes, before, folder, tracker)
+        (folder / _PLAN).write_bytes(plan)
+        with contextlib.closing(self._runner_of(plan)) as runner:
+            # Beyond the first profile's rows, so that every profile has run.
+            most = runner.limits[0] + (len(runner.limits) > 1)
+            sizes = (1, most) if recipe.profiles else (most,)
+            feed = gate_feed(self._shapes, most)
+            report = check(self.path, self._output, recipe.precision, feed, runner.run, sizes)
+        (folder / "parity.json").write_text(json.dumps(report))
+        if after != before:
+            self._keep_timing(timing, after)
+
+    @staticmethod
+    def _keep_timing(key: cache.Key, content: bytes) -> None:
+        def write(folder: Path) -> None:
+            (folder / "timing.cache").write_bytes(content)
+
+        try:
+            cache.put(key, write)
+        except DferError as error:
+            # Only the next build is slower.
+            _LOG.warning("the timing cache was not kept: %s", error)
+
+    def _infer(self, feed: dict[str, FloatArray]) -> FloatArray:
+        # Buffers and context are one: calls from several threads take turns.
+        with self._lock:
+            return self._runner.run(feed)
+
+    def enqueue(self, tensors: Mapping[str, Any], rows: int, stream: int) -> None:
+        """Enqueue one inference on device memory and a stream of the caller's; nothing is copied or waited for.
+
+        Parameters
+        ----------
+        tensors
+            Tensor name -> an address, or an object with ``__cuda_array_interface__`` (torch, CuPy, PyCUDA), of
+            contiguous float32 [rows, ...]: all inputs, and ``logits`` or ``features`` for the result.
+        rows, stream
+            See :meth:`dfer_edge.engines.tensorrt_runner.Runner.enqueue`.
+
+        Raises
+        ------
+        InvalidInput
+            For a tensor that is missing, of another shape or dtype, or not contiguous, and for the default stream.
+        """
+        if self.metadata is None:
+            raise InvalidInput("expected an open engine, got one that was closed")
+        shapes = {**self._shapes, self._output: self._runner.output_shape}
+        addresses = {name: _address(name, value, (rows, *shapes.get(name, ()))) for name, value in tensors.items()}
+        with self._lock:
+            self._runner.enqueue(addresses, rows, stream)
+
+    def info(self) -> dict[str, Any]:
+        """As of every engine, with the library's version and what the engine is bound to."""
+        return {**super().info(), **identity(self._library, self._device)}
+
+    def _close(self) -> None:
+        runner = getattr(self, "_runner", None)
+        if runner is not None:
+            runner.close()
+            del self._runner
+
+
+def _profiles(spec: ModelSpec, metadata: Mapping[str, str]) -> tuple[tuple[int, int, int], ...]:
+    """One profile for a single clip, which is what latency is about, and one for several."""
+    if metadata.get("dfer_edge.batch", "dynamic") != "dynamic":
+        return ()
+    # Image networks score the frames of a clip as rows.
+    rows = spec.frames if spec.input == "image" else 1
+    return (1, rows, rows), (1, rows * _MOST_CLIPS, rows * _MOST_CLIPS)
+
+
+def _address(name: str, value: Any, shape: tuple[int, ...]) -> int:
+    if isinstance(value, int):
+        return value
+    try:
+        described: Mapping[str, Any] = value.__cuda_array_interface__
+    except AttributeError as error:
+        expected = f"expected {name} as an address or an array on the device"
+        raise InvalidInput(f"{expected}, got {type(value).__name__}") from error
+    found = tuple(described["shape"]), described["typestr"], described.get("strides")
+    contiguous = tuple(4 * _product(shape[axis + 1 :]) for axis in range(len(shape)))
+    if found[:2] != (shape, "<f4") or found[2] not in (None, contiguous):
+        raise InvalidInput(f"expected {name} as contiguous float32 {shape}, got {found[1]} {found[0]}")
+    return int(described["data"][0])
+
+
+def _product(shape: tuple[int, ...]) -> int:
+    count = 1
+    for length in shape:
+        count *= length
+    return count
