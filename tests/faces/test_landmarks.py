@@ -184,7 +184,7 @@ def test_subnormal_weights_are_zero_before_the_session_is_made(tmp_path: Path) -
 
 
 def test_files_that_are_no_landmark_network(tmp_path: Path, yunet: Path) -> None:
-    with pytest.raises(InvalidInput, match=r"faceapi68 Nx3x112x112 -> Nx136; openseeface66 .* got .* in .*yunet"):
+    with pytest.raises(InvalidInput, match=r"rendered68 .*faceapi68 Nx3x112x112 -> Nx136; .* got .* in .*yunet"):
         make_landmark_detector(yunet)
     onnx.save(network((3, 112, 112), (68, 2)), str(tmp_path / "other.onnx"))
     with pytest.raises(InvalidInput, match=r"got Nx3x112x112 -> Nx68x2 in .*other\.onnx"):
@@ -200,7 +200,8 @@ def test_files_that_are_no_landmark_network(tmp_path: Path, yunet: Path) -> None
 
 
 def test_choices(media: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, networks: dict) -> None:
-    assert make_landmark_detector() is None
+    assert make_landmark_detector().name == "rendered68"
+    assert make_landmark_detector(None) is None
     assert make_landmark_detector(networks["faceapi68"]) is networks["faceapi68"]
     for name in NAMES:
         monkeypatch.setenv("DFER_EDGE_LANDMARKS", str(media / "onnx" / FILES[name]))
@@ -208,7 +209,7 @@ def test_choices(media: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, n
     monkeypatch.setenv("DFER_EDGE_LANDMARKS", str(tmp_path / "none.onnx"))
     with pytest.raises(WeightsNotFound, match=r"none\.onnx.*DFER_EDGE_LANDMARKS"):
         make_landmark_detector()
-    for wrong in ("dlib", tmp_path / "points.pts", 5, None):
+    for wrong in ("dlib", tmp_path / "points.pts", 5):
         with pytest.raises(InvalidInput, match="expected landmark_detector"):
             make_landmark_detector(wrong)
 

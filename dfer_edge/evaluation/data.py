@@ -1,0 +1,276 @@
+"""What to evaluate on: samples with labels, found in the layouts that people keep them in.
+
+A layout is a function from a path to its rows ``(file, label word)``, or to the reason why the path is not of that
+layout. :data:`LAYOUTS` is their ordered list; the first that takes the path wins. A new layout is a function more. The
+official layouts of the field's data sets, and rendered shards, are those of training: ``NAME:PATH``.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import functools
+import importlib
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from dfer_edge import labels as label_names
+from dfer_edge.clips import uniform_indices
+from dfer_edge.errors import InvalidInput, SourceNotFound
+from dfer_edge.sources import IMAGES
+from dfer_edge.types import Image
+
+VIDEOS = {".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".gif", ".flv"}
+
+Rows = list[tuple[Path, str]]
+Layout = Callable[[Path, Sequence[str]], "Rows | str"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Sample:
+    """One clip or still with its class.
+
+    Attributes
+    ----------
+    name
+        Its path below the data's folder.
+    path
+        A video, an image, or a folder with the frames of one clip.
+    truth
+        Position of its class in the network's labels.
+    frames
+        Instead of a path: gets the number of frames that the network sees, gives them, uint8 RGB [H, W, 3] each.
+    """
+
+    name: str
+    path: Path
+    truth: int
+    frames: Callable[[int], Sequence[Image]] | None = None
+
+    @property
+    def is_still(self) -> bool:
+        return self.path.suffix.lower() in IMAGES
+
+
+@dataclasses.dataclass(frozen=True)
+class DataSet:
+    """Samples, and what was left out.
+
+    Attributes
+    ----------
+    name
+        Of the file or folder.
+    layout
+        How it was read.
+    labels
+        The network's class names.
+    samples
+        In order of their names.
+    left_out
+        Label word -> samples with it, which are not used: the network has no such class, or it was not asked for.
+    """
+
+    name: str
+    layout: str
+    labels: tuple[str, ...]
+    samples: tuple[Sample, ...]
+    left_out: Mapping[str, int]
+
+    @property
+    def truth(self) -> list[int]:
+        return [sample.truth for sample in self.samples]
+
+    @property
+    def per_class(self) -> dict[str, int]:
+        """Class name -> samples, 0 included."""
+        counts = Counter(self.truth)
+        return {label: counts[index] for index, label in enumerate(self.labels)}
+
+
+class Clips(Protocol):
+    """What a data set of :mod:`dfer_edge.training.data` gives; see there."""
+
+    name: str
+    labels: tuple[str, ...]
+    targets: npt.NDArray[np.int64]
+
+    def describe(self, index: int) -> str:
+        """Name of a clip."""
+        ...
+
+    def read(self, index: int, choose: Callable[[int], Sequence[int]]) -> Any:
+        """An object whose ``frames`` are those at the positions ``choose(length)``."""
+        ...
+
+
+def read(path: str | Path, labels: Sequence[str], classes: Sequence[str] | None = None, fold: int = 1) -> DataSet:
+    """Find the samples of a file or folder.
+
+    Parameters
+    ----------
+    path
+        A CSV with columns path and label; a folder with a folder per class; or a folder of files (or of folders with
+        frames) whose label is the text before the first underscore. Or ``NAME:PATH`` of a data set that training
+        knows, of which the validation part is taken, all of it where there is no official split.
+    labels
+        The network's class names; spellings are matched by :func:`dfer_edge.labels.canonical`.
+    classes
+        Use samples of these only; the network keeps all its outputs. All if None.
+    fold
+        From 1, of a data set that training knows.
+
+    Raises
+    ------
+    SourceNotFound
+        If nothing is at ``path``.
+    InvalidInput
+        If no layout fits (the message says what each looked for), a class is unknown, or no sample is left.
+    """
+    wanted = _wanted(labels, classes)
+    name, colon, folder = str(path).partition(":")
+    path = Path(path)
+    if colon and not path.exists():
+        return from_clips(_known_to_training(name, Path(folder).expanduser(), fold), labels, wanted)
+    if not path.exists():
+        raise SourceNotFound(f"expected a data set, found nothing at {path}")
+    declined = []
+    for name, layout in LAYOUTS.items():
+        rows = layout(path, labels)
+        if isinstance(rows, str):
+            declined.append(f"{name}: {rows}")
+            continue
+        return _data_set(path, name, rows, labels, wanted)
+    raise InvalidInput(f"expected a data set of a known layout, got {path}; {'; '.join(declined)}")
+
+
+def _known_to_training(name: str, folder: Path, fold: int) -> Clips:
+    try:
+        known = importlib.import_module("dfer_edge.training.data").LAYOUTS
+    except ModuleNotFoundError as error:
+        raise InvalidInput(f"expected a path, got the data set {name}: {error.name} is not installed") from error
+    if name not in known:
+        raise InvalidInput(f"expected NAME:PATH with a name out of {', '.join(known)}; got {name}")
+    if not folder.is_dir():
+        raise SourceNotFound(f"expected a folder with {name}, found none at {folder}")
+    if not 1 <= fold <= max(known[name].folds, 1):
+        raise InvalidInput(f"expected a fold of {name} from 1 to {max(known[name].folds, 1)}, got {fold}")
+    # No cropper: evaluation finds the faces by itself, as a user's call would.
+    validation: Clips = known[name].open(folder, fold, None)[1]
+    return validation
+
+
+def from_clips(clips: Clips, labels: Sequence[str], wanted: Collection[int]) -> DataSet:
+    """The samples of a data set of training whose classes are among the positions ``wanted`` of ``labels``.
+
+    Raises
+    ------
+    InvalidInput
+        If no sample is left.
+    """
+    positions = [label_names.position(word, labels) for word in clips.labels]
+    samples, left_out = [], Counter[str]()
+    for index, target in enumerate(clips.targets.tolist()):
+        truth = positions[target]
+        if truth is None or truth not in wanted:
+            left_out[clips.labels[target]] += 1
+            continue
+        samples.append(Sample(clips.describe(index), Path(), truth, functools.partial(_frames, clips, index)))
+    if not samples:
+        raise InvalidInput(f"expected samples of {', '.join(labels)} in {clips.name}, got labels {dict(left_out)}")
+    return DataSet(clips.name, "of training", tuple(labels), tuple(samples), dict(left_out))
+
+
+def _frames(clips: Clips, index: int, count: int) -> list[Image]:
+    return list(clips.read(index, lambda length: uniform_indices(length, count)).frames)
+
+
+def _wanted(labels: Sequence[str], classes: Sequence[str] | None) -> set[int]:
+    if classes is None:
+        return set(range(len(labels)))
+    found = {word: label_names.position(word, labels) for word in classes}
+    if unknown := [word for word, index in found.items() if index is None]:
+        raise InvalidInput(f"expected classes out of {', '.join(labels)}; got {', '.join(unknown)}")
+    return {index for index in found.values() if index is not None}
+
+
+def _data_set(path: Path, layout: str, rows: Rows, labels: Sequence[str], wanted: set[int]) -> DataSet:
+    root = path if path.is_dir() else path.parent
+    samples, left_out = [], Counter[str]()
+    for file, word in sorted(rows):
+        truth = _class_of(word, labels)
+        if truth is None or truth not in wanted:
+            left_out[word] += 1
+            continue
+        name = file.relative_to(root) if file.is_relative_to(root) else file
+        samples.append(Sample(name.as_posix(), file, truth))
+    if not samples:
+        raise InvalidInput(
+            f"expected samples of {', '.join(labels[index] for index in sorted(wanted))} in {path}, "
+            f"got labels {dict(left_out)}"
+        )
+    return DataSet(path.name, layout, tuple(labels), tuple(samples), dict(left_out))
+
+
+def _class_of(word: str, labels: Sequence[str]) -> int | None:
+    found = label_names.position(word, labels)
+    # Engagement sets number their levels.
+    return int(word) if found is None and word.isdecimal() and int(word) < len(labels) else found
+
+
+def _is_sample(path: Path) -> bool:
+    if path.name.startswith("."):
+        return False
+    return path.is_dir() or path.suffix.lower() in IMAGES | VIDEOS
+
+
+def _csv(path: Path, labels: Sequence[str]) -> Rows | str:
+    if path.is_dir() or path.suffix.lower() != ".csv":
+        return "looked for a .csv file"
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = [row for row in csv.reader(file) if row and any(cell.strip() for cell in row)]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InvalidInput(f"expected a CSV file of text, got {path}: {error}") from error
+    header = [cell.strip().lower() for cell in rows[0]] if rows else []
+    named = "path" in header and "label" in header
+    file_column, label_column = (header.index("path"), header.index("label")) if named else (0, 1)
+    found = []
+    for row in rows[named:]:
+        if len(row) <= max(file_column, label_column):
+            raise InvalidInput(f"expected a path and a label in each row of {path}, got {row}")
+        found.append((path.parent / row[file_column].strip(), row[label_column].strip()))
+    return found
+
+
+def _folder_per_class(path: Path, labels: Sequence[str]) -> Rows | str:
+    folders = [entry for entry in path.iterdir() if entry.is_dir()] if path.is_dir() else []
+    if not any(label_names.position(folder.name, labels) is not None for folder in folders):
+        return f"looked for a folder named after one of {', '.join(labels)}"
+    return [(entry, folder.name) for folder in folders for entry in folder.iterdir() if _is_sample(entry)]
+
+
+def _prefix(path: Path, labels: Sequence[str]) -> Rows | str:
+    entries = [entry for entry in path.iterdir() if _is_sample(entry)] if path.is_dir() else []
+    rows = [(entry, _leading_label(entry.stem, labels)) for entry in entries if "_" in entry.name]
+    if not any(label_names.position(word, labels) is not None for _, word in rows):
+        return f"looked for images or videos named LABEL_..., with a label out of {', '.join(labels)}"
+    return rows
+
+
+def _leading_label(stem: str, labels: Sequence[str]) -> str:
+    """The text before the first underscore, or before a later one where a label has several words."""
+    parts = stem.split("_")
+    starts = ["_".join(parts[:count]) for count in range(1, len(parts) + 1)]
+    return next((start for start in starts if label_names.position(start, labels) is not None), parts[0])
+
+
+LAYOUTS: dict[str, Layout] = {
+    "CSV of path, label": _csv,
+    "a folder per class": _folder_per_class,
+    "label before the underscore": _prefix,
+}

@@ -1,0 +1,181 @@
+"""A whole evaluation: which engines and precisions, what data, in one call."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from dfer_edge.errors import EngineUnavailable, InvalidInput, PrecisionUnavailable
+from dfer_edge.evaluation import timeline
+from dfer_edge.evaluation.data import DataSet, read
+from dfer_edge.evaluation.document import document
+from dfer_edge.evaluation.jitter import Jitter, MovableDetector
+from dfer_edge.evaluation.run import Column, score
+from dfer_edge.evaluation.timeline import Run
+from dfer_edge.faces import Detector, make_detector
+from dfer_edge.recognizer import Recognizer
+
+Progress = Callable[[str, int, int | None], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What to evaluate.
+
+    Attributes
+    ----------
+    model, device, detector, threads, landmark_detector, faces
+        As in :class:`dfer_edge.Recognizer` and its ``predict``.
+    weights
+        As there, or several, e.g. a file in full and its compact form.
+    data
+        See :func:`dfer_edge.evaluation.data.read`.
+    engines, precisions
+        Every combination with the weights is a column; one that this machine has not is listed with the reason, or an
+        error if it is the only one.
+    classes
+        Use samples of these only.
+    fold
+        Of a data set with several.
+    jitter
+        Also evaluate moved boxes.
+    fit_on
+        Another split, on which each column's temperature is fitted.
+    video, runs
+        A video and its expected labels, see :mod:`dfer_edge.evaluation.timeline`.
+    """
+
+    model: str
+    data: str | Path
+    weights: str | Path | Sequence[str | Path] = "default"
+    engines: Sequence[str] = ("auto",)
+    precisions: Sequence[str] = ("auto",)
+    device: str = "auto"
+    detector: str | Path | Detector = "auto"
+    threads: int | None = None
+    landmark_detector: str | Path = "auto"
+    faces: str = "detect"
+    classes: Sequence[str] | None = None
+    fold: int = 1
+    jitter: Jitter | None = None
+    fit_on: str | Path | None = None
+    video: str | Path | None = None
+    runs: Sequence[Run] = ()
+
+    @property
+    def all_weights(self) -> tuple[str | Path, ...]:
+        return (self.weights,) if isinstance(self.weights, (str, Path)) else tuple(self.weights)
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """What came out.
+
+    Attributes
+    ----------
+    plan
+        What was asked for.
+    content
+        The JSON document, see :func:`dfer_edge.evaluation.document.document`.
+    columns
+        Predictions by engine and precision.
+    data
+        What they are of.
+    recognizer, weights
+        Of the first column.
+    """
+
+    plan: Plan
+    content: dict[str, Any]
+    columns: tuple[Column, ...]
+    data: DataSet
+    recognizer: Recognizer
+    weights: str | Path
+
+
+def evaluate(plan: Plan, progress: Progress | None = None) -> Evaluation:
+    """Run every column over the data.
+
+    Parameters
+    ----------
+    plan
+        What to do.
+    progress
+        Called with what is running, samples done and samples in all.
+
+    Raises
+    ------
+    DferError
+        As :class:`dfer_edge.Recognizer` and :func:`dfer_edge.evaluation.data.read`; if no column can run, why the
+        first cannot; if weights have different classes.
+    """
+    run = _Run(plan, progress)
+    combinations = list(itertools.product(plan.all_weights, plan.engines, plan.precisions))
+    for combination in combinations:
+        run.attempt(*combination, only=len(combinations) == 1)
+    if run.data is None or run.first is None:
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in run.unavailable.items())
+        raise EngineUnavailable(f"expected an engine and precision that can run here, none can: {reasons}")
+    content = document(run.columns, run.data, plan.jitter, run.fitted, run.split.name if run.split else "")
+    content |= {"unavailable": run.unavailable, "timeline": run.videos}
+    return Evaluation(plan, content, tuple(run.columns), run.data, run.first, run.weights)
+
+
+class _Run:
+    """What has been evaluated so far."""
+
+    def __init__(self, plan: Plan, progress: Progress | None) -> None:
+        self._plan, self._progress = plan, progress
+        self.columns: list[Column] = []
+        self.fitted: list[Column] = []
+        self.videos: list[dict[str, Any]] = []
+        self.unavailable: dict[str, str] = {}
+        self.data: DataSet | None = None
+        self.split: DataSet | None = None
+        self.first: Recognizer | None = None
+        self.weights: str | Path = ""
+
+    def attempt(self, weights: str | Path, engine: str, precision: str, only: bool) -> None:
+        """Evaluate a column, or note why it cannot run; an error if it is the ``only`` one."""
+        try:
+            self._add(weights, engine, precision)
+        except (EngineUnavailable, PrecisionUnavailable) as error:
+            if only:
+                raise
+            name = f"{engine}/{precision}" + (f", {Path(weights).name}" if len(self._plan.all_weights) > 1 else "")
+            self.unavailable[name] = error.message
+
+    def _add(self, weights: str | Path, engine: str, precision: str) -> None:
+        # Data sets are read with the labels of the first column.
+        plan, detector = self._plan, MovableDetector(make_detector(self._plan.detector))
+        marks = plan.landmark_detector
+        recognizer = Recognizer(
+            plan.model, weights, engine, precision, plan.device, detector, plan.threads, landmark_detector=marks
+        )
+        info, labels = recognizer.info(), recognizer.spec.labels
+        name = f"{info['engine']}/{info['precision']}"
+        name += f", {info['weights']['name']}" if len(plan.all_weights) > 1 else ""
+        if name in {column.name for column in self.columns}:
+            return  # what auto means here was asked for by name too
+        if self.first is None:
+            self.first, self.weights = recognizer, weights
+        if labels != self.first.spec.labels:
+            raise InvalidInput(f"expected weights with the classes {self.first.spec.labels}, got {labels} in {weights}")
+        self.data = self.data or read(plan.data, labels, plan.classes, plan.fold)
+        self.columns.append(self._score(recognizer, detector, self.data, name, plan.jitter))
+        if plan.fit_on is not None:
+            self.split = self.split or read(plan.fit_on, labels, plan.classes, plan.fold)
+            self.fitted.append(self._score(recognizer, detector, self.split, name, None))
+        if plan.video is not None:
+            self.videos.append(timeline.check(recognizer, plan.video, plan.runs) | {"column": name})
+
+    def _score(
+        self, recognizer: Recognizer, detector: MovableDetector, data: DataSet, name: str, jitter: Jitter | None
+    ) -> Column:
+        told = self._progress
+        progress = None if told is None else lambda done, total: told(f"{name} on {data.name}", done, total)
+        column = score(recognizer, detector, data, jitter, self._plan.faces, progress)
+        return dataclasses.replace(column, name=name)

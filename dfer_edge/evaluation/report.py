@@ -1,0 +1,157 @@
+"""The report of an evaluation: JSON, PNG figures and one self-contained HTML page."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dfer_edge import weights as weights_files
+from dfer_edge.errors import DferError
+from dfer_edge.evaluation import figures, metrics
+from dfer_edge.evaluation.document import write_json
+from dfer_edge.evaluation.page import page
+from dfer_edge.evaluation.plan import Evaluation, Progress
+from dfer_edge.evaluation.run import Column, source_of
+from dfer_edge.types import Clip
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from torch import nn
+
+# Samples in the map of features, taken from the classes in turn: more would be minutes in eager torch.
+MOST_CLIPS = 400
+GRAD_CAMS = 18
+
+
+def write_report(
+    folder: str | Path, result: Evaluation, inside: bool = True, progress: Progress | None = None
+) -> list[Path]:
+    """Write ``evaluation.json``, figures and ``report.html``.
+
+    Parameters
+    ----------
+    folder
+        Made if it is not there; files of the same names are replaced.
+    result
+        Of :func:`dfer_edge.evaluation.plan.evaluate`.
+    inside
+        Also draw the map of features and Grad-CAM, which read the weights again with torch; what cannot be drawn is
+        said in the report.
+    progress
+        As in :func:`dfer_edge.evaluation.plan.evaluate`.
+
+    Returns
+    -------
+    The files written.
+
+    Raises
+    ------
+    EngineUnavailable
+        If matplotlib is not installed.
+    """
+    figures.require_matplotlib()
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    drawn = _figures(result)
+    skipped: dict[str, str] = {}
+    if inside:
+        drawn |= _inside(result, skipped, progress)
+    content = {**result.content, "not_drawn": skipped}
+    written = []
+    for name, figure in drawn.items():
+        figure.savefig(folder / f"{name}.png")
+        written.append(folder / f"{name}.png")
+    write_json(folder / "evaluation.json", content)
+    (folder / "report.html").write_text(page(content, drawn), encoding="utf-8")
+    return [folder / "report.html", folder / "evaluation.json", *written]
+
+
+def _figures(result: Evaluation) -> dict[str, Figure]:
+    labels, column, first = result.content["labels"], result.content["columns"][0], result.columns[0]
+    note = f"\n{result.content['note']}" if result.content["note"] else ""
+    title = f"{result.content['model']}, {column['name']}{note}"
+    kept = first.of([prediction["name"] for prediction in result.content["predictions"]])
+    truth = np.array([sample.truth for sample in kept.scored])
+    calibrated = None
+    if column["calibrated"]:
+        calibrated = metrics.with_temperature(kept.probabilities, column["calibrated"]["temperature"])
+    return {
+        "confusion": figures.confusion(column["metrics"]["confusion"], labels, title),
+        "recall": figures.recalls(result.content["columns"], labels),
+        "reliability": figures.reliability(truth, kept.probabilities, calibrated, title),
+    }
+
+
+def _inside(result: Evaluation, skipped: dict[str, str], progress: Progress | None) -> dict[str, Figure]:
+    """Figures that need torch and trained weights; what is missing goes to ``skipped``."""
+    features, grad_cam = "map of features", "Grad-CAM"
+    try:
+        module = _module(result)
+    except DferError as error:
+        skipped.update(dict.fromkeys((features, grad_cam), error.message))
+        return {}
+    from dfer_edge.evaluation import inside
+
+    spec, column = result.recognizer.spec, _spread(result.columns[0], MOST_CLIPS)
+    drawn: dict[str, Figure] = {}
+    try:
+        method, points = inside.embedding(inside.pooled_features(module, _clips(result, column, progress), spec))
+        title = f"pooled features of {spec.name}, {method}"
+        drawn["features"] = figures.feature_map(points, [s.truth for s in column.scored], spec.labels, title)
+    except DferError as error:
+        skipped[features] = str(error)
+    try:
+        drawn["grad_cam"] = _grad_cams(module, _spread(column, GRAD_CAMS), result, progress)
+    except DferError as error:
+        skipped[grad_cam] = error.message
+    return drawn
+
+
+def _module(result: Evaluation) -> nn.Module:
+    from dfer_edge.models import require_torch
+
+    require_torch("looking inside a network")
+    if Path(result.weights).suffix == ".onnx":
+        raise DferError("an .onnx file holds the inference form, not the training form")
+    source = weights_files.resolve(result.recognizer.spec.name, result.weights)
+    if source.is_random:
+        raise DferError("random weights have no training form")
+    from dfer_edge.evaluation import inside
+
+    return inside.trained_module(result.recognizer.spec, source)
+
+
+def _clips(result: Evaluation, column: Column, progress: Progress | None) -> Iterator[Clip]:
+    """What the network sees of each sample, one at a time."""
+    for done, sample in enumerate(column.scored, start=1):
+        yield result.recognizer.clip(source_of(sample, result.recognizer.spec.frames), result.plan.faces)
+        if progress:
+            progress("looking inside", done, len(column.scored))
+
+
+def _spread(column: Column, most: int) -> Column:
+    """Up to ``most`` samples of a column, taken from the classes in turn."""
+    ranks: Counter[int] = Counter()
+    keys = []
+    for sample in column.scored:
+        keys.append((ranks[sample.truth], sample.truth, sample.name))
+        ranks[sample.truth] += 1
+    return column.of([name for _, _, name in sorted(keys)[:most]])
+
+
+def _grad_cams(module: nn.Module, column: Column, result: Evaluation, progress: Progress | None) -> Figure:
+    from dfer_edge.evaluation import inside
+
+    spec = result.recognizer.spec
+    pictures, captions = [], []
+    clips = _clips(result, column, progress)
+    for sample, scores, clip in zip(column.scored, column.probabilities, clips, strict=True):
+        said, middle = int(scores.argmax()), len(clip.frames) // 2
+        heat = inside.grad_cam(module, clip, spec, said)[middle]
+        pictures.append(inside.overlaid(clip.frames[middle], heat))
+        captions.append(f"{spec.labels[sample.truth]}\nsaid {spec.labels[said]}")
+    return figures.picture_grid(pictures, captions)

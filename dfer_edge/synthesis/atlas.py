@@ -1,0 +1,164 @@
+"""The skin texture's layout: a cylinder round the head, unwrapped; and where features of the face lie on it."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from dfer_edge.synthesis.face_model import SKIN, FaceModel
+from dfer_edge.synthesis.native import NATIVE
+
+WIDTH, HEIGHT = 448, 416
+_SPAN_RAD = 4.3  # all round but for the back of the head, whose texels repeat the edge's
+_AXIS_Z_CM = 2.0
+_TOP_Y_CM, _SPAN_CM = 14.8, 32.0
+TEXELS_PER_CM = HEIGHT / _SPAN_CM
+_RADIUS_CM = 9.0
+_FRONT_PX_PER_CM = 12.0
+
+
+def unwrap(points: np.ndarray) -> np.ndarray:
+    """Texel coordinates of head-space points; [..., 3] cm to float32 [..., 2]."""
+    angle = np.arctan2(points[..., 0], points[..., 2] - _AXIS_Z_CM)
+    u = (angle / _SPAN_RAD + 0.5) * (WIDTH - 1)
+    v = (_TOP_Y_CM - points[..., 1]) / _SPAN_CM * (HEIGHT - 1)
+    return np.stack([u, v], axis=-1).astype(np.float32)
+
+
+def shifted(points: np.ndarray, texels: np.ndarray) -> np.ndarray:
+    """Head-space points [N, 3] moved over the texture by [N, 2] texels, at their distance from the cylinder's axis."""
+    depth = points[:, 2] - _AXIS_Z_CM
+    angle = np.arctan2(points[:, 0], depth) + texels[:, 0] * _SPAN_RAD / (WIDTH - 1)
+    radius = np.hypot(points[:, 0], depth)
+    y = points[:, 1] - texels[:, 1] * _SPAN_CM / (HEIGHT - 1)
+    return np.stack([radius * np.sin(angle), y, _AXIS_Z_CM + radius * np.cos(angle)], axis=1).astype(np.float32)
+
+
+def smoothed(points: np.ndarray, count: int = 24) -> np.ndarray:
+    """A polyline through ``points`` with ``count`` points and rounded corners; float32 [count, 2]."""
+    return np.asarray(_smoothing(len(points), count) @ points, np.float32)
+
+
+@functools.lru_cache(maxsize=32)
+def _smoothing(points: int, count: int) -> np.ndarray:
+    """Resampling and three passes of a binomial filter as one matrix; [count, points]."""
+    at = np.linspace(0, points - 1, count)
+    line = np.stack([np.interp(at, np.arange(points), one) for one in np.eye(points)], axis=1)
+    for _ in range(3):
+        line[1:-1] = (line[:-2] + 2 * line[1:-1] + line[2:]) / 4
+    return line
+
+
+def fill(mask: np.ndarray, outline: np.ndarray, value: float = 1.0) -> None:
+    """Fill a polygon of texel coordinates with eighth-texel accuracy."""
+    cv2.fillPoly(mask, [np.round(outline * 8).astype(np.int32)], value, cv2.LINE_AA, 3)
+
+
+def stroke(mask: np.ndarray, line: np.ndarray, thickness: float, closed: bool = False, value: float = 1.0) -> None:
+    """Draw a polyline of texel coordinates."""
+    cv2.polylines(mask, [np.round(line * 8).astype(np.int32)], closed, value, max(1, round(thickness)), cv2.LINE_AA, 3)
+
+
+@dataclass(frozen=True)
+class Atlas:
+    """Features of one model's neutral face on the texture.
+
+    Attributes
+    ----------
+    uv
+        float32 [V, 2]: texel of each vertex.
+    angle, height_cm
+        float32 [HEIGHT, WIDTH]: angle round the head (0 at the nose, positive to the subject's left) and y.
+    lips
+        float32 [HEIGHT, WIDTH]: 1 on the lips.
+    brows
+        inner to outer ends of the subject's left and right brow, float32 [5, 2] each.
+    eyes
+        outlines of the subject's left and right eye, float32 [6, 2] each.
+    noise
+        float32 [N, HEIGHT, WIDTH]: unit normal noise, the same in every process.
+    """
+
+    uv: np.ndarray
+    angle: np.ndarray
+    height_cm: np.ndarray
+    lips: np.ndarray
+    brows: tuple[np.ndarray, np.ndarray]
+    eyes: tuple[np.ndarray, np.ndarray]
+    noise: np.ndarray
+    front_z: np.ndarray
+
+    def at(self, points: np.ndarray) -> np.ndarray:
+        """Texels of the frontmost face points at (x, y) cm; [N, 2] to float32 [N, 2]."""
+        points = np.asarray(points, np.float32).reshape(-1, 2)
+        size = self.front_z.shape[0]
+        column = np.clip((points[:, 0] * _FRONT_PX_PER_CM + size / 2).astype(int), 0, size - 1)
+        row = np.clip((size / 2 - points[:, 1] * _FRONT_PX_PER_CM).astype(int), 0, size - 1)
+        return unwrap(np.concatenate([points, self.front_z[row, column][:, None]], axis=1))
+
+    def spot(self, x: float, y: float, radius_cm: float, stretch: float = 1.0) -> np.ndarray:
+        """A soft round patch about a face point; float32 [HEIGHT, WIDTH]."""
+        u, v = self.at(np.array([[x, y]]))[0]
+        scale = radius_cm * TEXELS_PER_CM
+        across = np.exp(-(((np.arange(WIDTH) - u) / (scale * stretch)) ** 2))
+        down = np.exp(-(((np.arange(HEIGHT) - v) / scale) ** 2))
+        return np.outer(down, across).astype(np.float32)
+
+    def random_noise(self, rng: np.random.Generator, sigma: float = 0.0, sigma_y: float | None = None) -> np.ndarray:
+        """Unit normal noise, blurred and scaled back to unit variance; float32 [HEIGHT, WIDTH]."""
+        field = self.noise[rng.integers(len(self.noise))]
+        field = np.roll(field, (int(rng.integers(HEIGHT)), int(rng.integers(WIDTH))), axis=(0, 1))
+        if rng.random() < 0.5:
+            field = field[:, ::-1]
+        if sigma <= 0.0:
+            return np.ascontiguousarray(field)
+        sigma_y = sigma if sigma_y is None else sigma_y
+        blurred = cv2.GaussianBlur(field, (0, 0), sigma, sigmaY=sigma_y)
+        return np.asarray(blurred * np.float32(1.0 / max(float(blurred[::4, ::4].std()), 1e-6)))
+
+    def cloud(self, rng: np.random.Generator, across: float, down: float | None = None) -> np.ndarray:
+        """Soft clouds of unit variance, each about ``across`` by ``down`` texels; float32 [HEIGHT, WIDTH]."""
+        down = across if down is None else down
+        grid = rng.normal(size=(int(HEIGHT / down) + 3, int(WIDTH / across) + 3)).astype(np.float32)
+        return np.asarray(cv2.resize(grid, (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC))
+
+
+@functools.lru_cache(maxsize=2)
+def _noise() -> np.ndarray:
+    noise = np.random.default_rng(7).normal(size=(6, HEIGHT, WIDTH)).astype(np.float32)
+    noise.flags.writeable = False
+    return noise
+
+
+def _front_depth(model: FaceModel) -> np.ndarray:
+    """z of the frontmost skin at each x, y of the neutral face, 40 cm square."""
+    size = int(40 * _FRONT_PX_PER_CM)
+    scale = np.array([_FRONT_PX_PER_CM, -_FRONT_PX_PER_CM, 1.0], np.float32)
+    screen = model.neutral * scale + np.array([size / 2, size / 2, 0.0], np.float32)
+    depth, _, _ = NATIVE.raster(screen, model.triangles[model.materials == SKIN], size, size)
+    holes = depth < -100.0  # eyes, mouth and outside: take the nearest skin's
+    filled = np.where(holes, 0.0, depth).astype(np.float32)
+    weight = cv2.GaussianBlur((~holes).astype(np.float32), (0, 0), 8.0) + 1e-6
+    spread = cv2.GaussianBlur(filled, (0, 0), 8.0) / weight
+    return np.where(holes, spread, depth).astype(np.float32)
+
+
+def make_atlas(model: FaceModel) -> Atlas:
+    """Lay out the texture of a model."""
+    rows, columns = np.mgrid[:HEIGHT, :WIDTH].astype(np.float32)
+    marks = unwrap(model.neutral[model.landmarks])
+    lips = np.zeros((HEIGHT, WIDTH), np.float32)
+    fill(lips, marks[48:60])
+    return Atlas(
+        uv=np.ascontiguousarray(unwrap(model.neutral)),
+        angle=(columns / (WIDTH - 1) - 0.5) * np.float32(_SPAN_RAD),
+        height_cm=np.float32(_TOP_Y_CM) - rows / (HEIGHT - 1) * np.float32(_SPAN_CM),
+        lips=cv2.GaussianBlur(lips, (0, 0), 0.8),
+        brows=(marks[22:27], marks[17:22][::-1]),
+        eyes=(marks[42:48], marks[36:42]),
+        noise=_noise(),
+        front_z=_front_depth(model),
+    )

@@ -1,0 +1,126 @@
+"""Renders in child processes, each of which reads a job from stdin and writes clips to stdout.
+
+Plain children instead of ``multiprocessing``: no fork beside the caller's threads, and no demand on the caller's
+``__main__``. A clip travels as one JSON line and the bytes of its arrays; nothing is pickled.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import IO, TYPE_CHECKING, Any
+
+import numpy as np
+
+from dfer_edge.errors import DferError
+from dfer_edge.synthesis.clip import SyntheticClip
+
+if TYPE_CHECKING:
+    from dfer_edge.synthesis.dataset import SyntheticClips
+
+_BLOCK = 4  # people that one worker draws in a row
+
+
+def _blocks(start: int, stop: int, width: int, part: int, parts: int) -> Iterator[int]:
+    """Indices of one worker: every ``parts``-th block, so that the clips of a person stay together."""
+    first = start - start % width
+    for begin in range(first + part * width, stop, parts * width):
+        yield from range(max(begin, start), min(begin + width, stop))
+
+
+def _write(out: IO[bytes], clip: SyntheticClip) -> None:
+    values = {field.name: getattr(clip, field.name) for field in dataclasses.fields(clip)}
+    arrays = {name: np.ascontiguousarray(value) for name, value in values.items() if isinstance(value, np.ndarray)}
+    head = {
+        "plain": {name: value for name, value in values.items() if name not in arrays},
+        "arrays": {name: (array.dtype.str, array.shape) for name, array in arrays.items()},
+    }
+    out.write(json.dumps(head).encode() + b"\n")
+    for array in arrays.values():
+        out.write(array.tobytes())
+    out.flush()
+
+
+def _read(source: IO[bytes]) -> SyntheticClip | None:
+    """The next clip; None at the end, and where a child died in the middle of one."""
+    line = source.readline()
+    if not line.endswith(b"\n"):
+        return None
+    head = json.loads(line)
+    fields: dict[str, Any] = head["plain"]
+    for name, (dtype, shape) in head["arrays"].items():
+        kind = np.dtype(dtype)
+        data = source.read(kind.itemsize * math.prod(shape))
+        if len(data) != kind.itemsize * math.prod(shape):
+            return None
+        fields[name] = np.frombuffer(bytearray(data), kind).reshape(shape)
+    fields["seed"] = tuple(fields["seed"])
+    return SyntheticClip(**fields)
+
+
+def _start(job: dict[str, object]) -> subprocess.Popen[bytes]:
+    environment = dict(os.environ, OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1")
+    environment["PYTHONPATH"] = os.pathsep.join(path or os.curdir for path in sys.path)
+    child = subprocess.Popen(
+        [sys.executable, "-c", "from dfer_edge.synthesis.workers import main; main()"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=environment,
+    )
+    assert child.stdin is not None  # noqa: S101 - a pipe was asked for
+    child.stdin.write(json.dumps(job).encode())
+    child.stdin.close()
+    return child
+
+
+def render(clips: SyntheticClips, start: int, stop: int) -> Iterator[SyntheticClip]:
+    """Clips ``start`` to ``stop - 1`` of a set in order, from its number of child processes.
+
+    Raises
+    ------
+    DferError
+        A child ended before its work was done.
+    """
+    parts = min(clips.workers, stop - start)
+    width = _BLOCK * clips.settings.clips_per_person
+    owner = {index: part for part in range(parts) for index in _blocks(start, stop, width, part, parts)}
+    job = clips.job() | {"start": start, "stop": stop, "parts": parts, "width": width}
+    children = [_start(job | {"part": part}) for part in range(parts)]
+    try:
+        for index in range(start, stop):
+            child = children[owner[index]]
+            assert child.stdout is not None  # noqa: S101 - a pipe was asked for
+            clip = _read(child.stdout)
+            if clip is None:
+                raise DferError(
+                    f"a rendering process ended early with exit code {child.wait()}", "its last words are above"
+                )
+            yield clip
+    finally:
+        for child in children:
+            child.kill()
+            child.wait()
+            if child.stdout is not None:
+                child.stdout.close()
+
+
+def main() -> None:
+    """Render one worker's share of a set: the job as JSON on stdin, clips on stdout."""
+    import cv2
+
+    from dfer_edge.synthesis.dataset import SyntheticClips
+
+    cv2.setNumThreads(1)
+    job = json.load(sys.stdin)
+    indices = _blocks(*(job.pop(name) for name in ("start", "stop", "width", "part", "parts")))
+    clips = SyntheticClips(**job)
+    try:
+        for index in indices:
+            _write(sys.stdout.buffer, clips[index])
+    except BrokenPipeError:  # the reader has what it wanted
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

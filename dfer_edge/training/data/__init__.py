@@ -1,0 +1,8 @@
+"""Data sets by name: ``"dfew:/path"``, ``"shards:/path"``; each with its official splits."""
+
+from __future__ import annotations
+
+from dfer_edge.training.data.opening import LAYOUTS, Split, open_split
+from dfer_edge.training.data.samples import ClipDataset, Sample, Subset, UnreadableClip
+
+__all__ = ["LAYOUTS", "ClipDataset", "Sample", "Split", "Subset", "UnreadableClip", "open_split"]

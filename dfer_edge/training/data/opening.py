@@ -1,0 +1,165 @@
+"""From ``NAME:PATH`` to a training and a validation set."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from dfer_edge.errors import InvalidInput
+from dfer_edge.training.data import layouts
+from dfer_edge.training.data.faces import FaceCropper
+from dfer_edge.training.data.samples import Choose, ClipDataset, Sample, Subset, require_all_classes, split_groups
+from dfer_edge.training.data.shards import open_shards
+
+# Share of the identities held out where a data set has no split of its own.
+HELD_OUT = 0.1
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """Training and validation clips with the same labels.
+
+    Attributes
+    ----------
+    name
+        Of the data, for logs and notes.
+    """
+
+    name: str
+    train: ClipDataset
+    val: ClipDataset
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return self.train.labels
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """A data set's folder layout.
+
+    Attributes
+    ----------
+    folds
+        Number of its folds; 1 for one official split, 0 for none.
+    open
+        (folder, fold from 1, cropper) -> training and validation set; without a split both are the same set.
+    """
+
+    folds: int
+    open: Callable[[Path, int, FaceCropper | None], tuple[ClipDataset, ClipDataset]]
+
+
+def _shards(folder: Path, fold: int, cropper: FaceCropper | None) -> tuple[ClipDataset, ClipDataset]:
+    data = open_shards(folder)
+    return data, data
+
+
+LAYOUTS: dict[str, Layout] = {
+    "shards": Layout(0, _shards),
+    "folder": Layout(1, layouts.class_folders),
+    "dfew": Layout(5, layouts.dfew),
+    "ferv39k": Layout(1, layouts.ferv39k),
+    "mafw": Layout(5, layouts.mafw),
+    "afew": Layout(1, layouts.afew),
+    "ck+": Layout(5, layouts.ck_plus),
+    "oulu-casia": Layout(5, layouts.oulu_casia),
+    "oulu-casia-images": Layout(5, layouts.oulu_casia_images),
+    "daisee": Layout(1, layouts.daisee),
+}
+
+
+def open_split(
+    data: Sequence[str],
+    val: Sequence[str] = (),
+    fold: int = 1,
+    class_names: tuple[str, ...] | None = None,
+    seed: int = 0,
+    cropper: FaceCropper | None = None,
+) -> Split:
+    """The split to train on.
+
+    Parameters
+    ----------
+    data
+        ``NAME:PATH`` of one of :data:`LAYOUTS`; several are joined.
+    val
+        The same for validation; empty takes the data's own split, or holds out a tenth of the identities.
+    fold
+        Which fold, from 1.
+    class_names
+        Classes to train on, in order; clips of others are left out. None takes the first data set's.
+    seed
+        Of a split by identity.
+    cropper
+        Cuts faces out of data sets that hold whole frames, and finds landmarks.
+
+    Raises
+    ------
+    InvalidInput
+        For an unknown name or layout (the message says what was looked for), a fold that does not exist, or a class
+        without a sample in the training set.
+    """
+    opened = [_open(spec, fold, cropper) for spec in data]
+    names = class_names or opened[0][0].labels
+    if val:
+        validation: ClipDataset = joined([_open(spec, fold, cropper)[1] for spec in val], names)
+        train: ClipDataset = joined([pair[0] for pair in opened], names)
+    elif all(pair[0] is not pair[1] for pair in opened):
+        train, validation = joined([pair[0] for pair in opened], names), joined([pair[1] for pair in opened], names)
+    else:
+        whole = joined([pair[0] for pair in opened], names)
+        inside, outside = split_groups(whole.groups, HELD_OUT, seed)
+        train, validation = Subset(whole, inside), Subset(whole, outside)
+    require_all_classes(train, "the training set of")
+    if not len(validation.targets):
+        raise InvalidInput(f"expected clips to validate on, got none in {validation.name}")
+    return Split(train.name, train, validation)
+
+
+def _open(spec: str, fold: int, cropper: FaceCropper | None) -> tuple[ClipDataset, ClipDataset]:
+    name, _, path = spec.partition(":")
+    if name not in LAYOUTS or not path:
+        raise InvalidInput(f"expected NAME:PATH with a name out of {', '.join(LAYOUTS)}; got {spec!r}")
+    layout, folder = LAYOUTS[name], Path(path).expanduser()
+    if not folder.is_dir():
+        raise InvalidInput(f"expected a folder with {name}, found none at {folder}")
+    if not 1 <= fold <= max(layout.folds, 1):
+        raise InvalidInput(f"expected a fold of {name} from 1 to {max(layout.folds, 1)}, got {fold}")
+    return layout.open(folder, fold, cropper)
+
+
+def joined(parts: Sequence[ClipDataset], names: tuple[str, ...]) -> ClipDataset:
+    """One data set out of several, on the classes ``names``."""
+    mapped = [Subset(part, np.arange(len(part.targets)), names) for part in parts]
+    return mapped[0] if len(mapped) == 1 else _Joined(mapped)
+
+
+class _Joined:
+    def __init__(self, parts: Sequence[Subset]) -> None:
+        self.parts, self.labels = parts, parts[0].labels
+        self.name = "+".join(part.name for part in parts)
+        self._starts = np.cumsum([0, *(len(part) for part in parts)])
+        self.targets = np.concatenate([part.targets for part in parts])
+        self.missing: Mapping[str, str] = {clip: reason for part in parts for clip, reason in part.missing.items()}
+        # Persons of one set are not those of another.
+        groups, taken = [], 0
+        for part in parts:
+            groups.append(np.where(part.groups < 0, -1, part.groups + taken))
+            taken += int(part.groups.max(initial=-1)) + 1
+        self.groups = np.concatenate(groups)
+
+    def _locate(self, index: int) -> tuple[Subset, int]:
+        part = int(np.searchsorted(self._starts, index, side="right")) - 1
+        return self.parts[part], index - int(self._starts[part])
+
+    def describe(self, index: int) -> str:
+        part, row = self._locate(index)
+        return part.describe(row)
+
+    def read(self, index: int, choose: Choose) -> Sample:
+        part, row = self._locate(index)
+        return part.read(row, choose)

@@ -1,0 +1,148 @@
+"""What training reads: one protocol for rendered shards and for every data set of the field."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from dfer_edge.errors import InvalidInput
+from dfer_edge.labels import canonical
+from dfer_edge.types import Image, Points
+
+# Gets the number of frames of a clip, gives the positions to read.
+Choose = Callable[[int], Sequence[int]]
+
+
+class UnreadableClip(InvalidInput):
+    """A clip that cannot be read or shows no face: skipped, counted and listed, not fatal."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Sample:
+    """Frames of one clip with their targets.
+
+    Attributes
+    ----------
+    frames
+        T frames, uint8 RGB [H, W, 3], of one size.
+    label
+        Class index in the data set's ``labels``.
+    landmarks
+        float32 [T, 68, 2], x then y in pixels of the frames; None if unknown.
+    units
+        float32 [T, U]: intensity of each action unit, or [T, U, 2] with the left and the right half of the image apart;
+        None if unknown.
+    intensity
+        float32 [T]: strength of the expression, 0 to 1; None if unknown.
+    """
+
+    frames: Sequence[Image]
+    label: int
+    landmarks: Points | None = None
+    units: npt.NDArray[np.float32] | None = None
+    intensity: npt.NDArray[np.float32] | None = None
+
+
+class ClipDataset(Protocol):
+    """Clips with labels.
+
+    Attributes
+    ----------
+    name
+        For logs and the notes of the weights file.
+    labels
+        Class names in the order of the targets.
+    targets
+        int64 [N]: class index of each clip.
+    groups
+        int64 [N]: who is in the clip, for splits by identity; equal numbers are one person, -1 is unknown.
+    missing
+        Clips that are listed but not there -> what is wrong.
+    """
+
+    name: str
+    labels: tuple[str, ...]
+    targets: npt.NDArray[np.int64]
+    groups: npt.NDArray[np.int64]
+    missing: Mapping[str, str]
+
+    def describe(self, index: int) -> str:
+        """Name of a clip, for the list of skipped ones."""
+        ...
+
+    def read(self, index: int, choose: Choose) -> Sample:
+        """Frames ``choose(length)`` of clip ``index``.
+
+        Raises
+        ------
+        UnreadableClip
+            If the clip does not decode.
+        """
+        ...
+
+
+class Subset:
+    """Some clips of a data set, possibly with another order of classes.
+
+    Parameters
+    ----------
+    base
+        The data set.
+    indices
+        Its clips, in order.
+    labels
+        Class names to map the base's onto, by name; clips of classes that are not among them are left out.
+    """
+
+    def __init__(self, base: ClipDataset, indices: npt.ArrayLike, labels: tuple[str, ...] | None = None) -> None:
+        chosen = np.asarray(indices, np.int64)
+        self.base, self.name, self.labels = base, base.name, labels or base.labels
+        own = {canonical(name): position for position, name in enumerate(self.labels)}
+        self._map = np.asarray([own.get(canonical(name), -1) for name in base.labels], np.int64)
+        mapped = self._map[base.targets[chosen]] if len(chosen) else chosen
+        self.indices = chosen[mapped >= 0]
+        self.targets, self.groups, self.missing = mapped[mapped >= 0], base.groups[self.indices], base.missing
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def describe(self, index: int) -> str:
+        return self.base.describe(int(self.indices[index]))
+
+    def read(self, index: int, choose: Choose) -> Sample:
+        sample = self.base.read(int(self.indices[index]), choose)
+        return dataclasses.replace(sample, label=int(self.targets[index]))
+
+
+def require_all_classes(dataset: ClipDataset, purpose: str) -> None:
+    """InvalidInput that names the classes without a sample."""
+    present = set(np.unique(dataset.targets).tolist())
+    empty = [name for index, name in enumerate(dataset.labels) if index not in present]
+    if empty:
+        raise InvalidInput(
+            f"expected samples of every class in {purpose} {dataset.name}, found none of {', '.join(empty)}",
+            "leave the class out with --labels, or add samples of it",
+        )
+
+
+def split_groups(
+    groups: npt.NDArray[np.int64], share: float, seed: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Indices of training and validation, no person in both; unknown persons count one each.
+
+    Raises
+    ------
+    InvalidInput
+        If there are not two persons to part.
+    """
+    identity = np.where(groups < 0, groups.max(initial=0) + 1 + np.arange(len(groups)), groups)
+    people = np.unique(identity)
+    if len(people) < 2:
+        raise InvalidInput(f"expected at least two identities to split, got {len(people)}", "pass --val a data set")
+    held_out = np.random.default_rng(seed).permutation(people)[: max(1, round(share * len(people)))]
+    inside = np.isin(identity, held_out)
+    return np.flatnonzero(~inside), np.flatnonzero(inside)

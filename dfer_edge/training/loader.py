@@ -1,0 +1,199 @@
+"""Samples to batches: every draw is seeded by (seed, stage, epoch, clip), so any worker makes the same."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from dfer_edge import preprocess
+from dfer_edge.clips import uniform_indices
+from dfer_edge.errors import InvalidInput
+from dfer_edge.inference.keypoint_graph import fill_missing
+from dfer_edge.kernels.clip_to_tensor import crop_resize, normalise
+from dfer_edge.spec import ModelSpec
+from dfer_edge.training.data.samples import ClipDataset, Sample, UnreadableClip
+from dfer_edge.training.geometry import Region, central_regions, cut, draw_regions, move_points
+from dfer_edge.training.pixels import ENLARGE, SHRINK, augment, luma
+from dfer_edge.training.recipes import Stage
+from dfer_edge.training.sampling import draw_frames
+from dfer_edge.types import Box, Image
+
+Array = npt.NDArray[Any]
+Batch = dict[str, torch.Tensor]
+
+# A clip that does not read is replaced by the next of its class, this often in a row.
+_SUBSTITUTES = 20
+
+
+@dataclasses.dataclass(frozen=True)
+class Key:
+    """One draw of one clip: its position and the seeds of its augmentation, empty for none."""
+
+    index: int
+    seeds: tuple[int, ...] = ()
+
+
+class Reader(Dataset[dict[str, Any]]):
+    """Reads, crops and augments clips; what workers run.
+
+    Parameters
+    ----------
+    data
+        The clips.
+    spec
+        Of the network, with the stage's frames and size: the one preprocessing.
+    stage
+        Augmentation; used for keys with seeds, others get the fixed crop of validation.
+    """
+
+    def __init__(self, data: ClipDataset, spec: ModelSpec, stage: Stage) -> None:
+        self.data, self.spec, self.stage = data, spec, stage
+
+    def __getitem__(self, key: Key) -> dict[str, Any]:
+        rng = np.random.default_rng(key.seeds) if key.seeds else None
+        skipped: list[tuple[str, str]] = []
+        for index in self._candidates(key.index, substitutes=rng is not None):
+            try:
+                sample = self.data.read(index, lambda length: self._frames(length, rng))
+            except UnreadableClip as error:
+                skipped.append((self.data.describe(index), error.message))
+                continue
+            arrays = self._augmented(sample, rng) if rng is not None else self._fixed(sample)
+            return {**arrays, "label": np.int64(sample.label), "skipped": skipped}
+        if rng is not None:
+            raise InvalidInput(f"expected clips that read, {len(skipped)} in a row do not: {skipped[0]}")
+        return {"skipped": skipped}
+
+    def _candidates(self, index: int, substitutes: bool) -> Iterator[int]:
+        yield index
+        if substitutes:
+            same = np.flatnonzero(self.data.targets == self.data.targets[index])
+            start = int(np.searchsorted(same, index))
+            for step in range(1, min(_SUBSTITUTES, len(same))):
+                yield int(same[(start + step) % len(same)])
+
+    def _frames(self, length: int, rng: np.random.Generator | None) -> Sequence[int]:
+        if rng is None:
+            return uniform_indices(length, self.spec.frames)
+        sampling = self.stage.sampling
+        if length < sampling.min_frames:
+            raise UnreadableClip(f"expected clips of at least {sampling.min_frames} frames, got {length}")
+        return draw_frames(sampling, length, self.spec.frames, rng)
+
+    def _augmented(self, sample: Sample, rng: np.random.Generator) -> dict[str, Array]:
+        shape, size, count = sample.frames[0].shape[:2], self.spec.size, len(sample.frames)
+        regions = draw_regions(self.stage.crop, shape, size, sample.landmarks, count, rng)
+        flip = bool(rng.random() < self.stage.crop.flip)
+        crops = self._cut(sample, regions, flip, rng)
+        arrays = self._targets(sample, regions, flip)
+        if self.stage.mixed:
+            arrays["augmented"] = np.stack(
+                [normalise(self._version(number, sample, regions, flip, rng), self.spec) for number in self._versions()]
+            )
+        return {"clip": normalise(augment(crops, self.stage.pixels, rng), self.spec), **arrays}
+
+    def _versions(self) -> range:
+        return range(len(self.stage.mixed))
+
+    def _version(
+        self, number: int, sample: Sample, regions: list[Region], flip: bool, rng: np.random.Generator
+    ) -> Image:
+        """One of the further versions for mixed tokens; the first is the geometric one."""
+        angles = self.stage.mixed_rotation_deg
+        if number == 0 and angles:
+            angle = float(rng.choice(angles) * rng.choice((-1.0, 1.0)))
+            regions = [dataclasses.replace(region, rotation_deg=region.rotation_deg + angle) for region in regions]
+        return augment(self._cut(sample, regions, flip, rng), self.stage.mixed[number], rng)
+
+    def _cut(self, sample: Sample, regions: list[Region], flip: bool, rng: np.random.Generator) -> Image:
+        # A recipe that varies the sharpness varies the filters too; others take the one rule of preprocessing.
+        varied = self.stage.pixels.resample > 0
+        down = int(rng.choice(SHRINK)) if varied else cv2.INTER_AREA
+        up = int(rng.choice(ENLARGE)) if varied else cv2.INTER_LINEAR
+        pairs = zip(sample.frames, regions, strict=True)
+        return np.stack([cut(frame, region, self.spec.size, flip, down, up) for frame, region in pairs])
+
+    def _fixed(self, sample: Sample) -> dict[str, Array]:
+        """Validation: the crops of inference, through :mod:`dfer_edge.preprocess`."""
+        height, width = sample.frames[0].shape[:2]
+        regions = central_regions(self.stage.crop, (height, width), self.spec.size, sample.landmarks)
+        if regions is None:
+            crops = [preprocess.whole_frame(frame, self.spec) for frame in sample.frames]
+            regions = [Region(width / 2, height / 2, width, height)]
+        else:
+            boxes = [Box(r.x - r.width / 2, r.y - r.height / 2, r.x + r.width / 2, r.y + r.height / 2) for r in regions]
+            boxes = boxes * len(sample.frames) if len(boxes) == 1 else boxes
+            crops = [crop_resize(f, box, self.spec.size) for f, box in zip(sample.frames, boxes, strict=True)]
+        regions = regions * len(sample.frames) if len(regions) == 1 else regions
+        # A network that only ever sees grey reads colours once its first layer is folded, on export.
+        shown = luma(np.stack(crops)) if self.stage.pixels.grey == 1.0 else np.stack(crops)
+        return {"clip": normalise(shown, self.spec), **self._targets(sample, regions, flip=False)}
+
+    def _targets(self, sample: Sample, regions: list[Region], flip: bool) -> dict[str, Array]:
+        arrays: dict[str, Array] = {}
+        if sample.landmarks is not None:
+            size = self.spec.size
+            moved = [move_points(p, r.matrix(size, flip), flip) for p, r in zip(sample.landmarks, regions, strict=True)]
+            arrays["landmarks"] = fill_missing(np.stack(moved), size).astype(np.float32)
+        if sample.units is not None:
+            # [T, U, 2] has a left and a right half, which a flip exchanges; [T, U] is their mean.
+            units = sample.units[..., ::-1] if flip and sample.units.ndim == 3 else sample.units
+            arrays["units"] = np.ascontiguousarray(units.reshape(len(units), -1))
+        if sample.intensity is not None:
+            arrays["intensity"] = sample.intensity
+        return arrays
+
+
+def collate(items: Sequence[Mapping[str, Any]]) -> tuple[Batch, list[tuple[str, str]]]:
+    """Tensors by name, batch first, and the clips that were skipped with the reason."""
+    skipped = [entry for item in items for entry in item["skipped"]]
+    read = [item for item in items if "clip" in item]
+    names = [name for name in (read[0] if read else ()) if name != "skipped" and all(name in item for item in read)]
+    return {name: torch.from_numpy(np.stack([item[name] for item in read])) for name in names}, skipped
+
+
+def loader(reader: Reader, batches: Sequence[Sequence[Key]], workers: int) -> DataLoader[Any]:
+    """Batches of keys, in order, read by worker processes (0: in this one)."""
+    # One thread: workers are forked, and one that inherits OpenCV's pool without its threads would wait for them for
+    # ever. And no IPP: neither with it nor over threads does OpenCV promise the same pixels twice.
+    cv2.setNumThreads(1)
+    cv2.ipp.setUseIPP(False)
+    return DataLoader(
+        reader,
+        batch_sampler=batches,  # type: ignore[arg-type]
+        num_workers=workers,
+        collate_fn=collate,
+        prefetch_factor=4 if workers else None,
+    )
+
+
+def epoch_keys(count: int, seeds: tuple[int, ...], batch: int, rank: int, world: int) -> list[list[Key]]:
+    """Batches of one process in an epoch: a permutation of all clips, dealt out in turn; the rest is dropped.
+
+    Parameters
+    ----------
+    count
+        Clips.
+    seeds
+        Of the permutation; with the clip's index, those of its augmentation.
+    batch
+        Clips a step of one process.
+    rank, world
+        Which process of how many.
+    """
+    order = np.random.default_rng(seeds).permutation(count)
+    steps = count // (batch * world)
+    mine = order[: steps * batch * world].reshape(steps, batch, world)[:, :, rank]
+    return [[Key(int(index), (*seeds, int(index) + 1)) for index in step] for step in mine]
+
+
+def validation_keys(count: int, batch: int) -> list[list[Key]]:
+    """All clips in order, without augmentation."""
+    return [[Key(index) for index in range(start, min(start + batch, count))] for start in range(0, count, batch)]

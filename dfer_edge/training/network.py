@@ -1,0 +1,152 @@
+"""The network of a run: made for the recipe's last size, and set to each stage's."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import safetensors
+import torch
+from torch import nn
+
+from dfer_edge import weights
+from dfer_edge.errors import CorruptArtifact, InvalidInput, WeightsNotFound
+from dfer_edge.models import create_model, registry
+from dfer_edge.models.keypoint import BasicBlock, KeypointTSA
+from dfer_edge.models.r2plus1d import R2Plus1D, ResidualBlock
+from dfer_edge.models.simplified import spec_of
+from dfer_edge.models.slowr50 import Bottleneck, SlowR50
+from dfer_edge.spec import ModelSpec
+from dfer_edge.training.pixels import GREY
+from dfer_edge.training.recipes import Recipe, Stage
+
+
+def build_network(model: str, recipe: Recipe, class_names: Sequence[str]) -> nn.Module:
+    """A network in training form with the recipe's options, class names, input size and face margin.
+
+    Raises
+    ------
+    InvalidInput
+        For an option or a size that the network cannot have.
+    """
+    default = registry.find(model).spec
+    size = recipe.stages[-1].size or default.size
+    options = dict(recipe.options)
+    if size != default.size and model in ("keypoint_tsa", "smate"):
+        options["size"] = size
+    network = create_model(model, class_names=tuple(class_names), **options)
+    spec = dataclasses.replace(spec_of(network), face_margin=recipe.face_margin or default.face_margin)
+    if size != spec.size:
+        _require_free_size(network, size)
+        spec = dataclasses.replace(spec, size=size)
+    network.spec = spec  # type: ignore[assignment]
+    if recipe.weak_residuals:
+        scale_residuals(network, 0.0)
+    return network
+
+
+def scale_residuals(network: nn.Module, factor: float) -> None:
+    """Multiply the last norm of every residual branch; 0 makes each block the identity at first.
+
+    As in Goyal et al., "Accurate, Large Minibatch SGD", 2017, section 5.1. A fresh network of 16 blocks amplifies the
+    rounding of bf16 until its gradient points elsewhere: cosine 0.18 with fp32's for SlowR50, 0.995 at a factor of 0.1.
+    """
+    for module in network.modules():
+        if isinstance(module, (Bottleneck, BasicBlock, ResidualBlock)):
+            last = module.norm_c if isinstance(module, Bottleneck) else _last_norm(module)
+            with torch.no_grad():
+                last.weight.mul_(factor)
+
+
+def _last_norm(block: BasicBlock | ResidualBlock) -> nn.BatchNorm2d | nn.BatchNorm3d:
+    return block.norm_b if isinstance(block, BasicBlock) else block.conv_b.temporal_norm
+
+
+def fold_grey(network: nn.Module) -> None:
+    """Make a network that learnt from grey pixels read colour ones as their luma: exact, in the first convolution.
+
+    Trained on three equal channels, a layer knows the sum of its kernels over them only; each channel then gets its
+    share of the luma of that sum. Padding is 0 in every channel, so it stays what it was.
+
+    Raises
+    ------
+    InvalidInput
+        If the channels are normalised differently, or the first layer does not read three channels.
+    """
+    spec = spec_of(network)
+    first = next(layer for layer in network.modules() if isinstance(layer, (nn.Conv2d, nn.Conv3d)))
+    if len({*spec.mean}) > 1 or len({*spec.std}) > 1 or first.in_channels != 3:
+        raise InvalidInput(
+            f"expected three channels with one mean and deviation to fold grey into, got {first.in_channels} channels, "
+            f"mean {spec.mean}, std {spec.std}",
+            "train with stages.pixels.grey below 1",
+        )
+    with torch.no_grad():
+        total = first.weight.sum(1, keepdim=True)
+        luma = torch.from_numpy(GREY).to(total)
+        first.weight.copy_(total * luma.view(1, 3, *[1] * (total.ndim - 2)))
+
+
+def stage_spec(network: nn.Module, stage: Stage) -> ModelSpec:
+    """What the network reads in a stage; tells the network where it needs to know."""
+    spec = spec_of(network)
+    frames, size = stage.frames or spec.frames, stage.size or spec.size
+    if frames != spec.frames and not isinstance(network, KeypointTSA):
+        _require_free_frames(network, frames)
+    if size != spec.size:
+        _require_free_size(network, size)
+    if isinstance(network, KeypointTSA):
+        network.pooling.size = size
+    return dataclasses.replace(spec, frames=frames, size=size)
+
+
+def _require_free_size(network: nn.Module, size: int) -> None:
+    if not isinstance(network, (SlowR50, KeypointTSA)) and not _is_pooled(network):
+        spec = spec_of(network)
+        raise InvalidInput(f"expected size {spec.size}, {spec.name} is made for it; got {size}", "set stages.size=0")
+
+
+def _require_free_frames(network: nn.Module, frames: int) -> None:
+    spec = spec_of(network)
+    if not isinstance(network, SlowR50) and not _is_pooled(network) and spec.input != "image":
+        raise InvalidInput(
+            f"expected clips of {spec.frames} frames, {spec.name} is made for them; got {frames}", "set stages.frames=0"
+        )
+
+
+def _is_pooled(network: nn.Module) -> bool:
+    return isinstance(network, R2Plus1D) and network.pooled and network.loss_branch is None
+
+
+def start_from(network: nn.Module, path: Path) -> str:
+    """Copy weights into ``network``: a file of ours with the same tensors, or a public backbone's safetensors.
+
+    Returns
+    -------
+    A line about what was copied.
+
+    Raises
+    ------
+    InvalidInput, CorruptArtifact, WeightsNotFound
+    """
+    if not path.is_file():
+        raise WeightsNotFound(f"expected a weights file, found nothing at {path}")
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            ours = (file.metadata() or {}).get("format") == weights.FORMAT
+            state = {} if ours else {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+    except (safetensors.SafetensorError, OSError) as error:
+        raise CorruptArtifact(f"expected a safetensors file, got {path} which does not read: {error}") from error
+    if not ours:
+        return str(weights.import_backbone(network, state))
+    loaded = {key: torch.from_numpy(np.array(value)) for key, value in (weights.load(path).state or {}).items()}
+    own = network.state_dict()
+    # numpy has no contiguous scalars: counters come back as [1].
+    loaded = {key: value.reshape(()) if key in own and own[key].ndim == 0 else value for key, value in loaded.items()}
+    fitting = {key: value for key, value in loaded.items() if key in own and own[key].shape == value.shape}
+    if not fitting:
+        raise InvalidInput(f"expected weights of {spec_of(network).name}, nothing in {path} fits")
+    network.load_state_dict(own | fitting)
+    return f"{len(fitting)} of {len(own)} tensors from {path.name}"

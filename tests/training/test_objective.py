@@ -1,0 +1,182 @@
+"""Losses: those of the papers through the objective are those that the networks define."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F  # noqa: N812
+
+from dfer_edge.errors import InvalidInput
+from dfer_edge.models import create_model, r2plus1d, registry, vgg
+from dfer_edge.models.guidance import class_weights
+from dfer_edge.spec import ModelSpec
+from dfer_edge.training.objective import AuxiliaryHeads, Objective
+from dfer_edge.training.optimise import average, build_optimisers, rate
+from dfer_edge.training.recipes import Losses, Optimiser, Schedule
+from tests.training.tiny import tiny_net
+
+
+def small(name: str, frames: int = 1) -> ModelSpec:
+    return dataclasses.replace(registry.find(name).spec, frames=frames, size=32)
+
+
+BATCH = {"clip": torch.randn(4, 3, 4, 16, 16), "label": torch.tensor([0, 2, 1, 2])}
+
+
+def test_plain_cross_entropy() -> None:
+    net = tiny_net().eval()
+    losses = Objective(net, Losses()).eval()(BATCH)
+    expected = F.cross_entropy(net(BATCH["clip"]), BATCH["label"])
+    torch.testing.assert_close(losses["loss"], expected)
+    assert set(losses) == {"loss", "label"}
+
+
+def test_smoothing_and_class_weights() -> None:
+    net = tiny_net().eval()
+    losses = Objective(net, Losses(label_smoothing=0.2, class_weights=True), counts=[5, 1, 2]).eval()(BATCH)
+    weights = torch.from_numpy(class_weights([5, 1, 2])).float()
+    expected = F.cross_entropy(net(BATCH["clip"]), BATCH["label"], weights, label_smoothing=0.2)
+    torch.testing.assert_close(losses["label"], expected)
+
+
+def test_keypoint_tsa_mixes_its_two_losses() -> None:
+    torch.manual_seed(0)
+    net = create_model("keypoint_tsa", size=32).eval()
+    batch = {"clip": torch.randn(2, 3, 16, 32, 32), "label": torch.tensor([1, 5])}
+    batch["landmarks"] = torch.rand(2, 16, 68, 2) * 32
+    with torch.no_grad():
+        ours = Objective(net, Losses(auxiliary=(0.2, 0.8))).eval()(batch)["loss"]
+        expected = net.training_loss(batch["clip"], batch["landmarks"], batch["label"])
+        torch.testing.assert_close(ours, expected)
+        images = {name: value[:, :1] if name == "landmarks" else value for name, value in batch.items()}
+        images["clip"] = batch["clip"][:, :, :1]
+        loss = Objective(net, Losses()).eval()(images)["loss"]
+        fused = net.frame_features(images["clip"][:, :, 0], images["landmarks"][:, 0])
+        torch.testing.assert_close(loss, F.cross_entropy(net.forward_auxiliary(fused[:, None]), batch["label"]))
+
+
+def test_r2plus1d_sta_adds_the_sparse_centre_loss() -> None:
+    torch.manual_seed(0)
+    net = r2plus1d.create(small("r2plus1d_sta", frames=4), loss_branch=True, loss_widths=(4, 4, 4))
+    batch = {"clip": torch.randn(2, 3, 4, 32, 32), "label": torch.tensor([1, 5])}
+    with torch.no_grad():
+        ours = Objective(net, Losses(sparse_centre=1.0))(batch)
+        torch.testing.assert_close(ours["loss"], net.training_loss(batch["clip"], batch["label"]))
+        half = Objective(net, Losses(sparse_centre=0.5))(batch)
+        torch.testing.assert_close(half["centre"], ours["centre"] / 2)
+
+
+def test_the_centres_have_an_sgd_of_their_own() -> None:
+    net = r2plus1d.create(small("r2plus1d_sta", frames=4), loss_branch=True, loss_widths=(4, 4, 4))
+    adam, sgd = build_optimisers(
+        Objective(net, Losses()), Optimiser("adam", 1e-3), Losses(sparse_centre=1.0, centre_lr=0.3), 8
+    )
+    assert [p for g in sgd.param_groups for p in g["params"]] == [net.loss_branch.centers]
+    assert sgd.param_groups[0]["lr"] == 0.3
+    assert all(p is not net.loss_branch.centers for g in adam.param_groups for p in g["params"])
+
+
+def test_images_are_guided_in_training_only() -> None:
+    torch.manual_seed(0)
+    net = vgg.create(small("sefer"), dropout=0.0)
+    batch = {"clip": 1e4 * torch.randn(1, 3, 1, 32, 32), "label": torch.tensor([1])}
+    with torch.no_grad():
+        guided, plain = (Objective(net, Losses(guidance=name)) for name in ("template", "none"))
+        net.guidance = "template"
+        with_mask = guided.train()(batch)["loss"]
+        assert not torch.allclose(with_mask, guided.eval()(batch)["loss"])
+        net.guidance = "none"
+        torch.testing.assert_close(plain.train()(batch)["loss"], plain.eval()(batch)["loss"])
+        torch.testing.assert_close(guided.eval().logits(batch), net.eval()(batch["clip"][:, :, 0]))
+    with pytest.raises(InvalidInput, match="expected landmarks for the guidance mask"):
+        Objective(net, Losses(guidance="hull")).train()(batch)
+
+
+def test_smate_takes_its_augmented_versions() -> None:
+    torch.manual_seed(0)
+    net = create_model(
+        "smate", num_classes=3, frames=2, size=16, spatial_depth=1, temporal_depth=1, mix_probability=1.0
+    )
+    batch = {"clip": torch.randn(2, 3, 2, 16, 16), "label": torch.tensor([1, 0])}
+    batch["augmented"] = torch.randn(2, 3, 3, 2, 16, 16)
+    with torch.no_grad():
+        loss = Objective(net, Losses()).train()(batch)["loss"]
+        mean = (batch["clip"] + batch["augmented"].sum(1)) / 4
+        torch.testing.assert_close(loss, F.cross_entropy(net(mean), batch["label"]))
+
+
+@pytest.mark.parametrize("frames", [1, 4])
+def test_auxiliary_heads_are_zero_on_their_target(frames: int) -> None:
+    heads = AuxiliaryHeads(5, {"units": 3, "landmarks": 4}, {"units": 1.0, "landmarks": 2.0})
+    batch = {"units": torch.rand(2, frames, 3), "landmarks": torch.rand(2, frames, 2, 2) * 20}
+    features = torch.randn(2, frames, 5)
+    losses = heads(features, batch, size=20)
+    assert set(losses) == {"units", "landmarks"}
+    assert all(loss > 0 for loss in losses.values())
+    for layer, target in (
+        (heads.layers["units"], batch["units"]),
+        (heads.layers["landmarks"], 2 * batch["landmarks"].flatten(2) / 20 - 1),
+    ):
+        layer.weight.data.zero_()
+        layer.bias.data.copy_(target[0, 0])
+        batch = {name: value[:1, :1].expand_as(value) for name, value in batch.items()}
+    assert all(loss < 1e-12 for loss in heads(features, batch, size=20).values())
+
+
+def test_mixup_mixes_clips_and_targets_alike() -> None:
+    objective = Objective(tiny_net(), Losses(mixup=0.4))
+    torch.manual_seed(1)
+    clip, soft = objective._mixed_up(BATCH)
+    assert soft is not None
+    torch.testing.assert_close(soft.sum(1), torch.ones(4))
+    assert not torch.equal(clip, BATCH["clip"])
+    for row in range(4):
+        share = float(soft[row, BATCH["label"][row]])
+        partner = [
+            o
+            for o in range(4)
+            if torch.allclose(clip[row], share * BATCH["clip"][row] + (1 - share) * BATCH["clip"][o], atol=1e-5)
+        ]
+        assert partner or share == 1
+
+
+def test_rates() -> None:
+    steps = Schedule("steps", milestones=(40, 60), factor=0.1)
+    assert [rate(steps, epoch, 80) for epoch in (0, 39.99, 40, 59.9, 60, 79)] == pytest.approx(
+        [1, 1, 0.1, 0.1, 0.01, 0.01]
+    )
+    cosine = Schedule("cosine", warmup_epochs=2.0, final=0.1)
+    assert [rate(cosine, epoch, 12) for epoch in (0, 1, 2, 7, 12)] == pytest.approx([0, 0.5, 1, 0.55, 0.1])
+    assert rate(Schedule(), 5, 10) == 1
+    with pytest.raises(InvalidInput, match="schedule out of constant"):
+        rate(Schedule("linear"), 5, 10)
+
+
+def test_optimisers() -> None:
+    net = tiny_net()
+    (one,) = build_optimisers(
+        net, Optimiser("adamw", 0.1, lr_batch=8, weight_decay=0.2, decay_norms=False), Losses(), 16
+    )
+    decay = {id(p): g["weight_decay"] for g in one.param_groups for p in g["params"]}
+    assert len(decay) == len(list(net.parameters()))
+    assert [decay[id(p)] for p in net.parameters()] == [0.2 if p.ndim > 1 else 0.0 for p in net.parameters()]
+    assert one.param_groups[0]["lr"] == pytest.approx(0.2)
+    with pytest.raises(InvalidInput, match="optimiser out of adamw"):
+        build_optimisers(net, Optimiser("lion", 0.1), Losses(), 16)
+
+
+def test_the_average_follows_weights_and_statistics() -> None:
+    kept, new = tiny_net(0), tiny_net(1)
+    new.norm.running_mean.fill_(3.0)
+    new.norm.num_batches_tracked.fill_(7)
+    before = {name: value.clone() for name, value in kept.state_dict().items()}
+    average(kept, new, decay=0.9, steps=10_000)
+    for name, value in kept.state_dict().items():
+        goal = new.state_dict()[name]
+        expected = 0.9 * before[name] + 0.1 * goal if value.is_floating_point() else goal
+        torch.testing.assert_close(value, expected)
+    average(kept, new, decay=0.9, steps=0)
+    assert np.isclose(float(kept.norm.running_mean[0]), 0.1 * 0.3 + 0.9 * 3.0)

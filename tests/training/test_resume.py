@@ -1,0 +1,136 @@
+"""A run that is killed, again and again, ends with the same bits as one that is not."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import multiprocessing
+import random
+import signal
+import time
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+import cv2
+import pytest
+import torch
+
+from dfer_edge import weights
+from dfer_edge.errors import InvalidInput
+from dfer_edge.training.recipes import Recipe
+from dfer_edge.training.trainer import Settings, Trainer
+from tests.training.tiny import tiny_clips, tiny_net, tiny_recipe
+
+FORK = multiprocessing.get_context("fork")
+
+
+def two_phases() -> Recipe:
+    recipe = tiny_recipe()
+    second = dataclasses.replace(recipe.stages[0], epochs=1, start="best")
+    return dataclasses.replace(recipe, stages=(recipe.stages[0], second))
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)  # a forked child has no threads of OpenCV's pool to wait for
+
+
+def train(out: Path, seed: int, recipe: Recipe | None = None) -> None:
+    settings = Settings(out, seed=seed, save_every_s=0.0)  # a checkpoint after every step
+    Trainer(tiny_net(seed), tiny_clips(), tiny_clips(9, seed=1), recipe or two_phases(), settings).run()
+
+
+def final(out: Path) -> tuple[str, str, str]:
+    """Hashes of the weights' bits (the order of a file's metadata is not fixed), and the log."""
+    hashes = [weights.load(out / name).sha256 for name in ("last.safetensors", "best.safetensors")]
+    return hashes[0], hashes[1], (out / "log.csv").read_text()
+
+
+def kill_after(process: BaseProcess, checkpoint: Path, saves: int, pause_s: float) -> None:
+    """SIGKILL a while after so many new checkpoints, or not at all if the process ends before."""
+    seen: set[int] = set()
+    while process.is_alive() and len(seen) <= saves:
+        with contextlib.suppress(FileNotFoundError):
+            seen.add(checkpoint.stat().st_mtime_ns)
+        time.sleep(0.0005)
+    time.sleep(pause_s)
+    process.kill()
+    process.join()
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_killed_at_random_points(tmp_path: Path, seed: int) -> None:
+    train(tmp_path / "whole", seed)
+    rng, out, kills = random.Random(seed), tmp_path / "killed", 0
+    for _ in range(4):
+        process = FORK.Process(target=train, args=(out, seed))
+        process.start()
+        kill_after(process, out / "checkpoint.safetensors", rng.randint(1, 4), rng.uniform(0, 0.03))
+        kills += process.exitcode == -signal.SIGKILL
+    assert kills >= 2
+    train(out, seed)
+    assert final(out) == final(tmp_path / "whole")
+
+
+def test_interrupted_between_any_two_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where a kill leaves best.safetensors newer than the checkpoint, and between stages."""
+    train(tmp_path / "whole", 5)
+    expected = final(tmp_path / "whole")
+    save = Trainer.save
+    for stop_at in (1, 7, 8, 15, 22):
+        calls = [0]
+
+        def stopping(self: Trainer, calls: list[int] = calls, stop_at: int = stop_at) -> None:
+            calls[0] += 1
+            if calls[0] == stop_at:
+                raise KeyboardInterrupt
+            save(self)
+
+        out = tmp_path / str(stop_at)
+        monkeypatch.setattr(Trainer, "save", stopping)
+        with pytest.raises(KeyboardInterrupt):
+            train(out, 5)
+        monkeypatch.setattr(Trainer, "save", save)
+        train(out, 5)
+        assert final(out) == expected
+
+
+def test_a_finished_run_does_nothing_more(tmp_path: Path) -> None:
+    train(tmp_path, 0)
+    before = final(tmp_path)
+    train(tmp_path, 0)
+    assert final(tmp_path) == before
+
+
+def test_seeds_differ(tmp_path: Path) -> None:
+    train(tmp_path / "0", 0)
+    train(tmp_path / "1", 1)
+    assert final(tmp_path / "0")[0] != final(tmp_path / "1")[0]
+
+
+def test_scratch_files_of_the_killed_are_swept(tmp_path: Path) -> None:
+    train(tmp_path, 0, tiny_recipe())
+    (tmp_path / ".123-checkpoint.safetensors").write_bytes(b"half")
+    train(tmp_path, 0, tiny_recipe())
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_a_checkpoint_of_another_recipe(tmp_path: Path) -> None:
+    train(tmp_path, 0, tiny_recipe())
+    with pytest.raises(InvalidInput, match="expected a checkpoint of recipe"):
+        train(tmp_path, 0, tiny_recipe(ema=0.5))
+
+
+def test_a_checkpoint_of_another_seed(tmp_path: Path) -> None:
+    train(tmp_path, 0, tiny_recipe())
+    with pytest.raises(InvalidInput, match="checkpoint of seed 1, got 0"):
+        train(tmp_path, 1, tiny_recipe())
+
+
+def test_a_checkpoint_of_another_model(tmp_path: Path) -> None:
+    train(tmp_path, 0, tiny_recipe())
+    net = tiny_net()
+    net.spec = dataclasses.replace(net.spec, name="slowr50_sa")
+    with pytest.raises(InvalidInput, match="checkpoint of model slowr50_sa, got slowr50 "):
+        Trainer(net, tiny_clips(), tiny_clips(9, 1), tiny_recipe(), Settings(tmp_path, seed=0)).run()
