@@ -1,1 +1,1 @@
-"""Benches: run from a checkout, results under results/ by processor."""
+"""Studies that need a checkout, the README's table, and committed results; the bench itself is `dfer_edge.bench`."""

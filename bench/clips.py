@@ -8,11 +8,12 @@ import numpy as np
 import numpy.typing as npt
 
 from dfer_edge import preprocess
+from dfer_edge.calibration import ClipSet
 from dfer_edge.clips import uniform_indices
 from dfer_edge.faces import FaceTracker, make_detector
 from dfer_edge.sources import open_source
 from dfer_edge.spec import ModelSpec
-from dfer_edge.types import Box, Image
+from dfer_edge.types import Box, Clip, Image
 
 Sequence = list[tuple[Image, Box]]
 
@@ -37,7 +38,27 @@ def varied_clips(media: Path, spec: ModelSpec, count: int, seed: int = 0) -> lis
     return [_clip(people[number % len(people)], spec, rng) for number in range(count)]
 
 
+def varied_clip_set(media: Path, spec: ModelSpec, count: int, seed: int = 0) -> ClipSet:
+    """The same on disk, for calibration; landmarks, where the network takes them, on a fixed grid."""
+    rng, clips, people = np.random.default_rng(seed), ClipSet(spec), sequences(media)
+    for number in range(count):
+        frames = _crops(people[number % len(people)], spec, rng)
+        points = np.tile(grid(spec), (spec.frames, 1, 1)) if spec.landmarks else None
+        clips.add(Clip(frames, (), Box(0, 0, spec.size, spec.size), points))
+    return clips
+
+
+def grid(spec: ModelSpec) -> npt.NDArray[np.float32]:
+    """68 landmarks where a face has them, roughly: [68, 2] pixels."""
+    across, down = np.meshgrid(np.linspace(0.2, 0.8, 17), np.linspace(0.3, 0.8, 4))
+    return (np.stack([across, down], -1).reshape(-1, 2) * spec.size).astype(np.float32)
+
+
 def _clip(person: Sequence, spec: ModelSpec, rng: np.random.Generator) -> npt.NDArray[np.float32]:
+    return preprocess.normalise(_crops(person, spec, rng), spec)
+
+
+def _crops(person: Sequence, spec: ModelSpec, rng: np.random.Generator) -> Image:
     length = int(rng.integers(1, len(person) + 1))
     start = int(rng.integers(0, len(person) - length + 1))
     chosen = [person[start + position] for position in uniform_indices(length, spec.frames)]
@@ -45,7 +66,7 @@ def _clip(person: Sequence, spec: ModelSpec, rng: np.random.Generator) -> npt.ND
     crops = np.stack([preprocess.face_crop(image, _jittered(box, scale, shift), spec) for image, box in chosen])
     lit = np.clip((crops.astype(np.float32) - 128) * rng.uniform(0.6, 1.4) + 128 + rng.uniform(-40, 40), 0, 255)
     mirrored = lit[:, :, :: int(rng.choice([-1, 1]))]
-    return preprocess.normalise(np.ascontiguousarray(mirrored).astype(np.uint8), spec)
+    return np.ascontiguousarray(mirrored).astype(np.uint8)
 
 
 def _jittered(box: Box, scale: float, shift: npt.NDArray[np.float64]) -> Box:

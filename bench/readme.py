@@ -1,68 +1,139 @@
 """The README's speed table, from the committed results. `python -m bench.readme` writes it; a test checks it.
 
-A row a network: the fastest engine and precision, as a ratio to torch eager fp32 of the printed network.
+For each device, from its `bench.jsonl`: a row a network with the fastest systems, as ratios to the printed network in
+torch eager fp32, which was timed in turns with them; int8, sliding windows and end to end below. Parity on real clips
+comes from `parity_*.json`, accuracy of int8 and NNCF from `int8_*.json`.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from dfer_edge.bench import results
+from dfer_edge.bench.results import Results, Row
+from dfer_edge.models import registry
+
 ROOT = Path(__file__).parents[1]
 BEGIN, END = "<!-- speed -->", "<!-- /speed -->"
-BASE = "torch eager fp32, printed network"
-
-
-def rows(path: Path) -> list[str]:
-    """The table row of one results file; none for results of another kind."""
-    result: dict[str, Any] = json.loads(path.read_text())
-    if "speed" not in result:
-        return []
-    speed, parity = result["speed"], {row["second"]: row for row in result["parity_against_torch_fp32"]}
-    ratios = {key: values["ratio_p50"] for key, values in speed.items() if key != BASE}
-    best_fp32 = min((key for key in ratios if key.endswith("fp32")), key=lambda key: ratios[key])
-    best = min(ratios, key=lambda key: ratios[key])
-    apart = max(row["max_abs"] for key, row in parity.items() if key.endswith("fp32"))
-    shared = [f"{row['top1_agreement']:.1%}" for key, row in parity.items() if key == best]
-    cells = (
-        f"`{result['provenance']['model']}`",
-        f"{speed[BASE]['p50_ms']:.0f}",
-        f"{ratios[best_fp32]:.2f} {best_fp32}",
-        f"**{ratios[best]:.2f}** {best}",
-        f"{apart:.0e}",
-        f"{shared[0] if shared else '-'} of {next(iter(parity.values()))['samples']}",
-    )
-    return ["| " + " | ".join(cells) + " |"]
-
-
-def streaming_rows(path: Path) -> list[str]:
-    """Rows of the sliding-window results: one step against the whole clip."""
-    result: dict[str, Any] = json.loads(path.read_text())
-    return [
-        f"| {name} | {row['ratio_p50']:.2f} | {row['macs']['ratio']:.2f} |"
-        for name, row in result.get("streaming", {}).items()
-    ]
+_SPEED = ("network", "torch eager: ms", "best fp32: ratio", "best: ratio", "fp32 parity", "same label")
+_INT8 = ("network, int8 on OpenVINO", "bf16: ratio", "int8: ratio", "NNCF: ratio", "MB", "label of fp32")
+_STEP = ("sliding window", "step / whole clip: time", "multiply-accumulates")
+_VIDEO = ("end to end, default weights", "frames a second", "live at 25 a second: ms to the label")
 
 
 def table() -> str:
     """Everything between the markers."""
-    lines = []
-    for folder in sorted(path for path in (ROOT / "bench" / "results").iterdir() if path.is_dir()):
-        files = sorted(folder.glob("*.json"))
-        lines += [
-            f"`{folder.name}`, batch 1, two threads, random weights. Parity: largest difference of a probability",
-            "between the three fp32 engines, and how often the fastest engine gives the label of torch fp32.",
-            "",
-            "| network | printed, torch fp32: ms | best fp32: ratio | best: ratio | fp32 parity | same label |",
-            "|---|---|---|---|---|---|",
-            *(row for file in files for row in rows(file)),
-            "",
-            "| sliding window | step / whole clip: time | multiply-accumulates |",
-            "|---|---|---|",
-            *(row for file in files for row in streaming_rows(file)),
+    folders = sorted(path for path in (ROOT / "bench" / "results").iterdir() if path.is_dir())
+    return "\n\n".join(part for folder in folders for part in device(folder))
+
+
+def device(folder: Path) -> list[str]:
+    """The tables of one device's results."""
+    found = results.read(folder / "bench.jsonl") if (folder / "bench.jsonl").is_file() else None
+    parity = {document["provenance"]["model"]: document for document in _documents(folder, "parity")}
+    int8 = [int8_row(document) for document in _documents(folder, "int8")]
+    parts, link = [], f"bench/results/{folder.name}"
+    if (folder / "claims.md").is_file():
+        parts.append(f"The papers' efficiency claims, checked: [claims]({link}/claims.md).")
+    if found:
+        partial = "" if found.complete else f"; **partial: {found.reason}**"
+        parts.append(
+            f"[`{folder.name}`]({link}/bench.md), {found.provenance['date']}, {len(found.provenance['pinned_to'])} "
+            f"threads, batch 1{partial}. Parity on real clips:\nlargest difference of a probability between the fp32 "
+            "engines; how often the fastest engine gives the label of torch fp32."
+        )
+        speed = [speed_row(found, name, parity.get(name)) for name in registry.list_models()]
+        parts += [_joined(_SPEED, speed)]
+    parts += [_joined(_INT8, int8)]
+    if found:
+        parts += [
+            _joined(_STEP, [step_row(row) for row in _measured(found, "step")]),
+            _joined(_VIDEO, video_rows(found)),
         ]
-    return "\n".join(lines)
+    return [part for part in parts if part]
+
+
+def speed_row(found: Results, name: str, parity: Mapping[str, Any] | None) -> str:
+    """The row of one network; empty if it was not measured."""
+    base = found.rows.get(f"network/{name}/torch-eager")
+    systems = {_system(row): row for row in _measured(found, "engine") if row.config["network"] == name}
+    exact = {key: row for key, row in systems.items() if key.endswith("fp32") and row.config["batch"] == 1}
+    # int8 has a table of its own, with what it costs.
+    floats = {key: row for key, row in systems.items() if not key.endswith("int8") and row.config["batch"] == 1}
+    if base is None or not base.ok or not exact:
+        return ""
+    best_exact = min(exact, key=lambda key: exact[key].ratio_p50 or 0)
+    best = min(floats, key=lambda key: floats[key].ratio_p50 or 0)
+    apart, same = _parity(parity, best)
+    ratios = [f"{exact[best_exact].ratio_p50:.2f} {best_exact}", f"**{floats[best].ratio_p50:.2f}** {best}"]
+    return _line(f"`{name}`", f"{base.latency_ms['p50']:.0f}", *ratios, apart, same)
+
+
+def _parity(document: Mapping[str, Any] | None, best: str) -> tuple[str, str]:
+    if document is None:
+        return "-", "-"
+    rows = {row["second"]: row for row in document["parity_against_torch_fp32"]}
+    apart = max(row["max_abs"] for key, row in rows.items() if key.endswith("fp32"))
+    if best not in rows:
+        return f"{apart:.0e}", "-"
+    return f"{apart:.0e}", f"{rows[best]['top1_agreement']:.1%} of {rows[best]['samples']}"
+
+
+def int8_row(document: Mapping[str, Any]) -> str:
+    """OpenVINO in int8 beside bf16 and NNCF's quantisation, and the label that it keeps; empty without speeds."""
+    if "int8_speed" not in document:
+        return ""
+    ratio = {key: values["ratio_p50"] for key, values in document["int8_speed"].items()}
+    own, peer = "openvino/int8, unsigned", ratio.get("openvino/int8, NNCF")
+    kept = document.get("accuracy_against_fp32", {}).get(own)
+    return _line(
+        f"`{document['provenance']['model']}`",
+        f"{ratio['openvino/bf16']:.2f}",
+        f"**{ratio[own]:.2f}**",
+        f"{peer:.2f}" if peer else "-",
+        f"{document['file_mb']['unsigned']:.0f}",
+        f"{kept['top1_agreement']:.1%} of {kept['clips']}" if kept else "not measured",
+    )
+
+
+def step_row(row: Row) -> str:
+    """One step of a sliding window against the whole clip."""
+    return _line(f"{row.config['model']} {_system(row)}", f"{row.ratio_p50:.2f}", f"{row.cost['macs_ratio']:.2f}")
+
+
+def video_rows(found: Results) -> list[str]:
+    """A video file and a live stream, by system."""
+    live = {_system(row): row for row in _measured(found, "live")}
+    lines = []
+    for row in _measured(found, "video"):
+        beside = live.get(_system(row))
+        delay = f"{beside.latency_ms['p50']:.0f}" if beside else "-"
+        lines.append(_line(f"{row.config['model']} {_system(row)}", f"{row.samples_per_s:.0f}", delay))
+    return lines
+
+
+def _measured(found: Results, group: str) -> list[Row]:
+    return [row for row in found.rows.values() if row.group == group and row.ok]
+
+
+def _system(row: Row) -> str:
+    return f"{row.config['engine']}/{row.config['precision']}"
+
+
+def _line(*cells: str) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def _joined(heads: Sequence[str], rows: list[str]) -> str:
+    kept = [row for row in rows if row]
+    return "\n".join([_line(*heads), "|---" * len(heads) + "|", *kept]) if kept else ""
+
+
+def _documents(folder: Path, kind: str) -> list[dict[str, Any]]:
+    return [json.loads(path.read_text()) for path in sorted(folder.glob(f"{kind}_*.json"))]
 
 
 def spliced(readme: str) -> str:
@@ -72,6 +143,11 @@ def spliced(readme: str) -> str:
     return f"{head}{BEGIN}\n{table()}\n{END}{tail}"
 
 
-if __name__ == "__main__":
+def write() -> None:
+    """Put the table into the README."""
     page = ROOT / "README.md"
     page.write_text(spliced(page.read_text()))
+
+
+if __name__ == "__main__":
+    write()

@@ -1,0 +1,1 @@
+"""Speed regressions of kernels and stages by ratio, never by absolute time: `make bench`."""

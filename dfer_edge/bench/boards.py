@@ -1,0 +1,194 @@
+"""Boards that nobody here has run yet: what the roofline allows them, and the page that says how to measure it.
+
+Peaks are the vendors' dense figures. A bound is arithmetic or traffic, whichever takes longer, at batch 1: no engine is
+faster.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+from dfer_edge.bench import cost
+from dfer_edge.bench.results import Results
+from dfer_edge.bench.table import grid, number
+from dfer_edge.models import registry
+
+PRECISIONS = ("fp16", "int8")
+
+
+@dataclasses.dataclass(frozen=True)
+class Device:
+    """One board or card.
+
+    Attributes
+    ----------
+    name
+        As its vendor calls it.
+    slug
+        How the names of its results folders begin, see :func:`dfer_edge.bench.provenance.device_name`.
+    tops
+        Dense operations a second by precision, in 1e12.
+    gb_per_s
+        Memory bandwidth.
+    """
+
+    name: str
+    slug: str
+    tops: Mapping[str, float]
+    gb_per_s: float
+
+    def bound_ms(self, network: str, precision: str) -> float:
+        """The roofline's bound on one sample at batch 1."""
+        found = cost.of(registry.find(network).spec)
+        return 1e3 * found.seconds(precision, self.tops[precision] * 1e12, self.gb_per_s * 1e9)
+
+
+def _device(name: str, slug: str, int8: float, fp16: float, gb_per_s: float) -> Device:
+    return Device(name, slug, {"int8": int8, "fp16": fp16}, gb_per_s)
+
+
+@dataclasses.dataclass(frozen=True)
+class Page:
+    """One page: devices that are set up alike."""
+
+    file: str
+    title: str
+    devices: tuple[Device, ...]
+    jetson: bool = True
+
+
+PAGES = (
+    Page(
+        "orin-nano",
+        "Jetson Orin Nano",
+        (_device("Orin Nano Super 8 GB", "nvidia-jetson-orin-nano", 33.5, 16.7, 102),),
+    ),
+    Page("orin-nx", "Jetson Orin NX", (_device("Orin NX 16 GB", "nvidia-jetson-orin-nx", 30, 15, 102),)),
+    Page("agx-orin", "Jetson AGX Orin", (_device("AGX Orin 64 GB", "nvidia-jetson-agx-orin", 85, 42.5, 205),)),
+    Page("thor", "Jetson Thor", (_device("Thor T5000", "nvidia-jetson-agx-thor", 517, 258, 273),)),
+    Page(
+        "rtx",
+        "RTX desktop cards",
+        (
+            _device("RTX 3090", "nvidia-geforce-rtx-3090", 284, 71, 936),
+            _device("RTX 4090", "nvidia-geforce-rtx-4090", 661, 165, 1008),
+            _device("RTX 5090", "nvidia-geforce-rtx-5090", 838, 210, 1792),
+        ),
+        jetson=False,
+    ),
+)
+
+
+def markdown(page: Page, measured: Sequence[Results] = ()) -> str:
+    """The page; cells that ``measured`` has a result for are filled, the others stay empty."""
+    parts = [f"# {page.title}", "Made by `python -m bench.boards`; do not edit.", _status(page, measured)]
+    parts += [_JETSON if page.jetson else _DESKTOP, _MEASURE, _SEND]
+    for device in page.devices:
+        parts.append(
+            f"## {device.name}: prediction and measurement\n\n{_assumed(device)}\n\n{_table(device, measured)}"
+        )
+    return "\n\n".join(parts) + "\n"
+
+
+def _own(device: Device, measured: Sequence[Results]) -> Results | None:
+    return next((found for found in measured if found.provenance["device"].startswith(device.slug)), None)
+
+
+def _status(page: Page, measured: Sequence[Results]) -> str:
+    found = [device.name for device in page.devices if _own(device, measured)]
+    missing = [device.name for device in page.devices if device.name not in found]
+    lines = [f"Measured: {', '.join(found)}."] if found else []
+    return " ".join([*lines, *([f"**Built, not yet run on hardware: {', '.join(missing)}.**"] if missing else [])])
+
+
+def _assumed(device: Device) -> str:
+    tops = device.tops
+    return (
+        f"Peaks assumed: {tops['int8']:g} TOPS int8, {tops['fp16']:g} TFLOP/s fp16 (dense), {device.gb_per_s:g} GB/s."
+    )
+
+
+def _table(device: Device, measured: Sequence[Results]) -> str:
+    results = _own(device, measured)
+    rows = []
+    for name in registry.list_models():
+        cells = [f"`{name}`"]
+        for precision in PRECISIONS:
+            row = results.rows.get(f"engine/{name}/tensorrt/{precision}/b1") if results else None
+            taken = number(row.latency_ms.get("p50")) if row and row.ok else " "
+            cells += [number(device.bound_ms(name, precision)), taken]
+        rows.append([*cells, " "])
+    heads = ("network, batch 1", "fp16 bound, ms", "fp16 measured", "int8 bound, ms", "int8 measured", "J a clip")
+    return grid(heads, rows)
+
+
+_JETSON = """## Install
+
+JetPack 6 (Python 3.10, TensorRT 10.3, CUDA 12.6) or JetPack 7.2 (Python 3.12, TensorRT 10.16, CUDA 13.2). TensorRT
+comes with JetPack and is taken from the system; nothing else of this package needs a GPU.
+
+```sh
+sudo apt-get install python3-venv g++
+python3 -m venv --system-site-packages ~/dfer && . ~/dfer/bin/activate
+pip install ".[plots]"                # from a checkout
+pip install "cuda-python>=12.6,<13"   # JetPack 6; on JetPack 7.2: "cuda-python>=13"
+dfer-edge doctor                      # must say: tensorrt yes
+```
+
+## Power mode
+
+A number without the mode and the clocks is worthless; both are in every row. Measure in the fastest mode first, then in
+the one that you ship.
+
+```sh
+grep POWER_MODEL /etc/nvpmodel.conf   # the modes and their numbers
+sudo nvpmodel -m NUMBER               # MAXN_SUPER or MAXN; may ask for a restart
+sudo jetson_clocks                    # holds the clocks at the mode's maximum
+sudo jetson_clocks --show
+```
+
+Let the fan run, and give the board five minutes to cool between runs. Energy comes from the board's INA3221 rails
+(VDD_IN, or the sum of the rails on AGX), which every user may read."""
+
+_DESKTOP = """## Install
+
+A driver for CUDA 12.6 or later, Python 3.10 to 3.13.
+
+```sh
+python3 -m venv ~/dfer && . ~/dfer/bin/activate
+pip install ".[tensorrt,torch,plots,bench]"   # from a checkout
+make cuda                                     # the CUDA kernels, if nvcc is there
+dfer-edge doctor                              # must say: tensorrt yes
+```
+
+## Clocks
+
+```sh
+nvidia-smi -q -d CLOCK,POWER,PERFORMANCE      # nothing else may run on the card
+sudo nvidia-smi -pm 1
+sudo nvidia-smi -lgc MHZ                      # optional: one clock for all runs; say so when you send them
+```
+
+Energy comes from the card's own counter (NVML): of the card alone, not of the machine."""
+
+_MEASURE = """## Measure
+
+```sh
+dfer-edge doctor --self-test tensorrt         # minutes an engine; proves or breaks TensorRT here
+dfer-edge bench --quick --out quick           # two minutes; does everything run?
+dfer-edge bench --out full                    # all of it; builds engines the first time
+dfer-edge bench --out again                   # a second run
+dfer-edge bench compare full/bench.jsonl again/bench.jsonl
+dfer-edge bench claims --results full/bench.jsonl --out full
+```
+
+What cannot run is a row that says why, and the run goes on; Ctrl-C keeps what was measured. int8 of the shipped network
+needs ranges from your own clips: `dfer-edge calibrate slowr50_sa --clips FOLDER --out sa.ranges.json`, then `bench
+--calibration sa.ranges.json`. Without them int8 is timed with ranges from noise, and marked."""
+
+_SEND = """## What to send back
+
+The folders `full` and `again` and `tensorrt-self-test.json`, in an issue or a pull request that puts `full` under
+`bench/results/DEVICE` (the name is in the file). No frame of a video and nothing about you is in them; look before you
+send. If the self-test fails, its file is worth more than any time."""

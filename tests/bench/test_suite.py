@@ -1,0 +1,201 @@
+"""Runs: the catalogue, gates, what is missing, what breaks on the way, and the command that repeats a row."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterator
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dfer_edge.bench import gate, networks, overhead, suite
+from dfer_edge.bench.plan import SHIPPED, Plan, catalogue
+from dfer_edge.bench.results import FAILED, OK, UNAVAILABLE, WRONG, Results, read
+from dfer_edge.bench.subjects import Network, Subject
+from dfer_edge.cli.main import main, parser
+from dfer_edge.engines import ENGINES
+from dfer_edge.errors import InvalidInput
+from dfer_edge.models import list_models
+
+TINY = {"threads": 1, "quick": True, "samples": 3, "budget_s": 0.1}
+
+
+def run(tmp_path: Path, *only: str, **options: Any) -> Results:
+    plan = Plan(only=only, **{**TINY, **options})
+    return suite.run(plan, tmp_path / "bench.jsonl", "dfer-edge bench")
+
+
+def shipped_accuracy() -> float:
+    """Of the default weights on the stills, counted anew from the probabilities in their evaluation."""
+    file = files("dfer_edge") / "assets" / "weights" / "slowr50_sa.evaluation-stills.json"
+    document = json.loads(file.read_text())
+    guesses = [document["labels"][np.argmax(p["probabilities"]["openvino/fp32"])] for p in document["predictions"]]
+    return float(np.mean([guess == p["label"] for guess, p in zip(guesses, document["predictions"], strict=True)]))
+
+
+# -- the catalogue ----------------------------------------------------------------------------------------------
+
+
+def test_every_network_engine_and_operation_has_a_case() -> None:
+    names = catalogue(Plan(threads=1))
+    assert len(names) == len(set(names))
+    for model in list_models():
+        for engine in ENGINES:
+            assert any(name.startswith(f"engine/{model}/{engine}/") for name in names)
+    assert {name.split("/")[0] for name in names} == {
+        "overhead", "kernel", "kernel-cuda", "network", "engine", "scenario", "step", "video", "live"
+    }  # fmt: skip
+    assert set(Plan(1, quick=True).selected()) < set(Plan(1).selected()) < set(names)
+
+
+def test_batches_are_cases_of_every_engine() -> None:
+    names = catalogue(Plan(threads=1, batches=(1, 3)))
+    assert "engine/smate/openvino/bf16/b3" in names
+    assert not [name for name in names if name.endswith("/b8")]
+
+
+def test_an_unknown_case_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(InvalidInput, match="expected the name of a case"):
+        Plan(threads=1, only=("engine/slowr51/*",))
+    assert main(["bench", "--only", "kernel/lpb"]) == 2
+    assert "did you mean kernel/lbp" in capsys.readouterr().err
+
+
+def test_the_command_of_a_row_selects_that_row() -> None:
+    plan = Plan(2, video=Path("/one/machine/a b.mp4"), calibration=Path("r.json"), bound_ms=50, batches=(2,))
+    for case in ("engine/smate/openvino/bf16/b2", f"scenario/{SHIPPED}/Server", f"live/{SHIPPED}/auto", "kernel/lbp"):
+        words = shlex.split(plan.command(case))
+        arguments = parser().parse_args(words[1:])
+        again = Plan(arguments.threads, only=tuple(arguments.only), batches=tuple(arguments.batches))
+        assert again.selected() == [case]
+        assert (arguments.video == Path("a b.mp4")) == case.startswith("live"), "no path of one machine"
+        assert (arguments.calibration == plan.calibration) == case.startswith("engine")
+        assert (arguments.bound_ms == 50) == case.endswith("Server")
+
+
+@pytest.mark.parametrize("words", [["--rate", "0"], ["--bound-ms", "nan"], ["--batches", "0"], ["--threads", "x"]])
+def test_numbers_that_mean_nothing_are_wrong_usage(words: list[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["bench", *words])
+    assert stop.value.code == 2
+
+
+def test_list_runs_nothing(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["bench", "--list", "--only", "kernel/*"]) == 0
+    assert capsys.readouterr().out.split()[0] == "kernel/lbp"
+    assert not list(tmp_path.iterdir())
+
+
+# -- runs -------------------------------------------------------------------------------------------------------
+
+
+def test_engines_here_are_measured_and_others_say_why(tmp_path: Path) -> None:
+    names = [f"engine/{SHIPPED}/{system}/b1" for system in ("onnxruntime/fp32", "tensorrt/fp16")]
+    found = run(tmp_path, *names)
+    row, missing = (found.rows[name] for name in names)
+    assert (row.status, row.config["weights"], row.config["size"]) == (OK, "default", 96)
+    assert (row.gate["passed"], row.gate["difference"], row.gate["same_label"]) == (True, 0.0, 1.0)
+    assert row.latency_ms["samples"] == 3
+    assert 0 < row.latency_ms["min"] <= row.latency_ms["p50"]
+    assert row.accuracy["war"] == pytest.approx(shipped_accuracy()), "from the evaluation that ships with the weights"
+    assert row.cost["macs"] < 35.67e9 / 3, "at 96 pixels, not at 196"
+    assert missing.status == UNAVAILABLE
+    assert "tensorrt" in missing.reason
+    assert found.complete
+
+
+def test_an_engine_that_computes_something_else_is_not_timed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    load = networks.load
+
+    def wrong(network: Network, case: str) -> tuple[Subject, int]:
+        subject, batch = load(network, case)
+        right = subject.run
+        subject.run = lambda feed: right(feed) * 1.1
+        return subject, batch
+
+    monkeypatch.setattr(networks, "load", wrong)
+    name = f"engine/{SHIPPED}/onnxruntime/fp32/b1"
+    row = run(tmp_path, name).rows[name]
+    assert (row.status, row.latency_ms) == (WRONG, {})
+    assert "of their spread (allowed 0.001)" in row.reason
+
+
+def test_a_crash_in_one_case_leaves_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def crash(queries: int) -> dict[str, float]:
+        raise ZeroDivisionError("boom")
+
+    monkeypatch.setattr(overhead, "measure", crash)
+    found = run(tmp_path, "overhead/harness", "kernel/lbp")
+    assert (found.rows["overhead/harness"].status, found.complete) == (FAILED, True)
+    assert found.rows["overhead/harness"].reason == "ZeroDivisionError: boom"
+    assert found.rows["kernel/lbp/ours"].ok
+
+
+def test_an_interrupted_run_leaves_its_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(queries: int) -> dict[str, float]:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("dfer_edge.bench.plan.catalogue", lambda plan: ["kernel/lbp", "overhead/harness"])
+    monkeypatch.setattr(overhead, "measure", interrupt)
+    code = main(
+        ["bench", "--quick", "--threads", "1", "--only", "kernel/lbp", "overhead/*", "--out", str(tmp_path / "o")]
+    )
+    assert code == 130
+    assert "kept and marked as partial" in capsys.readouterr().err
+    found = read(tmp_path / "o" / "bench.jsonl")
+    assert (found.complete, found.reason) == (False, "interrupted")
+    assert found.rows["kernel/lbp/ours"].ok
+
+
+def test_a_whole_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code = main(["bench", "--only", "overhead/harness", "--quick", "--threads", "1", "--out", str(tmp_path / "o")])
+    assert code == 0
+    printed = capsys.readouterr()
+    assert "# Bench of" in printed.out
+    assert "$ dfer-edge bench --only overhead/harness --threads 1 --quick" in printed.err
+    assert (tmp_path / "o" / "bench.md").is_file()
+
+
+def test_end_to_end_needs_a_video(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dfer_edge.bench.video._CHECKOUT_CLIP", tmp_path / "none.mp4")
+    row = run(tmp_path, f"video/{SHIPPED}/onnxruntime").rows[f"video/{SHIPPED}/onnxruntime"]
+    assert (row.status, "--video FILE" in row.reason) == (UNAVAILABLE, True)
+
+
+# -- gates ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def logits(rng: np.random.Generator) -> Iterator[np.ndarray]:
+    return rng.standard_normal((4, 7)).astype(np.float32)
+
+
+def test_the_gate_passes_rounding_and_nothing_more(logits: np.ndarray) -> None:
+    assert gate.check(logits, logits * np.float32(1 + 1e-6), "fp32")["passed"]
+    assert not gate.check(logits, logits + np.float32(0.01) * logits[::-1], "fp32")["passed"]
+    assert gate.check(logits, logits * np.float32(1.01), "bf16")["passed"]
+    assert not gate.check(logits, logits[:, ::-1], "int8")["passed"]
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_the_gate_stops_what_is_not_finite(logits: np.ndarray, bad: float) -> None:
+    broken = logits.copy()
+    broken[2, 3] = bad
+    found = gate.check(logits, broken, "int8")
+    assert not found["passed"]
+    assert "not finite" in gate.reason(found)
+    assert not gate.check(logits, logits[:3], "int8")["passed"]
+
+
+def test_small_logits_do_not_hide_an_error(logits: np.ndarray) -> None:
+    """All probabilities near 1/7: their difference is tiny though the labels are all wrong."""
+    found = gate.check(logits * 1e-3, logits[:, ::-1] * 1e-3, "bf16")
+    assert found["difference"] < found["tolerance"]
+    assert not found["passed"]
