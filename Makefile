@@ -4,12 +4,11 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test test-slow lint clean
+.PHONY: demo test test-slow bench bench-results cuda lint clean
 
 demo: $(VENV)/.runtime
 	mkdir -p demo
-	@echo "weights: random, because none ship yet. Labels are meaningless, timings are real."
-	$(BIN)/dfer-edge predict tests/assets/astronaut.mp4 --weights random --window 0.6 \
+	$(BIN)/dfer-edge predict tests/assets/astronaut.mp4 --window 0.6 \
 		--overlay demo/overlay.mp4 --plot demo/timeline.png --json demo/prediction.json
 	@echo "wrote demo/overlay.mp4, demo/timeline.png, demo/prediction.json"
 
@@ -18,6 +17,18 @@ test: $(VENV)/.dev
 
 test-slow: $(VENV)/.dev
 	$(BIN)/python -m pytest -m slow
+
+# Speed regressions by ratio; for a machine that does nothing else.
+bench: $(VENV)/.dev
+	$(BIN)/python -m pytest bench/regression --benchmark-columns=min,median --benchmark-sort=name
+
+# Everything under bench/results for this device, and what is made from it. MEDIA is a folder with labelled stills.
+bench-results: $(VENV)/.dev
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m bench.publish $(if $(MEDIA),--data $(MEDIA)) $(if $(THREADS),--threads $(THREADS))
+
+# dfer_edge._cuda, for the architectures that nvcc knows; needs no GPU.
+cuda: $(VENV)/.dev
+	$(BIN)/python csrc/build_cuda.py
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -54,7 +54,18 @@ _PUBLIC = {
 }
 
 # Sub-packages that the documentation uses as attributes: dfer_edge.export.export_onnx and the like.
-_MODULES = ("calibration", "engines", "errors", "export", "kernels", "labels", "models", "types", "weights")
+_MODULES = (
+    "calibration",
+    "engines",
+    "errors",
+    "evaluation",
+    "export",
+    "kernels",
+    "labels",
+    "models",
+    "types",
+    "weights",
+)
 
 __all__ = [
     "CalibrationError",

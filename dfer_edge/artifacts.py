@@ -1,22 +1,26 @@
-"""Exported networks in the cache folder: written once per weights and form, published whole or not at all."""
+"""Exported networks in the cache: written once per weights, form and part, and once more for each ranges file."""
 
 from __future__ import annotations
 
 import hashlib
-import shutil
-import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from filelock import FileLock
-
-from dfer_edge import export, settings
-from dfer_edge.errors import DferError
-from dfer_edge.inference import Form, record
+from dfer_edge import cache, export
+from dfer_edge.inference import Form, Part, record
 from dfer_edge.weights import Weights
 
+if TYPE_CHECKING:
+    from dfer_edge.calibration import RangeTable
+    from dfer_edge.calibration.qdq import Scheme
 
-def prepare(source: Weights, form: Form) -> Path:
-    """Path of the ONNX file of ``source`` in ``form``, exported now if the cache has none.
+FILE = "model.onnx"
+_QUANTISER = "2"
+"""Raised when the same ranges give other bytes than before: cached files are then written anew."""
+
+
+def prepare(source: Weights, form: Form, part: Part = "whole") -> Path:
+    """Path of the ONNX file of ``source`` in ``form``, exported now if the cache has none that verifies.
 
     Raises
     ------
@@ -25,44 +29,60 @@ def prepare(source: Weights, form: Form) -> Path:
     InvalidInput
         If the weights do not fit their network.
     """
-    networks = settings.cache_folder() / "networks"
-    folder = networks / f"{source.spec.name}-{form}-{_key(source, form)}"
-    if (folder / "model.onnx").is_file():
-        return folder / "model.onnx"
-    try:
-        networks.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{folder}.lock"):
-            if not (folder / "model.onnx").is_file():
-                _publish(source, form, folder)
-    except DferError:
-        raise
-    except OSError as error:
-        raise DferError(f"cannot write the exported network to {networks}: {error}", "set DFER_EDGE_CACHE") from error
-    return folder / "model.onnx"
+    build = lambda folder: export.write(source, folder / FILE, form, external=True, part=part)  # noqa: E731
+    return cache.obtain(key(source, form, part), build) / FILE
+
+
+def prepare_int8(
+    source: Weights, form: Form, table: RangeTable, scheme: Scheme = "symmetric", pad_to: int | None = None
+) -> Path:
+    """Path of the Q/DQ file of ``source`` with the ranges of ``table``, written now if the cache lacks it.
+
+    ``scheme`` and ``pad_to`` are those of :func:`dfer_edge.calibration.quantize`.
+
+    Raises
+    ------
+    CalibrationError
+        If the ranges belong to other weights.
+    DferError, InvalidInput
+        As :func:`prepare`.
+    """
+    entry = key(source, form)
+    options = {"scheme": scheme, "pad_to": str(pad_to or ""), "quantiser": _QUANTISER}
+    fields = {**entry.fields, "ranges_sha256": table.scales_sha256, **options}
+    int8 = cache.Key(entry.kind, f"{entry.label}-int8", fields)
+    return cache.obtain(int8, lambda folder: _write_int8(source, form, table, scheme, pad_to, folder)) / FILE
+
+
+def _write_int8(
+    source: Weights, form: Form, table: RangeTable, scheme: Scheme, pad_to: int | None, folder: Path
+) -> None:
+    from dfer_edge.calibration import quantize
+
+    exact = folder / "fp32.onnx"
+    export.write(source, exact, form, external=True)
+    quantize(exact, table, folder / FILE, scheme, pad_to)
+    exact.unlink()
+    exact.with_name(f"{exact.name}.data").unlink()
 
 
 def discard(path: Path) -> bool:
     """Remove a cached network that does not load; False if ``path`` is none of the cache's."""
-    folder = path.parent
-    if folder.parent != settings.cache_folder() / "networks":
-        return False
-    shutil.rmtree(folder, ignore_errors=True)
-    return True
+    return cache.discard(path.parent)
 
 
-def _publish(source: Weights, form: Form, folder: Path) -> None:
-    # A folder is renamed in one step: a killed process leaves a scratch folder, never half a network.
-    scratch = Path(tempfile.mkdtemp(prefix="scratch-", dir=folder.parent))
-    try:
-        export.write(source, scratch / "model.onnx", form, external=True)
-        scratch.replace(folder)
-    except BaseException:
-        shutil.rmtree(scratch, ignore_errors=True)
-        raise
-
-
-def _key(source: Weights, form: Form) -> str:
+def key(source: Weights, form: Form, part: Part = "whole") -> cache.Key:
+    """What the cache calls the export of ``source``."""
     # The recording is part of the key: another release's graph is another file.
-    graph, _, _ = record(source.spec, form)
-    content = f"{source.sha256}|{source.name}|{form}|{source.spec.to_json()}|{graph.nodes!r}"
-    return hashlib.sha256(content.encode()).hexdigest()[:20]
+    graph, _, _ = record(source.spec, form, part)
+    fields = {
+        "model": source.spec.name,
+        "weights": source.name,
+        "weights_sha256": source.sha256,
+        "spec": source.spec.to_json(),
+        "form": form,
+        "part": part,
+        "graph_sha256": hashlib.sha256(repr(graph.nodes).encode()).hexdigest(),
+    }
+    label = f"{source.spec.name}-{form}" if part == "whole" else f"{source.spec.name}-{form}-{part}"
+    return cache.Key("networks", label, fields)

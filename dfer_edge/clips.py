@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from dfer_edge.errors import InvalidInput
+
+FloatArray = npt.NDArray[np.float64]
 
 # Seconds that a network sees at once, and seconds between observations of a stream.
 WINDOW_S, HOP_S = 4.0, 0.5
 # Shorter than a frame of any camera: nothing to see.
 SHORTEST_S = 0.01
+# Ratios of sums of seconds are whole up to rounding.
+_HAIR = 1e-6
 
 
 def uniform_indices(length: int, count: int) -> list[int]:
@@ -38,9 +44,45 @@ def uniform_in_time(times_s: Sequence[float], count: int) -> list[int]:
     if len(times_s) < 2:
         return uniform_indices(len(times_s), count)
     times = np.asarray(times_s, np.float64)
-    interval = float(np.median(np.diff(times)))
-    duration = times[-1] - times[0] + interval
-    centres = times[0] + (np.arange(count) + 0.5) * duration / count
-    # Time stamps are rounded: a frame that starts a hair after a centre is the one on screen.
-    positions = np.searchsorted(times, centres + 0.003 * interval, side="right") - 1
-    return [int(position) for position in positions]
+    interval = _interval(times)
+    return _on_screen(times, centres(float(times[0]), float(times[-1] - times[0]) + interval, count), interval)
+
+
+def centres(start_s: float, duration_s: float, count: int) -> FloatArray:
+    """The centre of each of ``count`` equal parts of a stretch of time, in seconds."""
+    return start_s + (np.arange(count) + 0.5) * duration_s / count
+
+
+def on_screen_at(times_s: Sequence[float], moments_s: FloatArray) -> list[int] | None:
+    """Positions of the frames that are on screen at ascending moments, the last one for the median interval.
+
+    None if the frames begin more than an interval after the first moment or end before the last one.
+    """
+    if len(times_s) < 2:
+        return None
+    times = np.asarray(times_s, np.float64)
+    interval = _interval(times)
+    if times[0] > moments_s[0] + interval or times[-1] < moments_s[-1] - interval:
+        return None
+    return _on_screen(times, moments_s, interval)
+
+
+def grid_start(start_s: float, hop_s: float, step_s: float) -> float:
+    """The last point at or before ``start_s`` of a grid that windows every ``hop_s`` take as the begin of their clips.
+
+    The grid is as fine as whole parts of a step can be without points that no window needs: at most ``hop_s``. Clips
+    of steps ``step_s`` long then share their steps with all windows that lie whole steps away, and no step is computed
+    for a single window though hop and step have no common measure. Nothing moves where they have one.
+    """
+    spacing = step_s / math.ceil(step_s / hop_s - _HAIR)
+    return math.floor(start_s / spacing + _HAIR) * spacing
+
+
+def _interval(times: FloatArray) -> float:
+    return float(np.median(np.diff(times)))
+
+
+def _on_screen(times: FloatArray, moments_s: FloatArray, interval: float) -> list[int]:
+    # Time stamps are rounded: a frame that starts a hair after a moment is the one on screen.
+    positions = np.searchsorted(times, moments_s + 0.003 * interval, side="right") - 1
+    return [max(0, int(position)) for position in positions]

@@ -13,7 +13,7 @@ from dfer_edge.models import create_model
 from dfer_edge.models.backbone import BackboneReport, import_backbone
 
 
-def convert(checkpoint: Path, path: Path, name: str) -> BackboneReport:
+def convert(checkpoint: Path, path: Path, name: str, compact: bool = False) -> BackboneReport:
     """Write the weights file of a checkpoint.
 
     Parameters
@@ -24,6 +24,8 @@ def convert(checkpoint: Path, path: Path, name: str) -> BackboneReport:
         Of the ``.safetensors`` file.
     name
         The network.
+    compact
+        Store large tensors in int8.
 
     Returns
     -------
@@ -56,5 +58,5 @@ def convert(checkpoint: Path, path: Path, name: str) -> BackboneReport:
         report = BackboneReport(tuple(loaded), {}, ())
     else:
         report = import_backbone(module, loaded)
-    weights.save(path, module, untrained=len(report.missing), converted_from=checkpoint.name)
+    weights.save(path, module, untrained=len(report.missing), compact=compact, converted_from=checkpoint.name)
     return report

@@ -47,6 +47,11 @@ def has_bf16() -> bool:
     return bool({"avx512_bf16", "amx_bf16", "bf16"} & flags())
 
 
+def has_int8() -> bool:
+    """Whether 8-bit dot products with 32-bit sums run in hardware; older instructions saturate in between."""
+    return bool({"avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm"} & flags())
+
+
 def name() -> str:
     """Processor name."""
     return _cpuinfo().get("model name") or platform.processor() or platform.machine()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 import importlib.util
 import platform
@@ -12,8 +13,9 @@ from dfer_edge import cpu, engines, settings
 from dfer_edge.errors import DferError
 from dfer_edge.faces import make_landmark_detector
 from dfer_edge.faces.detectors import yunet_path
+from dfer_edge.kernels import dispatch
 from dfer_edge.models import list_models
-from dfer_edge.weights import shipped
+from dfer_edge.weights import load, shipped
 
 _PACKAGES = (
     "numpy",
@@ -40,7 +42,8 @@ def report() -> dict[str, dict[str, str]]:
         "detectors": _detectors(),
         "landmarks": _landmarks(),
         "native modules": _native(),
-        "weights": {name: str(shipped(name) or "none ship yet") for name in list_models()},
+        "kernels": {op: _kernel(op) for op in dispatch.OPERATIONS},
+        "weights": {name: _weights(name) for name in list_models()},
         "paths": _paths(),
     }
 
@@ -88,16 +91,43 @@ def _landmarks() -> dict[str, str]:
     try:
         detector = make_landmark_detector()
     except DferError as error:
-        return {"from the environment": f"no: {error}"}
-    named = (
-        f"yes: {detector.name}, {settings.landmarks_override()}" if detector else "no: DFER_EDGE_LANDMARKS is not set"
-    )
-    return {"from the environment": named}
+        return {"68 points": f"no: {error}"}
+    named = settings.landmarks_override()
+    origin = f"DFER_EDGE_LANDMARKS names {named}" if named else "shipped"
+    return {"68 points": f"yes: {detector.name if detector else 'none'}, {origin}"}
+
+
+def _weights(name: str) -> str:
+    path = shipped(name)
+    if path is None:
+        return "none ship yet"
+    try:
+        loaded = load(path)
+    except DferError as error:
+        return f"no, {path} is damaged: {error}"
+    form = f"compact: {loaded.compact}" if loaded.compact else "full"
+    return f"yes: {path}, {path.stat().st_size / 1e6:.1f} MB, {form}, sha256 {loaded.sha256[:12]}"
 
 
 def _native() -> dict[str, str]:
     modules = {"dfer_edge._cpu": "C++ kernels", "dfer_edge._cuda": "CUDA kernels"}
-    return {name: _origin(name) or f"no: {what} are not part of this build" for name, what in modules.items()}
+    return {name: _loaded(name) or f"no: {what} are not part of this build" for name, what in modules.items()}
+
+
+def _kernel(op: str) -> str:
+    reasons = dispatch.backends(op)
+    able = [name for name, reason in reasons.items() if not reason]
+    return "; ".join([f"yes: {', '.join(able)}", *(f"no {name}: {why}" for name, why in reasons.items() if why)])
+
+
+def _loaded(name: str) -> str:
+    """What a native module says of itself, or why it does not load; empty where there is none."""
+    if not _origin(name):
+        return ""
+    try:
+        return f"yes: {importlib.import_module(name).build_info()}"
+    except ImportError as error:
+        return f"no: {error}"
 
 
 def _origin(module: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from filelock import FileLock
 
 from dfer_edge import settings
 from dfer_edge.errors import CorruptArtifact, DferError, InvalidInput
+from dfer_edge.hashing import file_sha256
 
 _BLOCK = 1 << 16
 _TIMEOUT_S = 30
@@ -89,11 +89,11 @@ def fetch(name: str, address: str | None = None, progress: Callable[[int, int], 
     file = FILES[name]
     file.path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{file.path}.lock"):
-        if file.path.is_file() and _sha256(file.path) == file.sha256:
+        if file.path.is_file() and file_sha256(file.path) == file.sha256:
             return file.path
         partial = file.path.with_name(f"{file.filename}.partial")
         _receive(file, address or file.address, partial, progress or (lambda done, total: None))
-        actual = _sha256(partial)
+        actual = file_sha256(partial)
         if actual != file.sha256:
             partial.unlink()
             raise CorruptArtifact(f"expected sha256 {file.sha256} for {file.filename}, received {actual}; removed it")
@@ -126,11 +126,3 @@ def _receive(file: RemoteFile, address: str, partial: Path, progress: Callable[[
             f"could not fetch {file.name} from {address}: {reason}",
             f"offline? copy the file to {file.path} or set DFER_EDGE_YUNET to its path; a later fetch resumes",
         )
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        digest = hashlib.sha256()
-        while block := file.read(_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dfer_edge import weights as weights_files
 from dfer_edge._version import __version__
-from dfer_edge.errors import InvalidInput
+from dfer_edge.errors import InvalidInput, PrecisionUnavailable
 from dfer_edge.inference import FORMS, Form, Part, record
 from dfer_edge.inference.folding import Array
 from dfer_edge.inference.onnx_writer import write_onnx
@@ -20,6 +21,8 @@ from dfer_edge.weights import Weights
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from dfer_edge.calibration.qdq import Scheme
 
 # A protobuf cannot pass 2 GB; well below it, engines load mapped weights with less memory.
 EXTERNAL_FROM_BYTES = 1 << 30
@@ -79,6 +82,52 @@ def export_onnx(
     return path
 
 
+def export_int8(
+    name_or_module: str | nn.Module,
+    path: str | Path,
+    weights: str | Path = "default",
+    batch: str | int = "dynamic",
+    form: Form = "3d",
+    part: Part = "whole",
+    ranges: str | Path | None = None,
+    scheme: Scheme = "symmetric",
+    pad_to: int | None = None,
+) -> Path:
+    """As :func:`export_onnx`, quantised to int8 with Q/DQ pairs; weights are inside the file.
+
+    Parameters
+    ----------
+    name_or_module, path, weights, batch, form, part
+        As of :func:`export_onnx`.
+    ranges
+        Written by ``dfer-edge calibrate``; those beside the weights if None.
+    scheme
+        ``symmetric`` for TensorRT and for exchange, ``unsigned`` for OpenVINO on a CPU.
+    pad_to
+        Round channels between two convolutions up to a multiple of this; 32 for TensorRT.
+
+    Raises
+    ------
+    PrecisionUnavailable
+        If there are no ranges.
+    CalibrationError
+        If they belong to other weights.
+    InvalidInput, WeightsNotFound, CorruptArtifact
+    """
+    from dfer_edge.calibration import quantize
+
+    path = Path(path)
+    if path.suffix != ".onnx" or not path.parent.is_dir():
+        raise InvalidInput(f"expected a path that ends in .onnx in a folder that exists, got {path}")
+    if ranges is None and isinstance(name_or_module, str):
+        ranges = weights_files.ranges_beside(name_or_module, weights)
+    if ranges is None:
+        raise PrecisionUnavailable("int8 needs ranges, and there are none beside the weights", "dfer-edge calibrate")
+    with tempfile.TemporaryDirectory() as folder:
+        exact = export_onnx(name_or_module, Path(folder) / "fp32.onnx", weights, batch, form, part)
+        return quantize(exact, ranges, path, scheme, pad_to)
+
+
 def of_module(module: nn.Module) -> Weights:
     """The weights of a training-form network in memory."""
     from dfer_edge.models.simplified import spec_of, state_arrays
@@ -119,6 +168,7 @@ def metadata(source: Weights, form: Form, part: Part = "whole") -> dict[str, str
         "dfer_edge.spec": source.spec.to_json(),
         "dfer_edge.weights": source.name,
         "dfer_edge.weights_sha256": source.sha256,
+        "dfer_edge.weights_compact": source.compact,
         "dfer_edge.form": form,
         "dfer_edge.part": part,
         "dfer_edge.simplifications": registry.find(source.spec.name).simplifications,

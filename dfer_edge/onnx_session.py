@@ -8,11 +8,17 @@ from dfer_edge.errors import CorruptArtifact
 
 
 def cpu_session(
-    model: str | bytes, source: object, threads: int, what: str = "an ONNX file", prepack: bool = True
+    model: str | bytes,
+    source: object,
+    threads: int,
+    what: str = "an ONNX file",
+    prepack: bool = True,
+    simulate: bool = False,
 ) -> Any:
     """A session of ``model``, a path or serialised bytes, that came from ``source`` and should be ``what``.
 
-    ``prepack`` False leaves weights where they lie instead of copying them into another order.
+    ``prepack`` False leaves weights where they lie instead of copying them into another order. ``simulate`` computes
+    Q/DQ pairs as they are written instead of fusing them into integer kernels.
 
     Raises
     ------
@@ -28,6 +34,8 @@ def cpu_session(
     options.log_severity_level = 3
     if not prepack:
         options.add_session_config_entry("session.disable_prepacking", "1")
+    if simulate:
+        options.add_session_config_entry("session.disable_quant_qdq", "1")
     try:
         return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's errors share no public base class

@@ -6,6 +6,7 @@ Memory is bounded by two windows of face crops per person, whatever the length a
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
@@ -13,11 +14,12 @@ from typing import Protocol
 import numpy as np
 
 from dfer_edge import preprocess
-from dfer_edge.clips import uniform_in_time, uniform_indices
+from dfer_edge.clips import centres, grid_start, on_screen_at, uniform_in_time, uniform_indices
 from dfer_edge.errors import InvalidInput
 from dfer_edge.faces import landmarks as faces_landmarks
 from dfer_edge.faces.landmarks import LandmarkDetector
 from dfer_edge.inference.keypoint_graph import fill_missing
+from dfer_edge.models import registry
 from dfer_edge.sources import Source
 from dfer_edge.spec import ModelSpec
 from dfer_edge.stopwatch import Stopwatch
@@ -58,6 +60,11 @@ class WindowPlan:
     hop_s: float
     longest_only: bool = False
 
+    @property
+    def overlaps(self) -> bool:
+        """Whether windows share frames."""
+        return self.hop_s < self.window_s < math.inf
+
 
 @dataclasses.dataclass(frozen=True)
 class Window:
@@ -73,8 +80,6 @@ class Window:
         By track.
     seen
         Frames of the window in which each person was seen.
-    is_only
-        No other window came before, and none will follow.
     """
 
     start_s: float
@@ -82,7 +87,6 @@ class Window:
     frame_index: int
     clips: dict[int, Clip]
     seen: dict[int, int]
-    is_only: bool = False
 
 
 @dataclasses.dataclass
@@ -229,15 +233,39 @@ class Windower:
             wanted = list(kept)
             if is_only and kept and self._plan.longest_only:
                 wanted = [max(kept, key=lambda track_id: (len(kept[track_id]), kept[track_id][0].box.area))]
-            clips = {track_id: self._clip(track_id, kept[track_id]) for track_id in wanted}
-        return Window(start_s, end_s, last.index, clips, {k: len(v) for k, v in kept.items()}, is_only)
+            # One window of all is sampled as a clip, whatever the plan.
+            shared_s = None if is_only else self._shared_start(start_s)
+            clips = {
+                track_id: self._clip(track_id, self._sampled(track_id, kept[track_id], end_s, shared_s))
+                for track_id in wanted
+            }
+        return Window(start_s, end_s, last.index, clips, {k: len(v) for k, v in kept.items()})
 
-    def _clip(self, track_id: int, seen: Sequence[_Seen]) -> Clip:
-        times = [s.time_s for s in seen]
+    def _shared_start(self, start_s: float) -> float | None:
+        """Where the clips of a window begin so that overlapping windows share features; None where they cannot.
+
+        At most a hop before the window: those frames are still here.
+        """
+        frames = registry.find(self._spec.name).frames_per_step
+        if not frames or not self._plan.overlaps:
+            return None
+        return grid_start(start_s, self._plan.hop_s, frames * self._plan.window_s / self._spec.frames)
+
+    def _sampled(self, track_id: int, inside: Sequence[_Seen], end_s: float, shared_s: float | None) -> list[_Seen]:
+        """The frames that make a clip, of those in which a person was seen ``inside`` a window."""
         count = self._spec.frames
-        # Without a clock times are nominal and gaps mean nothing: sample by position.
-        positions = uniform_in_time(times, count) if self._has_clock else uniform_indices(len(seen), count)
-        chosen = [seen[position] for position in positions]
+        if shared_s is not None:
+            seen = [s for s in self._people[track_id] if shared_s <= s.time_s <= end_s]
+            moments = centres(shared_s, self._plan.window_s, count)
+            if found := on_screen_at([s.time_s for s in seen], moments):
+                return [seen[position] for position in found]
+        # Without a clock times are nominal and gaps mean nothing: sample by position. Who came or went in the window is
+        # sampled over the time that they were there.
+        times = [s.time_s for s in inside]
+        positions = uniform_in_time(times, count) if self._has_clock else uniform_indices(len(inside), count)
+        return [inside[position] for position in positions]
+
+    def _clip(self, track_id: int, chosen: Sequence[_Seen]) -> Clip:
         crops = [self._crop(s.pixels, s.box) if self._lazy else s.pixels for s in chosen]
         return Clip(
             frames=np.stack(crops),

@@ -2,35 +2,34 @@
 
 from __future__ import annotations
 
-import logging
+import functools
 import math
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from dfer_edge import artifacts, preprocess
-from dfer_edge import weights as weights_files
+from dfer_edge import preprocess
 from dfer_edge.clips import HOP_S, SHORTEST_S, WINDOW_S
-from dfer_edge.engines import BEST_FORM, Choice, choose, load_engine
-from dfer_edge.engines.base import LOGITS, Engine
-from dfer_edge.errors import CorruptArtifact, InvalidInput, NoFaceFound, WeightsNotFound
+from dfer_edge.engines.base import LOGITS, Engine, FloatArray
+from dfer_edge.errors import InvalidInput, NoFaceFound, WeightsNotFound
 from dfer_edge.faces import Detector, FaceTracker, LandmarkDetector, make_detector, make_landmark_detector
 from dfer_edge.faces import landmarks as faces_landmarks
+from dfer_edge.loading import Request, load, load_parts
 from dfer_edge.models import registry
 from dfer_edge.pipeline import Tracker, WholeFrame, Window, Windower, WindowPlan
 from dfer_edge.postprocess import softmax, to_prediction
 from dfer_edge.sources import Source, open_source
+from dfer_edge.step_cache import StepCache
 from dfer_edge.stopwatch import Stopwatch
 from dfer_edge.summary import Recorder, summarise
 from dfer_edge.types import Clip, Observation, Points, Prediction, Timeline
 
-_LOG = logging.getLogger("dfer_edge")
-
 Progress = Callable[[int, int | None], None]
+# Clips by track to the logits of each: [K], or [T, K] of image networks, which score frames.
+Score = Callable[[Mapping[int, Clip], Stopwatch], list[FloatArray]]
 
 # Samples of one engine call: bounds memory with many faces.
 _MAX_BATCH = 8
@@ -47,9 +46,11 @@ class Recognizer:
         ``"default"`` (shipped), ``"random"`` (seeded, for speed work; every result says so), a ``.safetensors`` file,
         or an ``.onnx`` file written by :func:`dfer_edge.export.export_onnx`.
     engine
-        ``auto``, ``openvino``, ``onnxruntime`` or ``torch``.
+        ``auto``, ``openvino``, ``onnxruntime``, ``torch`` or ``tensorrt``.
     precision
-        ``auto``, ``fp32``, ``bf16``, ``fp16`` or ``int8``. A request that cannot be met is an error.
+        ``auto``, ``fp32``, ``bf16``, ``fp16`` or ``int8``. A request that cannot be met is an error. ``auto`` takes
+        bf16 where processor and engine have it, else fp32; where there are ranges for int8, all that can run is
+        measured once and the fastest within the accuracy budget is taken (:mod:`dfer_edge.engines.planner`).
     device
         ``auto``, ``cpu`` or ``cuda``.
     detector
@@ -58,12 +59,16 @@ class Recognizer:
     threads
         CPU threads of the engine; all cores of this process if None.
     landmark_detector
-        For networks that take landmarks: ``auto`` (the file that ``DFER_EDGE_LANDMARKS`` names, if any), a file, or an
-        object that has ``detect`` (see :func:`dfer_edge.faces.make_landmark_detector`). Other networks ignore it.
+        For networks that take landmarks: ``auto`` (the file that ``DFER_EDGE_LANDMARKS`` names, else the shipped
+        network), a file, an object that has ``detect``, or None if they are given with each call (see
+        :func:`dfer_edge.faces.make_landmark_detector`). Other networks ignore it.
+    calibration
+        Ranges for int8, written by ``dfer-edge calibrate``; if None, ``X.ranges.json`` beside the weights
+        ``X.safetensors``, if there.
 
     Raises
     ------
-    InvalidInput, WeightsNotFound, EngineUnavailable, PrecisionUnavailable, CorruptArtifact
+    InvalidInput, WeightsNotFound, EngineUnavailable, PrecisionUnavailable, CorruptArtifact, CalibrationError
     """
 
     def __init__(
@@ -75,15 +80,19 @@ class Recognizer:
         device: str = "auto",
         detector: str | Path | Detector = "auto",
         threads: int | None = None,
-        landmark_detector: str | Path | LandmarkDetector = "auto",
+        landmark_detector: str | Path | LandmarkDetector | None = "auto",
+        calibration: str | Path | None = None,
     ) -> None:
         takes_landmarks = registry.find(name).spec.landmarks > 0
-        choice = choose(engine, precision, device)
         if not isinstance(weights, (str, os.PathLike)) or not str(weights):
             raise InvalidInput(f'expected weights "default", "random" or a path, got {weights!r}')
         self._detector = make_detector(detector)
         self._landmark_detector = make_landmark_detector(landmark_detector, threads) if takes_landmarks else None
-        self._engine = self._load(name, weights, choice, device, threads)
+        self._request = Request(name, weights, engine, precision, device, threads, calibration)
+        loaded = load(self._request)
+        self._engine, self._lost = loaded.engine, dict(loaded.lost)
+        if Path(weights).suffix == ".onnx":
+            _require_whole(self._engine, name)
         self.spec = self._engine.spec
         keys = ("weights", "weights_sha256")
         label, digest = (self._engine.metadata[f"dfer_edge.{key}"] for key in keys)
@@ -160,17 +169,38 @@ class Recognizer:
         clips: dict[int, Clip] = {}
         for number, source in enumerate(sources):
             opened = _bounded(source)
-            windower = self._windower(WindowPlan(math.inf, math.inf, longest_only=True), watch, opened, faces, None)
-            window = next(windower.windows(opened, self._tracker(faces, stride=8)), None)
-            if window is None or not window.clips:
+            found = self._only_clip(opened, faces, watch)
+            if found is None:
                 raise NoFaceFound(f"no face in any frame of source {number} ({opened.name})")
-            clips[number] = next(iter(window.clips.values()))
-        return list(self._classify(clips, watch).values())
+            clips[number] = found
+        return list(self._classify(clips, watch, self._score).values())
+
+    def clip(self, source: Any, faces: str = "detect") -> Clip:
+        """What the network sees of ``source`` taken as a single clip: the sampled face crops of one person.
+
+        For what looks inside a network: features, activations, calibration.
+
+        Raises
+        ------
+        InvalidInput
+            As in :meth:`predict`.
+        NoFaceFound
+            If no face is in any frame.
+        """
+        opened = _bounded(source)
+        found = self._only_clip(opened, faces, Stopwatch())
+        if found is None:
+            raise NoFaceFound(f"no face in any frame of {opened.name}")
+        return found
 
     def stream(
         self, source: Any, faces: str = "detect", window_s: float = WINDOW_S, hop_s: float = HOP_S
     ) -> Iterator[Observation]:
         """Observations of everyone, one every ``hop_s`` seconds over the last ``window_s``, as frames come in.
+
+        Where windows overlap and the network allows it, features of frames that windows share are computed once, on two
+        parts of the network that the first such stream loads beside the whole. For windows to share frames their clips
+        begin on a grid: less than a hop and less than a step (one frame of a clip, or one tubelet) before the window.
 
         Parameters
         ----------
@@ -186,16 +216,21 @@ class Recognizer:
         InvalidInput
         """
         opened, watch = open_source(source), Stopwatch()
-        windower = self._windower(WindowPlan(window_s, hop_s), watch, opened, faces, None)
-        tracker = self._tracker(faces, stride=1)
-        windows = windower.windows(opened, tracker)
-        return (observation for window in windows for observation in self._observe(window, watch))
+        plan = WindowPlan(window_s, hop_s)
+        windower = self._windower(plan, watch, opened, faces, None)
+        windows = windower.windows(opened, self._tracker(faces, stride=1))
+        parts = self._parts if plan.overlaps and not opened.is_clip else None
+        score = StepCache(*parts, _MAX_BATCH).logits if parts else self._score
+        return (observation for window in windows for observation in self._observe(window, watch, score))
 
     def info(self) -> dict[str, Any]:
-        """What runs: model, weights, engine, precision, device, threads, input spec, simplifications, detectors."""
+        """What runs: model, weights, engine, precision, device, threads, input spec, simplifications, detectors.
+
+        ``not_taken`` has the engines and precisions that were measured against it, and why they lost.
+        """
         return {
             "model": self.spec.name,
-            "weights": dict(self._weights),
+            "weights": {**self._weights, "compact": self._engine.metadata.get("dfer_edge.weights_compact", "")},
             **self._engine.info(),
             "input": {name: list(shape) for name, shape in self._engine.input_shapes.items()},
             "labels": list(self.spec.labels),
@@ -203,25 +238,10 @@ class Recognizer:
             "conv_form": self._engine.metadata.get("dfer_edge.form", ""),
             "detector": self._detector.name,
             "landmark_detector": self._landmark_detector.name if self._landmark_detector else None,
+            "not_taken": dict(self._lost),
         }
 
     # -- inside ---------------------------------------------------------------------------------------------
-
-    @staticmethod
-    def _load(name: str, weights: str | Path, choice: Choice, device: str, threads: int | None) -> Engine:
-        if Path(weights).suffix == ".onnx":
-            engine = load_engine(weights, choice.engine, choice.precision, device, threads)
-            _require_whole(engine, name)
-            return engine
-        source, form = weights_files.resolve(name, weights), BEST_FORM[choice.engine]
-        path = artifacts.prepare(source, form)
-        try:
-            return load_engine(path, choice.engine, choice.precision, device, threads)
-        except CorruptArtifact as error:
-            if not artifacts.discard(path):
-                raise
-            _LOG.warning("a cached network is damaged, exporting it again: %s", error)
-        return load_engine(artifacts.prepare(source, form), choice.engine, choice.precision, device, threads)
 
     def _timeline(
         self, source: Any, faces: str, landmarks: Points | None, plan: WindowPlan, progress: Progress | None
@@ -231,13 +251,18 @@ class Recognizer:
         windower = self._windower(plan, watch, opened, faces, landmarks)
         observations, seen = [], []
         for window in windower.windows(opened, recorder):
-            for observation in self._observe(window, watch):
+            for observation in self._observe(window, watch, self._score):
                 observations.append(observation)
                 seen.append(window.seen[observation.track_id])
         if not observations:
             frames = f"any of the {recorder.frame_count} frames" if recorder.frame_count > 1 else "the one frame"
             raise NoFaceFound(f"no face in {frames} of {opened.name}")
         return summarise(observations, seen, recorder, watch)
+
+    def _only_clip(self, opened: Source, faces: str, watch: Stopwatch) -> Clip | None:
+        windower = self._windower(WindowPlan(math.inf, math.inf, longest_only=True), watch, opened, faces, None)
+        window = next(windower.windows(opened, self._tracker(faces, stride=8)), None)
+        return next(iter(window.clips.values()), None) if window else None
 
     def _tracker(self, faces: str, stride: int) -> Tracker:
         if faces not in ("detect", "cropped"):
@@ -256,30 +281,39 @@ class Recognizer:
             raise WeightsNotFound(f"{what}: expected them or a landmark detector, got neither", faces_landmarks.CHOICES)
         return Windower(self.spec, plan, watch, faces == "cropped", points, self._landmark_detector)
 
-    def _observe(self, window: Window, watch: Stopwatch) -> list[Observation]:
-        predictions = self._classify(window.clips, watch)
+    def _observe(self, window: Window, watch: Stopwatch, score: Score) -> list[Observation]:
+        predictions = self._classify(window.clips, watch, score)
         return [
             Observation(window.end_s, window.frame_index, track_id, prediction.box, prediction, window.start_s)
             for track_id, prediction in predictions.items()
         ]
 
-    def _classify(self, clips: dict[int, Clip], watch: Stopwatch) -> dict[int, Prediction]:
-        """Predictions by the same keys, from as few engine calls as memory allows."""
-        probabilities: list[npt.NDArray[np.float64]] = []
+    def _classify(self, clips: Mapping[int, Clip], watch: Stopwatch, score: Score) -> dict[int, Prediction]:
+        """Predictions by the same keys."""
+        # Image networks score frames; a clip's probabilities are their mean.
+        probabilities = [softmax(np.atleast_2d(logits)).mean(0) for logits in score(clips, watch)]
+        times = watch.milliseconds()
+        return {
+            key: to_prediction(p, self.spec.labels, clip.frame_indices, clip.box, times, self._weights)
+            for (key, clip), p in zip(clips.items(), probabilities, strict=True)
+        }
+
+    def _score(self, clips: Mapping[int, Clip], watch: Stopwatch) -> list[FloatArray]:
+        """Logits of the whole network, from as few engine calls as memory allows."""
+        logits: list[FloatArray] = []
         batch = list(clips.values())
         for start in range(0, len(batch), _MAX_BATCH):
             part = batch[start : start + _MAX_BATCH]
             with watch.stage("preprocess"):
                 feed = preprocess.to_feed(part, self.spec)
             with watch.stage("engine"):
-                logits = self._engine.infer(feed)[LOGITS]
-            # Image networks score frames; a clip's probabilities are their mean.
-            probabilities.extend(softmax(logits).reshape(len(part), -1, self.spec.num_classes).mean(1))
-        times = watch.milliseconds()
-        return {
-            key: to_prediction(p, self.spec.labels, clip.frame_indices, clip.box, times, self._weights)
-            for (key, clip), p in zip(clips.items(), probabilities, strict=True)
-        }
+                rows = self._engine.infer(feed)[LOGITS]
+            logits.extend(rows.reshape(len(part), -1, self.spec.num_classes))
+        return logits
+
+    @functools.cached_property
+    def _parts(self) -> tuple[Engine, Engine] | None:
+        return load_parts(self._request, self._engine)
 
 
 def _require_whole(engine: Engine, name: str) -> None:

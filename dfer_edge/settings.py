@@ -1,10 +1,12 @@
 """Environment variables and folders: the one module that reads them.
 
 ==========================  ============================================================================================
-``DFER_EDGE_CACHE``         folder for exported networks and fetched models, instead of the platform's cache folder
-``DFER_EDGE_LANDMARKS``     path of a 68-point landmark network (ONNX) for networks that take landmarks; none by default
+``DFER_EDGE_CACHE``         folder for exported networks, engines and fetched models, instead of the platform's own
+``DFER_EDGE_FACE_MODEL``    folder of OBJ files or .npz of the ICT-FaceKit light face model, for rendering faces
+``DFER_EDGE_LANDMARKS``     path of a landmark network (ONNX) for networks that take landmarks, not the shipped one
 ``DFER_EDGE_YUNET``         path of a YuNet face detector (ONNX), instead of the fetched one
 ``DFER_EDGE_YUNET_URL``     address that ``dfer-edge models fetch yunet`` reads, e.g. a mirror; same sha256
+``TRITON_INTERPRET``        1 runs Triton kernels on the CPU, interpreted: for tests (Triton reads it when imported)
 ==========================  ============================================================================================
 """
 
@@ -17,9 +19,15 @@ import platformdirs
 
 
 def cache_folder() -> Path:
-    """Where exported networks and fetched models are kept; made on first write."""
+    """Where exported networks, engines and fetched models are kept; made on first write."""
     override = os.environ.get("DFER_EDGE_CACHE")
     return Path(override) if override else Path(platformdirs.user_cache_dir("dfer_edge"))
+
+
+def face_model_path() -> Path | None:
+    """Path of the morphable face that synthesis renders, if named."""
+    value = os.environ.get("DFER_EDGE_FACE_MODEL")
+    return Path(value) if value else None
 
 
 def landmarks_override() -> Path | None:
@@ -37,3 +45,8 @@ def yunet_override() -> Path | None:
 def yunet_address() -> str | None:
     """Address of a mirror for the YuNet file, if named."""
     return os.environ.get("DFER_EDGE_YUNET_URL") or None
+
+
+def triton_interprets() -> bool:
+    """Whether Triton kernels run interpreted, on the CPU."""
+    return os.environ.get("TRITON_INTERPRET") == "1"

@@ -22,7 +22,7 @@ from dfer_edge.types import NOMINAL_RATE, Frame, Image
 # Below this a face cannot be seen, above it a frame is a mistake.
 MIN_SIDE, MAX_SIDE = 16, 16384
 
-_IMAGES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
+IMAGES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
 
 
 class Source:
@@ -69,21 +69,21 @@ class ArraySource(Source):
 
 
 class FolderSource(Source):
-    """A folder of images in natural order of their names; other files are passed over."""
+    """A folder of images in natural order of their names, ``paths``; other files are passed over."""
 
     is_clip = True
 
     def __init__(self, folder: Path) -> None:
         self.name = str(folder)
-        files = (path for path in folder.iterdir() if path.suffix.lower() in _IMAGES and path.is_file())
-        self._paths = sorted(files, key=_natural)
-        if not self._paths:
-            raise InvalidInput(f"expected a folder with images ({', '.join(sorted(_IMAGES))}), found none in {folder}")
-        self.length_hint = len(self._paths)
+        files = (path for path in folder.iterdir() if path.suffix.lower() in IMAGES and path.is_file())
+        self.paths = sorted(files, key=_natural)
+        if not self.paths:
+            raise InvalidInput(f"expected a folder with images ({', '.join(sorted(IMAGES))}), found none in {folder}")
+        self.length_hint = len(self.paths)
 
     def __iter__(self) -> Iterator[Frame]:
         first: tuple[int, ...] | None = None
-        for index, path in enumerate(self._paths):
+        for index, path in enumerate(self.paths):
             frame = _read_image(path)
             first = first or frame.shape
             if frame.shape != first:
@@ -180,7 +180,7 @@ def _open_path(path: Path) -> Source:
         return FolderSource(path)
     if not path.is_file():
         raise InvalidInput(f"expected a regular file or a folder, got {path}")
-    if path.suffix.lower() in _IMAGES:
+    if path.suffix.lower() in IMAGES:
         return ArraySource([_read_image(path)], str(path))
     if reason := truncation(path):
         raise InvalidInput(f"expected a whole video, {path} is truncated: {reason}")

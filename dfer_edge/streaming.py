@@ -26,6 +26,15 @@ class PartRunner(Protocol):
         ...
 
 
+def require_parts(features: PartRunner, head: PartRunner) -> None:
+    """Raises InvalidInput unless these are the parts ``features`` and ``head`` of one network, of the same weights."""
+    if (features.part, head.part) != ("features", "head"):
+        raise InvalidInput(f"expected the parts features and head of a network, got {features.part}, {head.part}")
+    if features.spec != head.spec or features.weights_sha256 != head.weights_sha256:
+        names = f"{features.spec.name} {features.weights_sha256[:8]}, {head.spec.name} {head.weights_sha256[:8]}"
+        raise InvalidInput(f"expected two parts of one network with the same weights, got {names}")
+
+
 class StreamingState:
     """The window of one person: features of its steps, from which logits follow at any time.
 
@@ -47,11 +56,7 @@ class StreamingState:
     """
 
     def __init__(self, features: PartRunner, head: PartRunner) -> None:
-        if (features.part, head.part) != ("features", "head"):
-            raise InvalidInput(f"expected the parts features and head of a network, got {features.part}, {head.part}")
-        if features.spec != head.spec or features.weights_sha256 != head.weights_sha256:
-            names = f"{features.spec.name} {features.weights_sha256[:8]}, {head.spec.name} {head.weights_sha256[:8]}"
-            raise InvalidInput(f"expected two parts of one network with the same weights, got {names}")
+        require_parts(features, head)
         self.streaming = Streaming.of(features.spec)
         self._features, self._head = features, head
         self.reset()

@@ -1,6 +1,7 @@
 """Weights files: safetensors with the model's spec and a content hash in the metadata. Imports no torch.
 
 A file holds the state of the training form; the exact folds run when it is exported. Pickles are never opened.
+A compact file (:mod:`dfer_edge.weights_compact`) holds the state in int8 and reads like any other.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ import numpy as np
 import safetensors
 from safetensors.numpy import save_file
 
-from dfer_edge.errors import CorruptArtifact, InvalidInput, WeightsNotFound
+from dfer_edge import weights_compact
+from dfer_edge.errors import CorruptArtifact, DferError, InvalidInput, WeightsNotFound
 from dfer_edge.inference.folding import Array
 from dfer_edge.models import registry
 from dfer_edge.spec import ModelSpec
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
     from dfer_edge.models.backbone import BackboneReport
 
 FORMAT = "dfer_edge/1"
+# Of its own: a release that knows no compact files must not take codes for weights.
+COMPACT_FORMAT = "dfer_edge/1+int8"
 SHIPPED = Path(__file__).parent / "assets" / "weights"
 
 _DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "U8": "u1", "I8": "i1", "BOOL": "?"}
@@ -44,17 +48,26 @@ class Weights:
     name
         ``"default"``, ``"random"`` or the file's name: what results are marked with.
     sha256
-        Of the tensors' content (for random weights, of the spec and seed they are drawn from).
+        Of the stored tensors' content (for random weights, of the spec and seed they are drawn from).
     spec
         The network they belong to.
     state
         Training form, by parameter name; None for random weights, which are drawn in inference form.
+    compact
+        ``"int8"`` if the file stores them so, else empty.
+    untrained
+        Tensors that are still random.
+    notes
+        Further metadata, e.g. data set and recipe.
     """
 
     name: str
     sha256: str
     spec: ModelSpec
     state: Mapping[str, Array] | None
+    compact: str = ""
+    untrained: int = 0
+    notes: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @property
     def is_random(self) -> bool:
@@ -71,7 +84,7 @@ def content_hash(state: Mapping[str, Array]) -> str:
     return digest.hexdigest()
 
 
-def save(path: str | Path, module: nn.Module, untrained: int = 0, **notes: str) -> Path:
+def save(path: str | Path, module: nn.Module, untrained: int = 0, compact: bool = False, **notes: str) -> Path:
     """Write a network's weights.
 
     Parameters
@@ -82,30 +95,58 @@ def save(path: str | Path, module: nn.Module, untrained: int = 0, **notes: str) 
         Training form, made by :func:`dfer_edge.models.create_model`.
     untrained
         Tensors that are still random, e.g. the head of an imported backbone: results of the file will say so.
+    compact
+        Store large tensors in int8, see :mod:`dfer_edge.weights_compact`: a quarter of the size, not bit for bit.
     notes
         Further metadata, e.g. data set and recipe.
 
     Raises
     ------
     InvalidInput
-        For another suffix or a module without a spec.
+        For another suffix, a module without a spec, or weights for the compact form that are not finite.
     """
     from dfer_edge.models.simplified import spec_of, state_arrays
 
+    return write(path, Weights("module", "", spec_of(module), state_arrays(module), "", untrained, notes), compact)
+
+
+def write(path: str | Path, source: Weights, compact: bool = False) -> Path:
+    """Write weights in full or in compact form; as :func:`save`, for weights that are no module.
+
+    Raises
+    ------
+    InvalidInput
+        For another suffix, random weights, or weights for the compact form that are not finite.
+    """
     path = Path(path)
     if path.suffix != ".safetensors":
         raise InvalidInput(f"expected a path that ends in .safetensors, got {path.name!r}")
     if not path.parent.is_dir():
         raise InvalidInput(f"expected a folder to write into, found none at {path.parent}")
-    state = {key: np.ascontiguousarray(value) for key, value in state_arrays(module).items()}
+    if source.state is None:
+        raise InvalidInput("expected weights with a state to write, got random ones")
+    if compact:
+        state = weights_compact.compact(source.state, source.spec)
+    else:
+        state = {key: np.asarray(value, order="C") for key, value in source.state.items()}
     metadata = {
-        "format": FORMAT,
-        "spec": spec_of(module).to_json(),
+        "format": COMPACT_FORMAT if compact else FORMAT,
+        "spec": source.spec.to_json(),
         "sha256": content_hash(state),
-        "untrained": str(untrained),
-        "notes": json.dumps(notes),
+        "untrained": str(source.untrained),
+        "notes": json.dumps(dict(source.notes)),
     }
-    save_file(state, path, metadata)
+    if compact:
+        metadata["compact"] = weights_compact.LAYOUT
+    # Beside the target and then renamed: the source may be mapped from the same path.
+    partial = path.with_name(f".{path.stem}.partial.safetensors")
+    try:
+        save_file(state, partial, metadata)
+        partial.replace(path)
+    except safetensors.SafetensorError as error:  # what a full disk looks like from there
+        raise DferError(f"cannot write weights to {path}: {error}", "is there room on the disk?") from error
+    finally:
+        partial.unlink(missing_ok=True)
     return path
 
 
@@ -133,7 +174,7 @@ def load(path: str | Path) -> Weights:
         raise CorruptArtifact(
             f"expected a complete safetensors file, got {path} which does not read: {error}"
         ) from error
-    if metadata.get("format") != FORMAT:
+    if metadata.get("format") not in (FORMAT, COMPACT_FORMAT):
         raise CorruptArtifact(
             f"expected metadata format {FORMAT!r}, got {metadata.get('format')!r} in {path}",
             f"for weights of other projects: dfer-edge models convert {path} OUT.safetensors --model NAME",
@@ -141,9 +182,47 @@ def load(path: str | Path) -> Weights:
     actual = content_hash(state)
     if actual != metadata.get("sha256"):
         raise CorruptArtifact(f"expected content sha256 {metadata.get('sha256')}, got {actual} in {path}")
-    untrained = int(metadata.get("untrained", "0"))
-    name = f"{path.name} ({untrained} of {len(state)} tensors random)" if untrained else path.name
-    return Weights(name, actual, ModelSpec.from_json(metadata.get("spec", "")), state)
+    spec = ModelSpec.from_json(metadata.get("spec", ""))
+    try:
+        untrained, notes = int(metadata.get("untrained", "0")), dict(json.loads(metadata.get("notes", "{}")))
+    except (ValueError, TypeError) as error:
+        raise CorruptArtifact(f"expected a number and notes in the metadata of {path}: {error}") from error
+    compact = weights_compact.LAYOUT if metadata["format"] == COMPACT_FORMAT else ""
+    training: Mapping[str, Array] = weights_compact.CompactState(state, spec) if compact else state
+    name = f"{path.name} ({untrained} of {len(training)} tensors random)" if untrained else path.name
+    return Weights(name, actual, spec, training, compact, untrained, notes)
+
+
+def load_into(module: nn.Module, source: str | Path | Weights) -> Weights:
+    """Copy a weights file into a training-form network, e.g. to fine-tune it; returns what was loaded.
+
+    Tensors are copied one after the other: a compact file is never in memory in float as a whole.
+
+    Raises
+    ------
+    InvalidInput
+        If the file is of another network or has other tensors or shapes; the message names the first.
+    WeightsNotFound, CorruptArtifact
+        As :func:`load`.
+    """
+    import torch
+
+    from dfer_edge.models.simplified import spec_of
+
+    loaded = source if isinstance(source, Weights) else load(source)
+    spec, own = spec_of(module), module.state_dict()
+    if loaded.state is None or loaded.spec.name != spec.name:
+        raise InvalidInput(f"expected weights of {spec.name}, got {loaded.name} of {loaded.spec.name}")
+    if odd := sorted(set(own) ^ set(loaded.state)):
+        raise InvalidInput(f"expected the tensors of {spec.name} in {loaded.name}, {odd[0]} is in one of them only")
+    for name, target in own.items():
+        value = np.array(loaded.state[name])
+        # The first releases wrote counters, which have no axes, with one.
+        if value.shape != target.shape and not value.size == target.numel() == 1:
+            raise InvalidInput(f"expected {name} of shape {tuple(target.shape)}, got {value.shape} in {loaded.name}")
+        with torch.no_grad():
+            target.copy_(torch.from_numpy(value).reshape(target.shape))
+    return loaded
 
 
 def _mapped(path: Path) -> dict[str, Array]:
@@ -173,6 +252,11 @@ def _refuse_pickle(path: Path) -> None:
         )
 
 
+def identity(source: Weights) -> str:
+    """Hash of weights and spec: what ranges of activations belong to, whatever the conv form."""
+    return hashlib.sha256(f"{source.sha256}|{source.spec.to_json()}".encode()).hexdigest()
+
+
 def labels_mean_nothing(weights_name: str) -> bool:
     """Whether results that carry this name of weights come from random numbers, in part or in whole."""
     return weights_name == "random" or weights_name.endswith("tensors random)")
@@ -189,6 +273,15 @@ def shipped(name: str) -> Path | None:
     """The weights file inside the package, or None."""
     path = SHIPPED / f"{name}.safetensors"
     return path if path.is_file() else None
+
+
+def ranges_beside(name: str, weights: str | Path) -> Path | None:
+    """The ranges file that belongs to weights by its place: ``X.ranges.json`` beside ``X.safetensors``, if there."""
+    if weights == "random":
+        return None
+    file = shipped(name) if weights == "default" else Path(weights)
+    path = file.with_suffix(".ranges.json") if file else None
+    return path if path and path.is_file() else None
 
 
 def resolve(name: str, weights: str | Path) -> Weights:

@@ -1,15 +1,17 @@
-"""The cache of exported networks: keyed, published whole, shared by processes."""
+"""Exported networks in the cache: what makes two of them different, and what is done about damaged ones."""
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
+import dataclasses
 from pathlib import Path
 
+import numpy as np
+import onnx
 import pytest
 
-from dfer_edge import DferError, artifacts, export, weights
+from dfer_edge import CorruptArtifact, Recognizer, artifacts, export, weights
+from dfer_edge.engines import load_engine, reasons
+from dfer_edge.engines.external import mapped_bytes
 
 
 @pytest.fixture(autouse=True)
@@ -17,41 +19,60 @@ def _fresh_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DFER_EDGE_CACHE", str(tmp_path / "cache"))
 
 
-def test_exported_once_and_keyed_by_form_and_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_exported_once_and_keyed_by_what_changes_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
     first = artifacts.prepare(weights.random("slowr50"), "2d")
     monkeypatch.setattr(export, "write", lambda *a, **k: pytest.fail("exported again"))
     assert artifacts.prepare(weights.random("slowr50"), "2d") == first
-    monkeypatch.undo()
-    names = [("slowr50", "2d", 0), ("slowr50", "3d", 0), ("slowr50", "2d", 1), ("slowr50_sa", "2d", 0)]
-    keys = {artifacts._key(weights.random(name, seed), form) for name, form, seed in names}
-    assert len(keys) == 4
+    source = weights.random("slowr50")
+    named = dataclasses.replace(source, spec=source.spec.with_labels(tuple("abcdefg")))
+    others = [
+        artifacts.key(source, "2d"),
+        artifacts.key(source, "3d"),
+        artifacts.key(source, "2d", "head"),
+        artifacts.key(weights.random("slowr50", 1), "2d"),
+        artifacts.key(weights.random("slowr50_sa"), "2d"),
+        artifacts.key(named, "2d"),
+    ]
+    assert len({key.name for key in others}) == 6
 
 
-def test_a_failed_export_leaves_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def half(source: object, path: Path, form: str, **options: object) -> None:
-        path.write_bytes(b"half a network")
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(export, "write", half)
-    with pytest.raises(KeyboardInterrupt):
-        artifacts.prepare(weights.random("slowr50"), "2d")
-    assert not list((tmp_path / "cache").rglob("*.onnx"))
-
-
-def test_two_processes_export_once(tmp_path: Path) -> None:
-    code = (
-        "from dfer_edge import artifacts, export, weights\n"
-        "write, calls = export.write, []\n"
-        "export.write = lambda *a, **k: (calls.append(1), write(*a, **k))\n"
-        "artifacts.prepare(weights.random('slowr50'), '2d'); print(len(calls))"
-    )
-    command = [sys.executable, "-c", code]
-    running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=dict(os.environ)) for _ in range(2)]
-    assert sorted(process.communicate(timeout=120)[0].strip() for process in running) == ["0", "1"]
+def test_a_damaged_export_is_written_again(caplog: pytest.LogCaptureFixture) -> None:
+    """One bit of a weight: it loads, it runs, it is wrong. Only the hash sees it."""
+    path = artifacts.prepare(weights.random("slowr50"), "2d")
+    data = path.with_name("model.onnx.data")
+    whole = data.read_bytes()
+    data.write_bytes(whole[:5_000_000] + bytes([whole[5_000_000] ^ 64]) + whole[5_000_001:])
+    Recognizer("slowr50", weights="random", engine="onnxruntime", detector="haar")
+    assert "another sha256" in caplog.text
+    assert data.read_bytes() == whole
 
 
-def test_cache_that_cannot_be_written(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("in the way")
-    monkeypatch.setenv("DFER_EDGE_CACHE", str(tmp_path / "file"))
-    with pytest.raises(DferError, match="DFER_EDGE_CACHE"):
-        artifacts.prepare(weights.random("slowr50"), "2d")
+@pytest.fixture
+def external(tmp_path: Path) -> Path:
+    export.write(weights.random("slowr50"), tmp_path / "mine.onnx", "2d", external=True)
+    return tmp_path / "mine.onnx"
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino", "torch"])
+def test_tampered_weights_beside_a_users_file_are_refused(engine: str, external: Path) -> None:
+    if reason := reasons(engine):
+        pytest.skip(reason)
+    assert mapped_bytes(external) > 100e6
+    load_engine(external, engine, "fp32").close()
+    values = np.memmap(external.with_name("mine.onnx.data"), np.float32, "r+")
+    values[1234567] += 1
+    values.flush()
+    del values
+    with pytest.raises(CorruptArtifact, match=r"expected weights with sha256 .* got .*mine.onnx.data"):
+        load_engine(external, engine, "fp32")
+
+
+def test_a_file_without_a_hash_loads_with_a_line_in_the_log(external: Path, caplog: pytest.LogCaptureFixture) -> None:
+    model = onnx.load(external, load_external_data=False)
+    kept = [entry for entry in model.metadata_props if "sha256" not in entry.key]
+    del model.metadata_props[:]
+    model.metadata_props.extend(kept)
+    external.write_bytes(model.SerializeToString())
+    with caplog.at_level("INFO", "dfer_edge"):
+        load_engine(external, "onnxruntime", "fp32").close()
+    assert "no hash of its weights" in caplog.text

@@ -96,7 +96,7 @@ def bad_inputs(folder: Path) -> dict[str, list[object]]:
         "tiny": [folder / "tiny.png"],
         "pickle": [whole, "--weights", folder / "weights.pth"],
         "broken weights": [whole, "--weights", folder / "cut.safetensors"],
-        "no weights": [whole, "--weights", "default"],
+        "no weights": [whole, "--model", "smate", "--weights", "default"],
         "no engine": [whole, "--weights", "random", "--engine", "tensorrt"],
         "no precision": [whole, "--weights", "random", "--engine", "onnxruntime", "--precision", "fp16"],
         "no detector": [whole, "--weights", "random", "--detector", "retina"],

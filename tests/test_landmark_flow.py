@@ -134,7 +134,7 @@ def recognizer_of(engine: str = "onnxruntime", **options: object) -> Recognizer:
 @pytest.fixture(scope="module")
 def blind() -> Recognizer:
     """Without a landmark detector."""
-    return recognizer_of(detector="haar")
+    return recognizer_of(detector="haar", landmark_detector=None)
 
 
 @pytest.fixture(scope="module")
@@ -268,15 +268,16 @@ def test_only_networks_with_landmarks_make_the_detector(tmp_path: Path, monkeypa
     assert other.info()["landmark_detector"] is None
     with pytest.raises(CorruptArtifact, match=r"text\.onnx"):
         recognizer_of()
-    assert "text.onnx" in report()["landmarks"]["from the environment"]
+    assert "text.onnx" in report()["landmarks"]["68 points"]
 
 
 def test_info_and_doctor_name_the_detector(blind: Recognizer, faceapi: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert blind.info()["landmark_detector"] is None
-    assert report()["landmarks"] == {"from the environment": "no: DFER_EDGE_LANDMARKS is not set"}
+    assert report()["landmarks"] == {"68 points": "yes: rendered68, shipped"}
+    assert recognizer_of().info()["landmark_detector"] == "rendered68"
     monkeypatch.setenv("DFER_EDGE_LANDMARKS", str(faceapi))
     assert recognizer_of().info()["landmark_detector"] == "faceapi68"
-    assert report()["landmarks"] == {"from the environment": f"yes: faceapi68, {faceapi}"}
+    assert report()["landmarks"] == {"68 points": f"yes: faceapi68, DFER_EDGE_LANDMARKS names {faceapi}"}
     assert recognizer_of(landmark_detector=Scripted()).info()["landmark_detector"] == "scripted"
 
 
@@ -285,10 +286,7 @@ def test_command_line(single_face: Path, astronaut: Path, faceapi: Path, capsys:
     assert main(["predict", str(single_face), *options, "--landmarks", str(faceapi), "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
     assert document["recognizer"]["landmark_detector"] == "faceapi68"
-    assert main(["predict", str(astronaut), *options]) == 1
-    error = capsys.readouterr().err.splitlines()
-    assert len(error) == 2
-    assert "got neither" in error[0]
-    assert error[1].startswith("  hint: pass landmarks=")
+    assert main(["predict", str(astronaut), *options, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["recognizer"]["landmark_detector"] == "rendered68"
     assert main(["predict", str(astronaut), *options, "--landmarks", "none.onnx"]) == 1
     assert "found nothing at none.onnx" in capsys.readouterr().err

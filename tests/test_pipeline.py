@@ -48,7 +48,6 @@ def windows(count: int, people: dict[int, range] | None = None, window_s: float 
 
 def test_short_source_is_one_window_of_all() -> None:
     (only,) = windows(7)
-    assert only.is_only
     assert only.start_s == 0
     assert only.clips[0].frame_indices == (0, 1, 2, 3, 3, 4, 5, 6)
 
@@ -56,7 +55,6 @@ def test_short_source_is_one_window_of_all() -> None:
 def test_long_source_is_cut_and_the_tail_is_whole() -> None:
     cut = windows(26)
     assert [(round(w.start_s, 1), round(w.end_s, 1)) for w in cut] == [(0, 1), (1, 2), (1.5, 2.5)]
-    assert not any(w.is_only for w in cut)
     assert cut[1].clips[0].frame_indices[0] >= 10
     assert cut[2].seen == {0: 11}
 

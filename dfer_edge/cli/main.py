@@ -9,10 +9,23 @@ import sys
 from collections.abc import Sequence
 
 from dfer_edge._version import __version__
-from dfer_edge.cli import doctor, export, models, predict
+from dfer_edge.cli import (
+    bench,
+    build,
+    cache,
+    calibrate,
+    console,
+    doctor,
+    evaluate,
+    export,
+    models,
+    predict,
+    synth,
+    train,
+)
 from dfer_edge.errors import DferError
 
-_COMMANDS = (predict, export, models, doctor)
+_COMMANDS = (predict, export, calibrate, build, synth, train, evaluate, bench, models, cache, doctor)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -45,7 +58,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
     logging.basicConfig(level=logging.INFO if arguments.debug else logging.WARNING, format="%(name)s: %(message)s")
     try:
-        code: int = arguments.run(arguments)
+        with console.build_bar():
+            code: int = arguments.run(arguments)
         return code
     except KeyboardInterrupt:
         print("dfer-edge: interrupted", file=sys.stderr)

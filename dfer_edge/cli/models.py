@@ -1,4 +1,4 @@
-"""``dfer-edge models``: list networks, fetch detector files, convert pickled checkpoints."""
+"""``dfer-edge models``: list networks, fetch detector files, convert weights, write model cards."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dfer_edge.models import list_models, registry
 
 def add(commands: Any, common: argparse.ArgumentParser) -> None:
     """Register the command."""
-    parser = commands.add_parser("models", parents=[common], help="list, fetch, convert", description=__doc__)
+    parser = commands.add_parser("models", parents=[common], help="list, fetch, convert, card", description=__doc__)
     actions = parser.add_subparsers(metavar="ACTION", required=True)
     listing = actions.add_parser("list", parents=[common], help="the networks")
     listing.add_argument("--json", action="store_true")
@@ -23,13 +23,19 @@ def add(commands: Any, common: argparse.ArgumentParser) -> None:
     fetching.add_argument("--json", action="store_true")
     fetching.set_defaults(run=run_fetch)
     converting = actions.add_parser(
-        "convert", parents=[common], help="a pickled state dict to a weights file (needs torch)"
+        "convert", parents=[common], help="a pickled state dict (needs torch) or a weights file to a weights file"
     )
     converting.add_argument("checkpoint", type=Path)
     converting.add_argument("path", type=Path, metavar="OUT.safetensors")
     converting.add_argument("--model", required=True, choices=list_models())
+    converting.add_argument("--compact", action="store_true", help="store large tensors in int8: a quarter of the size")
     converting.add_argument("--json", action="store_true")
     converting.set_defaults(run=run_convert)
+    carding = actions.add_parser("card", parents=[common], help="write a model card from the JSON files beside it")
+    carding.add_argument("folder", type=Path, help="has NAME.training.json and NAME.evaluation*.json; gets NAME.md")
+    carding.add_argument("name", metavar="NAME")
+    carding.add_argument("--json", action="store_true")
+    carding.set_defaults(run=run_card)
 
 
 def run_list(arguments: argparse.Namespace) -> int:
@@ -70,16 +76,45 @@ def run_fetch(arguments: argparse.Namespace) -> int:
 
 
 def run_convert(arguments: argparse.Namespace) -> int:
-    """Load a pickled state dict without running code, write safetensors."""
+    """Load a pickled state dict without running code, or a weights file, and write a weights file."""
+    if arguments.checkpoint.suffix == ".safetensors":
+        return _rewrite(arguments)
     from dfer_edge.models import require_torch
 
     require_torch("converting a checkpoint")
     from dfer_edge.convert import convert
 
-    report = convert(arguments.checkpoint, arguments.path, arguments.model)
+    report = convert(arguments.checkpoint, arguments.path, arguments.model, arguments.compact)
     if arguments.json:
         written = {"path": str(arguments.path), "matched": len(report.matched), "missing": list(report.missing)}
         console.print_json({**written, "skipped": dict(report.skipped)})
     else:
         print(f"wrote {arguments.path}: {report}")
+    return 0
+
+
+def _rewrite(arguments: argparse.Namespace) -> int:
+    """From full to compact form or back: no torch."""
+    from dfer_edge import weights
+
+    loaded = weights.resolve(arguments.model, arguments.checkpoint)
+    path = weights.write(arguments.path, loaded, arguments.compact)
+    before, after = (file.stat().st_size / 1e6 for file in (arguments.checkpoint, path))
+    if arguments.json:
+        console.print_json({"path": str(path), "compact": arguments.compact, "mb": after, "mb_before": before})
+    else:
+        print(f"wrote {path}: {after:.1f} MB, from {before:.1f} MB")
+    return 0
+
+
+def run_card(arguments: argparse.Namespace) -> int:
+    """Make the card from the committed figures."""
+    from dfer_edge.evaluation.card import from_folder
+
+    path = arguments.folder / f"{arguments.name}.md"
+    path.write_text(from_folder(arguments.folder, arguments.name), encoding="utf-8")
+    if arguments.json:
+        console.print_json({"path": str(path)})
+    else:
+        print(f"wrote {path}")
     return 0

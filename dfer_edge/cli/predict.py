@@ -25,9 +25,10 @@ def add_recognizer_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     parser.add_argument("--detector", default="auto", help="auto, haar, yunet, or a YuNet .onnx file")
     parser.add_argument(
-        "--landmarks", metavar="FILE.onnx", help="68-point network, for networks that take landmarks (keypoint_tsa)"
+        "--landmarks", metavar="FILE.onnx", help="landmark network for keypoint_tsa, instead of the shipped one"
     )
     parser.add_argument("--threads", type=threads, help="CPU threads of the engine (default: all cores)")
+    parser.add_argument("--calibration", metavar="FILE", help="ranges for int8 (default: those beside the weights)")
 
 
 def add(commands: Any, common: argparse.ArgumentParser) -> None:
@@ -64,6 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
         detector=arguments.detector,
         threads=arguments.threads,
         landmark_detector=arguments.landmarks or "auto",
+        calibration=arguments.calibration,
     )
     with console.progress("predict") as progress:
         timeline = recognizer.timeline(arguments.source, arguments.faces, window_s=arguments.window, progress=progress)

@@ -1,8 +1,8 @@
-"""Public landmark networks on ONNX Runtime: face-api's 68 points and OpenSeeFace's 66.
+"""Landmark networks on ONNX Runtime: the shipped one, face-api's 68 points and OpenSeeFace's 66.
 
-Crops and decoding below were measured on 55 portraits with YuNet boxes (54 generated, 1 photograph) and on frames of
-four videos, errors as a share of the distance between the eyes. The networks check each other: their points lie 0.07
-apart in the median, eyes and nose half of that, jaw and brows more.
+Crops and decoding of the two public ones were measured on 55 portraits with YuNet boxes (54 generated, 1 photograph)
+and on frames of four videos, errors as a share of the distance between the eyes. These networks check each other: their
+points lie 0.07 apart in the mean, eyes and nose half of that, jaw and brows more.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ class LandmarkNetwork(abc.ABC):
     Parameters
     ----------
     session
-        ONNX Runtime session of a file with ``input_shape`` and ``output_shape``.
+        ONNX Runtime session of a file with ``input_shape`` and ``output_shapes``.
 
     Attributes
     ----------
-    input_shape, output_shape
+    input_shape, output_shapes
         Without the batch axis.
     margin, down
         Side of the crop and how far it is moved down, as multiples of the longer side of the face box.
@@ -42,7 +42,7 @@ class LandmarkNetwork(abc.ABC):
 
     name: str
     input_shape: ClassVar[Shape]
-    output_shape: ClassVar[Shape]
+    output_shapes: ClassVar[tuple[Shape, ...]]
     margin: ClassVar[float]
     down: ClassVar[float]
 
@@ -59,19 +59,42 @@ class LandmarkNetwork(abc.ABC):
         moved = Box(box.left, box.top + shift, box.right, box.bottom + shift)
         region, size = preprocess.square(moved, self.margin), int(self.input_shape[-1])
         pixels = self._prepared(crop_resize(image, region, size))
-        output = self._session.run(None, {self._input: pixels.transpose(2, 0, 1)[None]})[0][0]
-        points = self._decoded(output)
+        outputs = self._session.run(None, {self._input: pixels.transpose(2, 0, 1)[None]})
+        points = self._decoded(*(output[0] for output in outputs))
         if points is None or not np.isfinite(points).all():
             return None
         return preprocess.points_in_frame(points, region, size)
 
-    @abc.abstractmethod
     def _prepared(self, crop: Image) -> FloatArray:
-        """Input [S, S, 3] of an RGB crop [S, S, 3]."""
+        """Input [S, S, 3] of an RGB crop [S, S, 3]; as it is unless a network says otherwise."""
+        return crop.astype(np.float32)
 
     @abc.abstractmethod
-    def _decoded(self, output: FloatArray) -> Points | None:
-        """Points [68, 2] in crop pixels of an output [...], None for no face."""
+    def _decoded(self, *outputs: FloatArray) -> Points | None:
+        """Points [68, 2] in crop pixels of the outputs [...], None for no face."""
+
+
+class RenderedFace68(LandmarkNetwork):
+    """The shipped network, trained on renders alone (docs in ``dfer_edge/assets/landmarks68.md``).
+
+    3x64x64 RGB 0-255, made grey and normalised inside the network -> points x, y in 0..1 of the crop's edges, the
+    distance from the truth to be expected of each (as a share of the crop's side), and the probability of a face. The
+    crop is the one that it was trained with.
+    """
+
+    name = "rendered68"
+    input_shape = (3, 64, 64)
+    output_shapes = ((68, 2), (68,), ())
+    margin, down = 0.88, 0.01
+
+    # Faces and places without one lie far apart on both sides, see the model card.
+    _LEAST = 0.5
+
+    def _decoded(self, *outputs: FloatArray) -> Points | None:
+        points, _, face = outputs
+        if not face >= self._LEAST:
+            return None
+        return points * np.float32(64) - np.float32(0.5)
 
 
 class FaceApi68(LandmarkNetwork):
@@ -85,14 +108,11 @@ class FaceApi68(LandmarkNetwork):
 
     name = "faceapi68"
     input_shape = (3, 112, 112)
-    output_shape = (136,)
+    output_shapes = ((136,),)
     margin, down = 1.0, 0.07
 
-    def _prepared(self, crop: Image) -> FloatArray:
-        return crop.astype(np.float32)
-
-    def _decoded(self, output: FloatArray) -> Points:
-        return output.reshape(68, 2) * np.float32(112)
+    def _decoded(self, *outputs: FloatArray) -> Points:
+        return outputs[0].reshape(68, 2) * np.float32(112)
 
 
 # iBUG number of each of OpenSeeFace's points. 58 and 62 are the only mouth corners: they lie on iBUG's outer corners
@@ -114,7 +134,7 @@ class OpenSeeFace66(LandmarkNetwork):
 
     name = "openseeface66"
     input_shape = (3, 224, 224)
-    output_shape = (198, 28, 28)
+    output_shapes = ((198, 28, 28),)
     margin, down = 1.2, 0.0
 
     # Mean confidence: faces of at least 40 pixels scored 0.64 to 0.87, places without a face at most 0.59.
@@ -127,8 +147,8 @@ class OpenSeeFace66(LandmarkNetwork):
         prepared: FloatArray = (crop.astype(np.float32) / np.float32(255) - self._MEAN) / self._STD
         return prepared
 
-    def _decoded(self, output: FloatArray) -> Points | None:
-        maps = output.reshape(3, 66, -1)
+    def _decoded(self, *outputs: FloatArray) -> Points | None:
+        maps = outputs[0].reshape(3, 66, -1)
         cell, point = maps[0].argmax(1), np.arange(66)
         if maps[0, point, cell].mean() < self._LEAST:
             return None
@@ -147,7 +167,7 @@ def as_ibug(points: Points) -> Points:
     return filled
 
 
-NETWORKS: tuple[type[LandmarkNetwork], ...] = (FaceApi68, OpenSeeFace66)
+NETWORKS: tuple[type[LandmarkNetwork], ...] = (RenderedFace68, FaceApi68, OpenSeeFace66)
 
 
 def load_network(path: str | Path, threads: int | None = None) -> LandmarkNetwork:
@@ -184,9 +204,9 @@ def _recognised(graph: Any, path: str | Path) -> type[LandmarkNetwork]:
     inputs = [_shape(value) for value in graph.input if value.name not in stored]
     outputs = [_shape(value) for value in graph.output]
     for network in NETWORKS:
-        if inputs == [network.input_shape] and outputs == [network.output_shape]:
+        if inputs == [network.input_shape] and outputs == list(network.output_shapes):
             return network
-    known = "; ".join(f"{n.name} {_text([n.input_shape])} -> {_text([n.output_shape])}" for n in NETWORKS)
+    known = "; ".join(f"{n.name} {_text([n.input_shape])} -> {_text(list(n.output_shapes))}" for n in NETWORKS)
     raise InvalidInput(
         f"expected a landmark network of shape {known}; got {_text(inputs)} -> {_text(outputs)} in {path}"
     )

@@ -1,7 +1,7 @@
 """Facial landmarks behind one protocol: 68 points in the order of iBUG 300-W, which is dlib's.
 
-Jaw 0-16, brows 17-26, nose 27-35, eyes 36-47, outer lip 48-59, inner lip 60-67; left and right are the image's. No
-landmark file ships or is fetched: the user names one (docstring of :func:`make_landmark_detector`).
+Jaw 0-16, brows 17-26, nose 27-35, eyes 36-47, outer lip 48-59, inner lip 60-67; left and right are the image's. A
+network trained on renders ships with the package; the user may name another (:func:`make_landmark_detector`).
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from dfer_edge.errors import InvalidInput, WeightsNotFound
 from dfer_edge.types import Box, Image, Points
 
 COUNT = 68
+SHIPPED = Path(__file__).parents[1] / "assets" / "landmarks68.onnx"
 CHOICES = "pass landmarks=, or landmark_detector= (--landmarks) an .onnx file, or set DFER_EDGE_LANDMARKS to one"
 
 
@@ -44,34 +45,35 @@ class LandmarkDetector(Protocol):
 
 
 def make_landmark_detector(
-    detector: str | Path | LandmarkDetector = "auto", threads: int | None = None
+    detector: str | Path | LandmarkDetector | None = "auto", threads: int | None = None
 ) -> LandmarkDetector | None:
     """A landmark detector.
 
     Parameters
     ----------
     detector
-        ``"auto"`` (the file that ``DFER_EDGE_LANDMARKS`` names, else None), an object with ``detect``, or a file:
-        ``.onnx`` with face-api's 68-point network or OpenSeeFace's 66-point network (told apart by their shapes, see
+        ``"auto"`` (the file that ``DFER_EDGE_LANDMARKS`` names, else the shipped network), an object with ``detect``,
+        None for no detector, or a file: ``.onnx`` with the shipped network or a newer training of it, face-api's
+        68-point network or OpenSeeFace's 66-point network (told apart by their shapes, see
         :mod:`dfer_edge.faces.landmark_networks`), ``.dat`` with dlib's 68-point predictor.
     threads
         CPU threads of a network; at most two if None.
 
     Returns
     -------
-    None only for ``"auto"`` without the variable.
+    None only for None.
 
     Raises
     ------
     InvalidInput, WeightsNotFound, CorruptArtifact, EngineUnavailable
     """
-    if isinstance(detector, LandmarkDetector):
+    if detector is None or isinstance(detector, LandmarkDetector):
         return detector
-    chosen = detector if detector != "auto" else settings.landmarks_override()
-    if chosen is None and detector == "auto":
-        return None
+    chosen = detector if detector != "auto" else settings.landmarks_override() or SHIPPED
     if not isinstance(chosen, (str, Path)) or Path(chosen).suffix not in (".onnx", ".dat"):
-        raise InvalidInput(f'expected landmark_detector "auto", an .onnx or .dat file or an object, got {chosen!r}')
+        raise InvalidInput(
+            f'expected landmark_detector "auto", None, an .onnx or .dat file or an object, got {chosen!r}'
+        )
     if not Path(chosen).is_file():
         raise WeightsNotFound(f"expected a landmark file, found nothing at {chosen}", CHOICES)
     return _load(Path(chosen), threads)

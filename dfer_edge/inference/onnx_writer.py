@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from dfer_edge.errors import CorruptArtifact, InvalidInput
+from dfer_edge.hashing import file_sha256
 from dfer_edge.inference.folding import Array
 from dfer_edge.inference.symbolic import SymbolicGraph, Value, WeightInfo
 
 OPSET = 17
 IR_VERSION = 8
+
+# Metadata entry: sha256 of the file beside the model that holds its weights.
+DATA_SHA256 = "dfer_edge.data_sha256"
 
 # Engines map external data by page; each tensor starts on one.
 _PAGE = 4096
@@ -43,7 +46,7 @@ def write_onnx(
     weights
         Arrays by parameter name, in the 3-D layout; read one at a time.
     metadata
-        Goes into ``metadata_props``.
+        Goes into ``metadata_props``, with the sha256 of external weights as :data:`DATA_SHA256`.
     batch
         Name of the dynamic leading axis, or a fixed batch size.
     external
@@ -57,9 +60,9 @@ def write_onnx(
         If a weight is missing or has another shape: these are weights of another network.
     """
     if external:
-        data_path = path.with_name(f"{path.name}.data")
-        with data_path.open("wb") as data:
-            initializers = [_external(info, weights, data, data_path.name) for info in graph.weights.values()]
+        with ExternalData(path) as data:
+            initializers = [data.add(info.name, _checked(info, weights)) for info in graph.weights.values()]
+        metadata = {**metadata, DATA_SHA256: file_sha256(data.path)}
     else:
         initializers = [numpy_helper.from_array(_checked(info, weights), info.name) for info in graph.weights.values()]
     initializers += [numpy_helper.from_array(np.asarray(value), name) for name, value in graph.constants.items()]
@@ -105,15 +108,28 @@ def _checked(info: WeightInfo, weights: Mapping[str, Array]) -> Array:
     return narrow
 
 
-def _external(info: WeightInfo, weights: Mapping[str, Array], data: BinaryIO, location: str) -> TensorProto:
-    value = _checked(info, weights)
-    data.write(b"\0" * (-data.tell() % _PAGE))
-    tensor = TensorProto(name=info.name, data_type=TensorProto.FLOAT, dims=value.shape)
-    tensor.data_location = TensorProto.EXTERNAL
-    for key, entry in (("location", location), ("offset", data.tell()), ("length", value.nbytes)):
-        tensor.external_data.add(key=key, value=str(entry))
-    data.write(value.data)
-    return tensor
+class ExternalData:
+    """The file beside a model that holds its tensors; a context manager that is open while it is written."""
+
+    def __init__(self, model: Path) -> None:
+        self.path = model.with_name(f"{model.name}.data")
+        self._file = self.path.open("wb")
+
+    def __enter__(self) -> ExternalData:
+        return self
+
+    def __exit__(self, *reason: object) -> None:
+        self._file.close()
+
+    def add(self, name: str, value: Array) -> TensorProto:
+        """Append an array; returns the tensor that refers to it."""
+        self._file.write(b"\0" * (-self._file.tell() % _PAGE))
+        tensor = TensorProto(name=name, data_type=helper.np_dtype_to_tensor_dtype(value.dtype), dims=value.shape)
+        tensor.data_location = TensorProto.EXTERNAL
+        for key, entry in (("location", self.path.name), ("offset", self._file.tell()), ("length", value.nbytes)):
+            tensor.external_data.add(key=key, value=str(entry))
+        self._file.write(np.ascontiguousarray(value).data)
+        return tensor
 
 
 def _value_info(name: str, shape: Sequence[int], batch: int | str) -> onnx.ValueInfoProto:

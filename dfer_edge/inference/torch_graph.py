@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
 
@@ -29,11 +30,17 @@ class TorchGraph(Graph[Tensor]):
         Parameters of the inference form by name, in the 3-D layout, all of one dtype and device.
     form
         See :data:`dfer_edge.inference.base.Form`.
+    constants
+        Kept between runs of the same network: uploading them again would take time, and cannot be captured into a
+        CUDA graph.
     """
 
-    def __init__(self, weights: Mapping[str, Tensor], form: Form = "3d") -> None:
+    def __init__(
+        self, weights: Mapping[str, Tensor], form: Form = "3d", constants: dict[object, Tensor] | None = None
+    ) -> None:
         super().__init__(form)
         self._weights = weights
+        self._constants = {} if constants is None else constants
         self._example = next(iter(weights.values()))
 
     def weight(self, name: str, shape: Sequence[int], gain: float = 1.0, layout: Sequence[int] | None = None) -> Tensor:
@@ -44,8 +51,12 @@ class TorchGraph(Graph[Tensor]):
         return value.squeeze(2) if len(layout) == 4 and value.shape[2] == 1 else value.reshape(tuple(layout))
 
     def constant(self, values: object) -> Tensor:
-        value = torch.as_tensor(values, device=self._example.device)
-        return value.to(self._example.dtype) if value.is_floating_point() else value
+        array = np.asarray(values)
+        key = (array.tobytes(), array.dtype, array.shape, self._example.dtype, self._example.device)
+        if key not in self._constants:
+            value = torch.as_tensor(array, device=self._example.device)
+            self._constants[key] = value.to(self._example.dtype) if value.is_floating_point() else value
+        return self._constants[key]
 
     def shape(self, x: Tensor) -> tuple[int, ...]:
         return tuple(x.shape)

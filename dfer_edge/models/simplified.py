@@ -43,6 +43,7 @@ class Simplified(nn.Module):
         self.input_shapes = input_shapes(spec, part)
         # Parameter names of torch cannot hold dots; the list keeps the real ones.
         self._names = list(weights)
+        self._constants: dict[object, torch.Tensor] = {}
         self.values = nn.ParameterList([nn.Parameter(value, requires_grad=False) for value in weights.values()])
 
     def named_weights(self) -> dict[str, torch.Tensor]:
@@ -51,7 +52,7 @@ class Simplified(nn.Module):
 
     def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
         """Logits [B, K]; inputs as in the training form. For parts see :mod:`dfer_edge.inference.parts`."""
-        return build(TorchGraph(self.named_weights(), self.form), inputs, self.spec, self.part)
+        return build(TorchGraph(self.named_weights(), self.form, self._constants), inputs, self.spec, self.part)
 
     def infer(self, feed: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """As :meth:`dfer_edge.engines.base.Engine.infer`, on tensors of the weights' dtype and device, no gradients.

@@ -1,0 +1,118 @@
+"""``dfer-edge calibrate``: ranges for int8 from videos of faces, and what int8 costs."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import tempfile
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from dfer_edge import weights
+from dfer_edge.cli import console
+from dfer_edge.cli.arguments import threads
+from dfer_edge.errors import InvalidInput
+from dfer_edge.models import list_models
+
+_RENDERERS = 2
+_SHOWN = 10
+_METHODS = ("entropy", "minmax", "percentile", "mse")
+
+
+def add(commands: Any, common: argparse.ArgumentParser) -> None:
+    """Register the command."""
+    parser = commands.add_parser("calibrate", parents=[common], help="ranges for int8", description=__doc__)
+    parser.add_argument("model", choices=list_models())
+    clips = parser.add_mutually_exclusive_group(required=True)
+    clips.add_argument("--clips", type=Path, metavar="FOLDER", help="videos and pictures of faces, or a rendered set")
+    clips.add_argument(
+        "--render", action="store_true", help="render clips for it (needs DFER_EDGE_FACE_MODEL), always the same ones"
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE.ranges.json")
+    parser.add_argument("--weights", default="default", help="default, random, or a .safetensors file")
+    parser.add_argument("--method", default="entropy", choices=_METHODS, help="default: %(default)s")
+    parser.add_argument("--count", type=_count, default=512, help="clips at most (default: %(default)s)")
+    parser.add_argument(
+        "--max-drop",
+        type=_points,
+        default=0.5,
+        metavar="POINTS",
+        help="points of 100 that int8 may cost: of recall where classes are known (rendered clips), else of agreement",
+    )
+    parser.add_argument("--report", type=Path, metavar="FOLDER", help="write the report as JSON, Markdown and PNG")
+    parser.add_argument("--detector", default="auto", help="auto, haar, yunet, or a YuNet .onnx file")
+    parser.add_argument("--landmarks", metavar="FILE.onnx", help="68-point network, for networks that take landmarks")
+    parser.add_argument("--threads", type=threads, help="CPU threads (default: all cores)")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    parser.set_defaults(run=run)
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a positive number of clips, got {text!r}")
+    return int(text)
+
+
+def _points(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 100:
+        raise argparse.ArgumentTypeError(f"expected 0 to 100 points, got {text!r}")
+    return value
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Collect clips, calibrate, compare, write."""
+    from dfer_edge.calibration import flow
+    from dfer_edge.calibration.data import from_folder
+    from dfer_edge.calibration.rendered import render
+    from dfer_edge.calibration.report_files import write_report
+    from dfer_edge.export import export_onnx
+    from dfer_edge.faces import make_landmark_detector
+
+    for folder in (arguments.out.parent, arguments.report):
+        if folder is not None and not folder.is_dir():
+            raise InvalidInput(f"expected a folder to write into, found none at {folder}")
+    # Not the registry's: weights say how large and how many frames they want their clips.
+    spec = weights.resolve(arguments.model, arguments.weights).spec
+    detector = make_landmark_detector(arguments.landmarks or "auto", arguments.threads) if spec.landmarks else None
+    with tempfile.TemporaryDirectory() as folder:
+        path = export_onnx(arguments.model, Path(folder) / "fp32.onnx", arguments.weights)
+        with console.progress("clips") as progress:
+            given = (spec, arguments.count, arguments.detector, detector, progress)
+            clips = render(*given, workers=_RENDERERS) if arguments.render else from_folder(arguments.clips, *given)
+        table, report = flow.run(
+            path, clips, arguments.method, arguments.max_drop, arguments.threads, bar=console.progress
+        )
+    table.save(arguments.out)
+    written = [arguments.out]
+    if arguments.report is not None:
+        plot = importlib.util.find_spec("matplotlib") is not None
+        written += write_report(report, arguments.report, plot)
+    _print(arguments, written, report, clips.skipped)
+    return 0
+
+
+def _print(arguments: argparse.Namespace, written: list[Path], report: Any, skipped: dict[str, str]) -> None:
+    found, within = report.comparison, report.comparison.drop <= arguments.max_drop
+    if arguments.json:
+        files = {"written": list(map(str, written)), "within_budget": within, "skipped": skipped}
+        console.print_json(files | report.to_dict())
+        return
+    for path, reason in list(skipped.items())[:_SHOWN]:
+        print(f"skipped {path}: {reason}")
+    if more := Counter(list(skipped.values())[_SHOWN:]):
+        print(f"skipped more: {', '.join(f'{reason} ({count})' for reason, count in more.items())}")
+    kinds = [layer["kind"] for layer in report.layers]
+    recall = f", mean recall {found.uar_delta:+.2f} points" if found.truth == "labels" else ""
+    print(f"wrote {', '.join(map(str, written))}")
+    print(
+        f"{report.model}, weights {report.weights}, {report.method} on {report.calibration_clips} clips; int8 on "
+        f"{found.clips} others: {100 * found.top1_agreement:.1f} % agreement with fp32, mean probability difference "
+        f"{found.mean_probability_difference:.4f}{recall}; {kinds.count('int8')} of {len(kinds)} layers int8"
+    )
+    if not within:
+        print(f"int8 costs {found.drop:.1f} points, more than {arguments.max_drop:g}: precision auto will not take it")

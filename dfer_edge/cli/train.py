@@ -1,0 +1,218 @@
+"""``dfer-edge train``: a network on a data set, by a recipe; run it again to go on where it was stopped."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dfer_edge import labels
+from dfer_edge.cli import arguments as types
+from dfer_edge.cli import console
+from dfer_edge.errors import InvalidInput
+from dfer_edge.models import list_models, require_torch
+
+if TYPE_CHECKING:
+    from dfer_edge.training.data import Split
+    from dfer_edge.training.data.faces import FaceCropper
+    from dfer_edge.training.recipes import Recipe
+
+_LABEL_SETS = {"dfew": labels.DFEW, "afew": labels.AFEW, "ck+": labels.CK_PLUS, "mafw": labels.MAFW}
+# Seconds between lines about the progress where there is no terminal for a bar.
+_QUIET_S = 60.0
+
+
+def add(commands: Any, common: argparse.ArgumentParser) -> None:
+    """Register the command."""
+    parser = commands.add_parser("train", parents=[common], help="train a network", description=__doc__)
+    parser.add_argument("model", choices=list_models())
+    parser.add_argument(
+        "--data", action="append", metavar="NAME:PATH", help="training data, e.g. dfew:/data/DFEW; repeat to join"
+    )
+    parser.add_argument(
+        "--val",
+        action="append",
+        default=[],
+        metavar="NAME:PATH",
+        help="validation data (default: the data's own split)",
+    )
+    parser.add_argument("--fold", type=int, default=1, help="fold of the official split (default: %(default)s)")
+    parser.add_argument(
+        "--labels", help=f"classes: {', '.join(_LABEL_SETS)}, or names with commas (default: the data's)"
+    )
+    parser.add_argument(
+        "--faces",
+        default="auto",
+        choices=("auto", "cropped"),
+        help="cropped: frames are face crops (auto: detect where the layout holds whole frames)",
+    )
+    parser.add_argument("--detector", default="auto", help="face detector, as in predict")
+    parser.add_argument("--landmarks", help="landmark network for models that take landmarks, as in predict")
+    parser.add_argument("--recipe", default="paper", help="paper, renders, or a .json file (default: %(default)s)")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="FIELD=VALUE",
+        help="override a field of the recipe, e.g. stages.0.epochs=5",
+    )
+    parser.add_argument("--show-recipe", action="store_true", help="print the recipe as JSON and stop")
+    parser.add_argument("--out", type=Path, help="folder for checkpoint, logs and weights")
+    parser.add_argument(
+        "--init", type=Path, metavar="FILE", help="start from weights: ours, or a public backbone's .safetensors"
+    )
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
+    parser.add_argument(
+        "--precision", default="auto", choices=("auto", "fp32", "bf16", "fp16"), help="auto: bf16 where it is fast"
+    )
+    parser.add_argument(
+        "--form", default="auto", choices=("auto", "2d", "3d"), help="how 3-D layers run (auto: 2d on a CPU)"
+    )
+    parser.add_argument("--threads", type=types.threads, help="CPU threads (default: all cores)")
+    parser.add_argument("--workers", type=int, default=1, help="processes that read clips (default: %(default)s)")
+    parser.add_argument("--accumulate", type=int, default=1, help="parts a batch is cut into, to save memory")
+    parser.add_argument(
+        "--save-every", type=types.seconds, default=300.0, metavar="S", help="seconds between checkpoints"
+    )
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Train, and say where the weights are."""
+    require_torch("training")
+    recipe = _recipe(arguments)
+    if arguments.show_recipe:
+        print(recipe.to_json())
+        return 0
+    if not arguments.data or arguments.out is None:
+        raise InvalidInput(
+            "expected --data NAME:PATH and --out FOLDER", "dfer-edge train slowr50_sa --data dfew:/data/DFEW --out run"
+        )
+    result = _train(arguments, recipe)
+    if result is None:
+        return 0
+    if arguments.json:
+        console.print_json(result)
+    else:
+        best = result["best"]
+        where = f"epoch {best['epoch']} of stage {best['stage']}"
+        print(f"wrote {result['weights']['best']}: UAR {best['val_uar']:.3f}, WAR {best['val_war']:.3f}, {where}")
+        if result["skipped_clips"]:
+            print(
+                f"skipped {result['skipped_clips']} clips that do not read, listed in {arguments.out / 'skipped.csv'}"
+            )
+    return 0
+
+
+def _recipe(arguments: argparse.Namespace) -> Recipe:
+    from dfer_edge.training import find_recipe
+    from dfer_edge.training.recipes import from_json
+
+    if arguments.recipe.endswith(".json"):
+        recipe = from_json(Path(arguments.recipe).read_text())
+    else:
+        recipe = find_recipe(arguments.recipe, arguments.model)
+    for override in arguments.set:
+        path, equals, value = override.partition("=")
+        if not equals:
+            raise InvalidInput(f"expected --set FIELD=VALUE, got {override!r}")
+        recipe = recipe.override(path, value)
+    return recipe
+
+
+def _train(arguments: argparse.Namespace, recipe: Recipe) -> dict[str, Any] | None:
+    import torch
+
+    from dfer_edge.training import distributed
+    from dfer_edge.training.data import open_split
+    from dfer_edge.training.trainer import Settings, Trainer
+
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    names, cropper = _labels(arguments.labels), _cropper(arguments, recipe)
+    split = open_split(arguments.data, arguments.val, arguments.fold, names, arguments.seed, cropper)
+    device = arguments.device if arguments.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+    settings = Settings(
+        out=arguments.out,
+        seed=arguments.seed,
+        device=device,
+        precision=_precision(arguments.precision, device),
+        fold=None if arguments.form == "auto" else arguments.form == "2d",
+        workers=arguments.workers,
+        accumulate=arguments.accumulate,
+        save_every_s=arguments.save_every,
+        data_name=split.name,
+    )
+    with distributed.processes(device) as (rank, world, where), console.progress("train") as bar:
+        network = _network(arguments, recipe, split)
+        report = _reporter(bar) if rank == 0 else None
+        result = Trainer(network, split.train, split.val, recipe, settings, report, rank, world, where).run()
+    return result if rank == 0 else None
+
+
+def _network(arguments: argparse.Namespace, recipe: Recipe, split: Split) -> Any:
+    from dfer_edge.training.network import build_network, start_from
+    from dfer_edge.training.trainer import seed_everything
+
+    seed_everything((arguments.seed,))
+    network = build_network(arguments.model, recipe, split.labels)
+    if arguments.init:
+        print(f"--init: {start_from(network, arguments.init)}", file=sys.stderr)
+    return network
+
+
+def _cropper(arguments: argparse.Namespace, recipe: Recipe) -> FaceCropper:
+    """What cuts faces out of whole frames: the crops of inference."""
+    from dfer_edge.faces import make_detector, make_landmark_detector
+    from dfer_edge.faces.landmarks import CHOICES
+    from dfer_edge.models import registry
+    from dfer_edge.training.data.faces import FaceCropper
+
+    spec = registry.find(arguments.model).spec
+    size, margin = recipe.stages[-1].size or spec.size, recipe.face_margin or spec.face_margin
+    spec = dataclasses.replace(spec, size=size, face_margin=margin)
+    detector = None if arguments.faces == "cropped" else make_detector(arguments.detector)
+    landmarks = make_landmark_detector(arguments.landmarks or "auto", threads=1) if spec.landmarks else None
+    rendered = all(data.startswith("shards:") for data in arguments.data)
+    if spec.landmarks and landmarks is None and not rendered:
+        raise InvalidInput(f"expected landmarks for {spec.name}, the data have none", CHOICES)
+    return FaceCropper(spec, detector, landmarks)
+
+
+def _labels(text: str | None) -> tuple[str, ...] | None:
+    if text is None:
+        return None
+    return _LABEL_SETS.get(text.lower()) or tuple(name.strip() for name in text.split(","))
+
+
+def _precision(wanted: str, device: str) -> str:
+    if wanted != "auto":
+        return wanted
+    import torch
+
+    if device == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+    # Without the instructions bf16 is emulated, slower than fp32.
+    return "bf16" if torch.ops.mkldnn._is_mkldnn_bf16_supported() and _has_bf16_instructions() else "fp32"
+
+
+def _has_bf16_instructions() -> bool:
+    cpuinfo = Path("/proc/cpuinfo")
+    return cpuinfo.is_file() and any(flag in cpuinfo.read_text() for flag in ("avx512_bf16", "amx_bf16", " bf16"))
+
+
+def _reporter(bar: Any) -> Any:
+    last_s = [0.0]
+
+    def report(done: int, total: int, line: str) -> None:
+        bar(done, total)
+        if not sys.stderr.isatty() and time.monotonic() - last_s[0] > _QUIET_S:
+            last_s[0] = time.monotonic()
+            print(f"{done}/{total} clips, {line}", file=sys.stderr, flush=True)
+
+    return report
