@@ -25,6 +25,9 @@ def processes(device: str) -> Iterator[tuple[int, int, torch.device]]:
         distributed.init_process_group("nccl" if where.type == "cuda" else "gloo")
     try:
         yield rank, world, where
+        if world > 1:
+            # Who leaves first closes connections that the others still read from, and Gloo aborts on that.
+            distributed.barrier()
     finally:
         if world > 1:
             distributed.destroy_process_group()

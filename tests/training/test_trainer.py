@@ -247,10 +247,15 @@ def test_two_processes_by_torchrun(tmp_path: Path) -> None:
     (tmp_path / "run.py").write_text(DISTRIBUTED)
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    command += [str(tmp_path / "run.py"), str(tmp_path / "out")]
-    done = subprocess.run(
-        command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=200, check=False
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert len(rows(tmp_path / "out")) == 2
-    assert weights.load(tmp_path / "out" / "last.safetensors").spec == SPEC
+    for attempt in range(3):
+        out = tmp_path / f"out{attempt}"
+        done = subprocess.run(
+            [*command, str(tmp_path / "run.py"), str(out)],
+            env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=200, check=False,
+        )  # fmt: skip
+        # Gloo itself ends a process by SIGABRT where a connection breaks while it is made (pytorch/gloo issue 514).
+        if "exitcode: -6" not in done.stderr:
+            break
+    assert done.returncode == 0, done.stderr
+    assert len(rows(out)) == 2
+    assert weights.load(out / "last.safetensors").spec == SPEC
