@@ -4,62 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from dfer_edge.bench.results import Results, Row
+from dfer_edge.bench.claim import CLOSE, VERDICTS, best_row
+from dfer_edge.bench.results import Results
 from dfer_edge.bench.table import grid, number
 from dfer_edge.errors import EngineUnavailable
 from dfer_edge.models import registry
 
 SCHEMA = "dfer_edge.claims/1"
-REPRODUCED, NOT_REPRODUCIBLE, REFUTED = "reproduced", "not reproducible", "refuted"
-CLOSE = 0.01
-"""How far a count may be from the printed figure: rounding, and what counters add for norms and activations."""
-
-Rows = Mapping[str, Row]
-
-
-@dataclasses.dataclass(frozen=True)
-class Answer:
-    """What counting says.
-
-    Attributes
-    ----------
-    text
-        For the table.
-    verdict
-        One of the three.
-    note
-        Why, where the verdict needs it.
-    """
-
-    text: str
-    verdict: str
-    note: str = ""
-
-
-@dataclasses.dataclass(frozen=True)
-class Claim:
-    """One line of the table.
-
-    Attributes
-    ----------
-    id, model, statement, printed
-        As in the paper; ``model`` is a name of the registry.
-    compute
-        Counts, and judges.
-    measure
-        What a results file has on it; empty if it has nothing.
-    """
-
-    id: str
-    model: str
-    statement: str
-    printed: str
-    compute: Callable[[], Answer]
-    measure: Callable[[Rows], str] = lambda rows: ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,12 +57,6 @@ def check(results: Results | None = None) -> list[Checked]:
     return found
 
 
-def near(printed: Sequence[float], computed: Sequence[float], close: float = CLOSE) -> str:
-    """``reproduced`` if every computed number is within ``close`` of the printed one, else ``refuted``."""
-    apart = (abs(ours / theirs - 1) for theirs, ours in zip(printed, computed, strict=True))
-    return REPRODUCED if max(apart) <= close else REFUTED
-
-
 def figures(results: Results | None) -> list[dict[str, Any]]:
     """Ours: parameters and MACs of each network, printed and simplified, and samples a second of either."""
     from dfer_edge.bench import counting
@@ -133,12 +82,6 @@ def figures(results: Results | None) -> list[dict[str, Any]]:
     return found
 
 
-def best_row(rows: Rows, name: str) -> Row | None:
-    """The fastest system of a network at batch 1."""
-    own = [row for case, row in rows.items() if case.startswith(f"engine/{name}/") and row.config["batch"] == 1]
-    return min(own, key=lambda row: row.latency_ms["p50"], default=None)
-
-
 def document(found: Sequence[Checked], results: Results | None) -> dict[str, Any]:
     """JSON-safe."""
     provenance = results.provenance if results else {}
@@ -152,7 +95,7 @@ def markdown(found: Sequence[Checked], results: Results | None) -> str:
         f"Measured: {results.provenance['device']}, {results.provenance['date']}" if results else "Measured: nothing"
     )
     where += ", **a partial run**" if results and not results.complete else ""
-    counts = {verdict: sum(claim.verdict == verdict for claim in found) for verdict in _VERDICTS}
+    counts = {verdict: sum(claim.verdict == verdict for claim in found) for verdict in VERDICTS}
     heads = ("id", "claim", "printed", "computed", "measured", "verdict")
     rows = [[c.id, c.statement, c.printed, c.computed, c.measured, f"**{c.verdict}**"] for c in found]
     notes = [f"- {claim.id}: {claim.note}" for claim in found if claim.note]
@@ -175,9 +118,6 @@ def markdown(found: Sequence[Checked], results: Results | None) -> str:
         )
         + "\n"
     )
-
-
-_VERDICTS = (REPRODUCED, NOT_REPRODUCIBLE, REFUTED)
 
 
 def _figures_table(results: Results | None) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from dfer_edge.bench.claims import NOT_REPRODUCIBLE, REFUTED, REPRODUCED, Answer, Claim, Rows, best_row, near
+from dfer_edge.bench.claim import NOT_REPRODUCIBLE, REFUTED, REPRODUCED, Answer, Claim, Rows, best_row, near
 from dfer_edge.bench.counting import printed, training_graph_macs
 from dfer_edge.models import registry
 

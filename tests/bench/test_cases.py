@@ -13,7 +13,7 @@ import pytest
 
 from bench.boards import FOLDER, pages
 from dfer_edge.bench import boards, claims, cost, kernels, peaks, perframe
-from dfer_edge.bench.claims import NOT_REPRODUCIBLE, REFUTED, REPRODUCED
+from dfer_edge.bench.claim import NOT_REPRODUCIBLE, REFUTED, REPRODUCED
 from dfer_edge.bench.kernel_cases import Bar, within
 from dfer_edge.bench.video import PacedSource
 from dfer_edge.cli.main import main
