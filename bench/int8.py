@@ -52,13 +52,14 @@ def peer(path: Path, clips: ClipSet, threads: int) -> Any:
     if importlib.util.find_spec("nncf") is None:
         return "nncf is not installed"
     import nncf
-    import openvino
+
+    from dfer_edge.engines.openvino_engine import core
 
     feeds = list(clips.pick(range(min(PEER_CLIPS, len(clips)))))
-    model = nncf.quantize(openvino.Core().read_model(path), nncf.Dataset(feeds), subset_size=len(feeds))
+    model = nncf.quantize(core().read_model(path), nncf.Dataset(feeds), subset_size=len(feeds))
     config = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
     try:
-        request = openvino.Core().compile_model(model, "CPU", config).create_infer_request()
+        request = core().compile_model(model, "CPU", config).create_infer_request()
     except RuntimeError as error:
         return f"OpenVINO does not compile what NNCF made: {' '.join(str(error).split())[-120:]}"
     return lambda feed: request.infer(feed, share_inputs=True)

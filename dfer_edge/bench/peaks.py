@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from dfer_edge import cpu
 from dfer_edge.bench import timing
 from dfer_edge.bench.cost import BYTES
 from dfer_edge.bench.timing import Call
@@ -117,16 +118,19 @@ def _rates(calls: Mapping[str, tuple[Call, float]], samples: int, budget_s: floa
 
 
 def _products(size: int, threads: int) -> dict[str, Call]:
-    """``tool precision`` -> product of two matrices of ``size`` x ``size``."""
+    """``tool precision`` -> product of two matrices of this size, in the precisions that the processor has."""
     rng = np.random.default_rng(0)
     a, b = (rng.standard_normal((size, size), np.float32) for _ in range(2))
     found: dict[str, Call] = {"onnxruntime fp32": _onnxruntime(a, b, threads)}
     if importlib.util.find_spec("openvino"):
-        found |= {
-            f"openvino {precision}": _openvino(a, b, precision, threads) for precision in ("fp32", "bf16", "int8")
-        }
+        from dfer_edge.engines.openvino_engine import precisions
+
+        able = [precision for precision in ("fp32", "bf16", "int8") if not precisions()[precision]]
+        found |= {f"openvino {precision}": _openvino(a, b, precision, threads) for precision in able}
     if importlib.util.find_spec("torch"):
-        found |= {f"torch {precision}": _torch(a, b, precision, threads) for precision in ("fp32", "bf16")}
+        # Without the instructions torch emulates bf16 on one core: a minute a product, and a peak of nothing.
+        able = ["fp32", "bf16"] if cpu.has_bf16() else ["fp32"]
+        found |= {f"torch {precision}": _torch(a, b, precision, threads) for precision in able}
     return found
 
 
@@ -149,28 +153,26 @@ def _onnxruntime(a: Any, b: Any, threads: int) -> Call:
 
 
 def _openvino(a: Any, b: Any, precision: str, threads: int) -> Call:
-    import openvino
-    from openvino import opset13
+    # The engine first: it keeps the library's telemetry off.
+    from dfer_edge.engines import openvino_engine  # isort: skip
+    import openvino  # isort: skip
 
-    import dfer_edge.engines.openvino_engine  # noqa: F401 - first: it keeps the library's telemetry off
-
+    opset13 = openvino.opset13
     x = opset13.parameter(list(a.shape), np.float32, "x")
     left, right = x, opset13.constant(b)
     if precision == "int8":
         # The pattern that becomes an integer product: both operands pass 256 levels.
-        left = _fake_quantize(x, 0.0, 255 / 64)
-        right = _fake_quantize(right, -127 / 32, 127 / 32)
+        left = _fake_quantize(opset13, x, 0.0, 255 / 64)
+        right = _fake_quantize(opset13, right, -127 / 32, 127 / 32)
         a = np.abs(a)
     model = openvino.Model([opset13.matmul(left, right, False, False)], [x], "product")
     hint = {"bf16": "bf16"}.get(precision, "f32")
     config = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": hint}
-    request = openvino.Core().compile_model(model, "CPU", config).create_infer_request()
+    request = openvino_engine.core().compile_model(model, "CPU", config).create_infer_request()
     return lambda: request.infer([a], share_inputs=True, share_outputs=True)
 
 
-def _fake_quantize(value: Any, low: float, high: float) -> Any:
-    from openvino import opset13
-
+def _fake_quantize(opset13: Any, value: Any, low: float, high: float) -> Any:
     bounds = [opset13.constant(np.float32(bound)) for bound in (low, high)]
     return opset13.fake_quantize(value, *bounds, *bounds, 256 if low == 0.0 else 255)
 

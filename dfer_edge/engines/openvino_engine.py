@@ -31,7 +31,7 @@ _CAPABILITIES = {"fp32": "FP32", "bf16": "BF16", "fp16": "FP16"}
 
 
 @functools.cache
-def _core() -> openvino.Core:
+def core() -> openvino.Core:
     """The one core of the process, never destroyed.
 
     The CPU plugin of each core gives the thread a signal stack, and puts back the one before when it goes. Of two cores
@@ -43,7 +43,7 @@ def _core() -> openvino.Core:
 
 def precisions() -> dict[str, str]:
     """Precision -> why it is not available here; empty means that it is."""
-    able = _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    able = core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     reasons = {p: "" if c in able else f"OpenVINO has no {c} on this processor" for p, c in _CAPABILITIES.items()}
     return reasons | {"int8": "" if cpu.has_int8() else "this processor has no 8-bit dot products (VNNI, AMX, Arm dot)"}
 
@@ -76,7 +76,6 @@ class OpenVinoEngine(Engine):
     name = "openvino"
 
     def _load(self) -> dict[str, str]:
-        core = _core()
         config = {
             # Without the hint OpenVINO takes bf16 by itself: fp32 has to be asked for.
             "INFERENCE_PRECISION_HINT": _HINTS[self.options.precision],
@@ -84,11 +83,11 @@ class OpenVinoEngine(Engine):
             "PERFORMANCE_HINT": "LATENCY",
         }
         try:
-            model, file = core.read_model(self.path), header(self.path)
+            model, file = core().read_model(self.path), header(self.path)
             # Kept: the request only points at this memory.
             self._shared = self._large_weights(file)
             _make_inputs(model, set(self._shared))
-            self._compiled = core.compile_model(model, "CPU", config)
+            self._compiled = core().compile_model(model, "CPU", config)
             self._request = self._compiled.create_infer_request()
             for name, array in self._shared.items():
                 self._request.set_tensor(name, openvino.Tensor(array, shared_memory=True))

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from bench.boards import FOLDER, pages
-from dfer_edge.bench import boards, claims, cost, kernels, peaks, perframe
+from dfer_edge.bench import boards, claim, cost, kernels, peaks, perframe
 from dfer_edge.bench.claim import NOT_REPRODUCIBLE, REFUTED, REPRODUCED
 from dfer_edge.bench.kernel_cases import Bar, within
 from dfer_edge.bench.video import PacedSource
@@ -132,6 +132,23 @@ def test_products_of_the_peaks_are_products(tool: str) -> None:
     arguments = (a, b, 1) if tool == "onnxruntime" else (a, b, "fp32", 1)
     found = make(*arguments)()
     np.testing.assert_allclose(np.asarray(found[0] if tool != "torch" else found), a @ b, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("able", [True, False])
+def test_peaks_ask_for_no_product_that_would_be_emulated(able: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+    monkeypatch.setattr(peaks.cpu, "has_bf16", lambda: able)
+    monkeypatch.setattr(peaks, "_torch", lambda a, b, precision, threads: made.append(("torch", precision)))
+    monkeypatch.setattr(peaks, "_onnxruntime", lambda a, b, threads: made.append(("onnxruntime", "fp32")))
+    monkeypatch.setattr(peaks, "_openvino", lambda a, b, precision, threads: made.append(("openvino", precision)))
+    openvino_engine = pytest.importorskip("dfer_edge.engines.openvino_engine")
+    pytest.importorskip("torch")
+    missing = {"fp32": "", "bf16": "" if able else "no", "int8": "" if able else "no"}
+    monkeypatch.setattr(openvino_engine, "precisions", lambda: missing)
+    peaks._products(16, 1)
+    exact = [("onnxruntime", "fp32"), ("openvino", "fp32"), ("torch", "fp32")]
+    rest = [("openvino", "bf16"), ("openvino", "int8"), ("torch", "bf16")]
+    assert sorted(made) == sorted(exact + rest if able else exact)
 
 
 # -- video and pipelines ----------------------------------------------------------------------------------------
@@ -258,5 +275,5 @@ def _claims(path: Path) -> list[dict[str, str]]:
 
 
 def test_near() -> None:
-    assert claims.near([100.0], [100.9]) == REPRODUCED
-    assert claims.near([100.0, 50.0], [100.0, 51.0]) == REFUTED
+    assert claim.near([100.0], [100.9]) == REPRODUCED
+    assert claim.near([100.0, 50.0], [100.0, 51.0]) == REFUTED
