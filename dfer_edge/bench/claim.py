@@ -1,0 +1,68 @@
+"""What a claim is: a printed statement, the count that judges it, and what a results file has on it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+
+from dfer_edge.bench.results import Row
+
+REPRODUCED, NOT_REPRODUCIBLE, REFUTED = "reproduced", "not reproducible", "refuted"
+VERDICTS = (REPRODUCED, NOT_REPRODUCIBLE, REFUTED)
+CLOSE = 0.01
+"""How far a count may be from the printed figure: rounding, and what counters add for norms and activations."""
+
+Rows = Mapping[str, Row]
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    """What counting says.
+
+    Attributes
+    ----------
+    text
+        For the table.
+    verdict
+        One of the three.
+    note
+        Why, where the verdict needs it.
+    """
+
+    text: str
+    verdict: str
+    note: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Claim:
+    """One line of the table.
+
+    Attributes
+    ----------
+    id, model, statement, printed
+        As in the paper; ``model`` is a name of the registry.
+    compute
+        Counts, and judges.
+    measure
+        What a results file has on it; empty if it has nothing.
+    """
+
+    id: str
+    model: str
+    statement: str
+    printed: str
+    compute: Callable[[], Answer]
+    measure: Callable[[Rows], str] = lambda rows: ""
+
+
+def near(printed: Sequence[float], computed: Sequence[float], close: float = CLOSE) -> str:
+    """``reproduced`` if every computed number is within ``close`` of the printed one, else ``refuted``."""
+    apart = (abs(ours / theirs - 1) for theirs, ours in zip(printed, computed, strict=True))
+    return REPRODUCED if max(apart) <= close else REFUTED
+
+
+def best_row(rows: Rows, name: str) -> Row | None:
+    """The fastest system of a network at batch 1."""
+    own = [row for case, row in rows.items() if case.startswith(f"engine/{name}/") and row.config["batch"] == 1]
+    return min(own, key=lambda row: row.latency_ms["p50"], default=None)
