@@ -105,8 +105,9 @@ def choose(op: str, *args: Any) -> ModuleType:
     """The module that :func:`run` calls."""
     forced = _forced.get()
     reasons: dict[str, str] = {}
+    places = {arrays.device(a).partition(":")[0] for a in args if arrays.is_array(a)}
     for name in (forced,) if forced else BACKENDS:
-        reason = _elsewhere(name, args) or unavailable(op, name)
+        reason = _elsewhere(name, places) or unavailable(op, name)
         if not reason:
             module = implementation(op, name)
             reason = str(module.declines(*args))
@@ -144,9 +145,8 @@ def _known(op: str) -> None:
         raise InvalidInput(f"expected an operation of {', '.join(OPERATIONS)}, got {op!r}")
 
 
-def _elsewhere(name: str, args: tuple[Any, ...]) -> str:
+def _elsewhere(name: str, places: set[str]) -> str:
     """Arrays in host memory need no GPU backend, so that none is imported for them; interpreted kernels take them."""
-    places = {arrays.device(a).partition(":")[0] for a in args if arrays.is_array(a)}
     interpreted = name == "triton" and settings.triton_interprets()
     wanted = {"cuda": "cuda", "triton": "cpu" if interpreted else "cuda", "cpu": "cpu"}.get(name)
     if wanted == "cuda" and "cuda" not in places:

@@ -26,6 +26,9 @@ namespace dfer {
 template <int kBytes>
 struct LanesOf {
   typedef float type __attribute__((vector_size(kBytes)));
+  // The same wherever it lies. Not std::memcpy: GCC 12 copies 32 bytes by halves through the stack, and the whole load
+  // that follows waits for both stores.
+  typedef float anywhere __attribute__((vector_size(kBytes), aligned(4), may_alias));
   typedef int index __attribute__((vector_size(kBytes)));
 };
 template <int kBytes>
@@ -37,12 +40,12 @@ constexpr int kComparable = kBytes > 32 ? 32 : kBytes;
 
 template <int kBytes>
 DFER_INLINE void load(Lanes<kBytes>& lanes, const float* from) {
-  std::memcpy(&lanes, from, kBytes);
+  lanes = *reinterpret_cast<const typename LanesOf<kBytes>::anywhere*>(from);
 }
 
 template <int kBytes>
 DFER_INLINE void store(float* to, const Lanes<kBytes>& lanes) {
-  std::memcpy(to, &lanes, kBytes);
+  *reinterpret_cast<typename LanesOf<kBytes>::anywhere*>(to) = lanes;
 }
 
 // Sum of the lanes, in a fixed order.

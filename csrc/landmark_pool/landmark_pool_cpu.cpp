@@ -50,11 +50,20 @@ void profile(const LandmarkPool& op, const float* points, int axis, float scale,
   for (std::int64_t cell = 0; cell < cells; ++cell) out[static_cast<std::size_t>(cell * lanes + op.landmarks)] = whole;
 }
 
+// A small map is one run of all its cells, whose weights, map by map, stay in the first-level cache. Of a larger one
+// each row is a run: cells get gx, the row's sum gy, and no map is formed.
+constexpr std::int64_t kMapBytes = 24 << 10;
+
+// Channels that are gathered before they are written: rows of the output lie powers of two apart, and a few channels
+// at a time would drive each other out of the cache.
+constexpr std::int64_t kTile = 64;
+
 struct Image {
   const float* features;  // [C, H, W]
   TripletGates gates;     // of this image
-  const float* gx;        // [W, lanes]
-  const float* gy;        // [H, lanes]
+  const float* by_cell;   // [run, lanes]
+  const float* by_run;    // [H W / run, lanes]
+  std::int64_t run;       // cells: W, or H W
   float* out;             // [J + 1, C]
 };
 
@@ -74,58 +83,76 @@ DFER_INLINE void gate_cells(const float* features, const float* over_channels, c
   }
 }
 
-// One row of cells of kChannels channels, gated: the features themselves without gates.
+// A run of cells of kChannels channels that lie `stride` apart, gated: the features themselves without gates.
 template <int kBytes, int kChannels>
-DFER_INLINE const float* gated_row(const LandmarkPool& op, const Image& image, std::int64_t channel, std::int64_t row,
+DFER_INLINE const float* gated_run(const LandmarkPool& op, const Image& image, std::int64_t channel, std::int64_t begin,
                                    float* scratch, std::int64_t* stride) {
-  const std::int64_t cells = op.height * op.width;
-  const float* features = image.features + channel * cells + row * op.width;
+  const std::int64_t cells = op.height * op.width, width = op.width;
+  const float* features = image.features + channel * cells + begin;
   *stride = cells;
   if (!image.gates.over_channels) return features;
-  *stride = op.width;
-  const float* over_channels = image.gates.over_channels + row * op.width;
-  for (int c = 0; c < kChannels; ++c, features += cells, scratch += op.width) {
-    const float* over_height = image.gates.over_height + (channel + c) * op.width;
-    const float over_width = image.gates.over_width[(channel + c) * op.height + row];
-    if (op.width >= kBytes / 4)
-      gate_cells<kBytes>(features, over_channels, over_height, over_width, op.width, scratch);
-    else if (kBytes > 16 && op.width >= kBytes / 8)
-      gate_cells<kBytes / 2>(features, over_channels, over_height, over_width, op.width, scratch);
-    else
-      gate_cells<4>(features, over_channels, over_height, over_width, op.width, scratch);
+  *stride = image.run;
+  for (int c = 0; c < kChannels; ++c, features += cells) {
+    const float* over_height = image.gates.over_height + (channel + c) * width;
+    for (std::int64_t at = 0; at < image.run; at += width) {
+      const float* over_channels = image.gates.over_channels + begin + at;
+      const float over_width = image.gates.over_width[(channel + c) * op.height + (begin + at) / width];
+      float* const out = scratch + c * image.run + at;
+      if (width >= kBytes / 4)
+        gate_cells<kBytes>(features + at, over_channels, over_height, over_width, width, out);
+      else if (kBytes > 16 && width >= kBytes / 8)
+        gate_cells<kBytes / 2>(features + at, over_channels, over_height, over_width, width, out);
+      else
+        gate_cells<4>(features + at, over_channels, over_height, over_width, width, out);
+    }
   }
-  return scratch - kChannels * op.width;
+  return scratch;
 }
 
 template <int kBytes, int kChannels>
 DFER_INLINE void pool_block(const LandmarkPool& op, const Image& image, std::int64_t channel, std::int64_t lanes,
-                            float* scratch) {
+                            float* scratch, float* out) {
   constexpr int kGroup = group_size<kBytes>();
   constexpr std::int64_t kLanes = kBytes / 4;
+  const std::int64_t cells = op.height * op.width;
   for (std::int64_t first = 0; first < lanes; first += kGroup * kLanes) {
-    Lanes<kBytes> sums[kChannels][kGroup] = {};
-    for (std::int64_t h = 0; h < op.height; ++h) {
+    Lanes<kBytes> sums[kChannels][kGroup];
+    for (int c = 0; c < kChannels; ++c)
+      for (int g = 0; g < kGroup; ++g) sums[c][g] = Lanes<kBytes>{};
+    for (std::int64_t begin = 0; begin < cells; begin += image.run) {
       std::int64_t stride;
-      const float* cells = gated_row<kBytes, kChannels>(op, image, channel, h, scratch, &stride);
-      // Over the row with gx, then once with gy: the map gy gx itself is never formed.
-      Lanes<kBytes> row[kChannels][kGroup] = {};
+      const float* values = gated_run<kBytes, kChannels>(op, image, channel, begin, scratch, &stride);
+      Lanes<kBytes> run[kChannels][kGroup] = {};
       Lanes<kBytes> weight[kGroup];
-      for (std::int64_t w = 0; w < op.width; ++w) {
-        for (int g = 0; g < kGroup; ++g) load<kBytes>(weight[g], image.gx + w * lanes + first + g * kLanes);
+      const float* weights = image.by_cell + first;
+      for (std::int64_t cell = 0; cell < image.run; ++cell, weights += lanes) {
+        for (int g = 0; g < kGroup; ++g) load<kBytes>(weight[g], weights + g * kLanes);
         for (int c = 0; c < kChannels; ++c)
-          for (int g = 0; g < kGroup; ++g) row[c][g] += cells[c * stride + w] * weight[g];
+          for (int g = 0; g < kGroup; ++g) run[c][g] += values[c * stride + cell] * weight[g];
       }
-      for (int g = 0; g < kGroup; ++g) load<kBytes>(weight[g], image.gy + h * lanes + first + g * kLanes);
+      weights = image.by_run + begin / image.run * lanes + first;
+      for (int g = 0; g < kGroup; ++g) load<kBytes>(weight[g], weights + g * kLanes);
       for (int c = 0; c < kChannels; ++c)
-        for (int g = 0; g < kGroup; ++g) sums[c][g] += row[c][g] * weight[g];
+        for (int g = 0; g < kGroup; ++g) sums[c][g] += run[c][g] * weight[g];
     }
     const std::int64_t end = std::min<std::int64_t>(op.landmarks + 1, first + kGroup * kLanes);
     for (int c = 0; c < kChannels; ++c) {
       float values[kGroup * kLanes];
       for (int g = 0; g < kGroup; ++g) store<kBytes>(values + g * kLanes, sums[c][g]);
-      for (std::int64_t j = first; j < end; ++j) image.out[j * op.channels + channel + c] = values[j - first];
+      for (std::int64_t j = first; j < end; ++j) out[j * kTile + c] = values[j - first];
     }
   }
+}
+
+// map[cell, lane] = gy gx, and 1 for the run that it makes.
+void merge(const std::vector<float>& gx, const std::vector<float>& gy, std::int64_t lanes, std::vector<float>& map,
+           std::vector<float>& ones) {
+  map.resize(gx.size() * gy.size() / static_cast<std::size_t>(lanes));
+  float* out = map.data();
+  for (const float* y = gy.data(); y < gy.data() + gy.size(); y += lanes)
+    for (const float* x = gx.data(); x < gx.data() + gx.size(); x += lanes)
+      for (std::int64_t lane = 0; lane < lanes; ++lane) *out++ = y[lane] * x[lane];
+  ones.assign(static_cast<std::size_t>(lanes), 1.0f);
 }
 
 struct PoolImages {
@@ -139,7 +166,11 @@ struct PoolImages {
     const bool gated = gates->over_channels != nullptr;
     const float third = gated ? 1.0f / 3.0f : 1.0f;
     const float height = static_cast<float>(op->height), width = static_cast<float>(op->width);
-    std::vector<float> gx, gy, scratch(static_cast<std::size_t>(gated ? kBlock * op->width : 0));
+    const std::int64_t cells = op->height * op->width;
+    const bool whole = cells * lanes * std::int64_t{sizeof(float)} <= kMapBytes;
+    const std::int64_t run = whole ? cells : op->width;
+    std::vector<float> gx, gy, map, ones, scratch(static_cast<std::size_t>(gated ? kBlock * run : 0));
+    std::vector<float> tile(static_cast<std::size_t>((op->landmarks + 1) * kTile));
     std::int64_t ready = -1;
     for (std::int64_t item = begin; item < end; ++item) {
       const std::int64_t n = item / parts, part = item % parts;
@@ -147,18 +178,26 @@ struct PoolImages {
         const float* centres = points + n * op->landmarks * 2;
         profile(*op, centres, 0, op->norm_heat ? third : third / width, third / width, lanes, gx);
         profile(*op, centres, 1, op->norm_heat ? 1.0f : 1.0f / height, 1.0f / height, lanes, gy);
+        if (whole) merge(gx, gy, lanes, map, ones);
         ready = n;
       }
-      Image image{features + n * op->channels * op->height * op->width, {}, gx.data(), gy.data(),
-                  out + n * (op->landmarks + 1) * op->channels};
+      Image image{features + n * op->channels * cells, {},
+                  whole ? map.data() : gx.data(), whole ? ones.data() : gy.data(),
+                  run, out + n * (op->landmarks + 1) * op->channels};
       if (gated)
-        image.gates = {gates->over_channels + n * op->height * op->width,
+        image.gates = {gates->over_channels + n * cells,
                        gates->over_height + n * op->channels * op->width,
                        gates->over_width + n * op->channels * op->height};
       std::int64_t c = part * op->channels / parts;
       const std::int64_t last = (part + 1) * op->channels / parts;
-      for (; c + kBlock <= last; c += kBlock) pool_block<kBytes, kBlock>(*op, image, c, lanes, scratch.data());
-      for (; c < last; ++c) pool_block<kBytes, 1>(*op, image, c, lanes, scratch.data());
+      while (c < last) {
+        const std::int64_t from = c, to = std::min(last, from + kTile);
+        for (; c + kBlock <= to; c += kBlock)
+          pool_block<kBytes, kBlock>(*op, image, c, lanes, scratch.data(), tile.data() + c - from);
+        for (; c < to; ++c) pool_block<kBytes, 1>(*op, image, c, lanes, scratch.data(), tile.data() + c - from);
+        for (std::int64_t j = 0; j <= op->landmarks; ++j)
+          std::copy_n(tile.data() + j * kTile, to - from, image.out + j * op->channels + from);
+      }
     }
   }
 };
