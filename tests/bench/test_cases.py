@@ -15,6 +15,7 @@ from bench.boards import FOLDER, pages
 from dfer_edge.bench import boards, claim, cost, kernels, peaks, perframe
 from dfer_edge.bench.claim import NOT_REPRODUCIBLE, REFUTED, REPRODUCED
 from dfer_edge.bench.kernel_cases import Bar, within
+from dfer_edge.bench.subjects import SPEED_ONLY
 from dfer_edge.bench.video import PacedSource
 from dfer_edge.cli.main import main
 from dfer_edge.errors import EngineUnavailable, InvalidInput
@@ -253,7 +254,7 @@ def test_claims(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     verdicts = {name: claim["verdict"] for name, claim in found.items()}
     assert {name for name, verdict in verdicts.items() if verdict == REFUTED} == {"C1"}
     assert {name for name, verdict in verdicts.items() if verdict == NOT_REPRODUCIBLE} == NOT_HERE
-    assert found["A2"]["measured"] == "time of slowr50_sa to slowr50: torch eager 1.25, best engine 1.25"
+    assert found["A2"]["measured"] == "time of slowr50_sa to slowr50: torch eager 1.25, openvino/bf16 1.25"
     assert found["D2"]["measured"] == "-"
     figures = {row["network"]: row for row in document["figures"]}
     assert figures["slowr50_sa"]["macs"] == 35_684_333_056
@@ -272,6 +273,20 @@ def test_claims(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def _claims(path: Path) -> list[dict[str, str]]:
     claims_of_file: list[dict[str, str]] = json.loads(path.read_text())["claims"]
     return claims_of_file
+
+
+def test_int8_with_ranges_from_noise_is_no_best_system() -> None:
+    """It would win by far, and only one of two networks has it: their ratio would be that of precisions."""
+    from dfer_edge.bench.claims_table import _time_ratio
+
+    rows = [system("openvino", "bf16", 20, 0.2), system("openvino", "int8", 5, 0.05)]
+    rows += [system("openvino", "bf16", 10, 0.1, "slowr50"), system("onnxruntime", "fp32", 1, 0.01, "slowr50")]
+    by_case = {row.id: row for row in rows}
+    ratio = _time_ratio("slowr50_sa", "slowr50")
+    assert ratio(by_case) == "time of slowr50_sa to slowr50: openvino/bf16 2.00", "one system on both sides"
+    assert claim.best_row(by_case, "slowr50_sa") is rows[1], "with ranges from clips it counts"
+    rows[1].config["ranges"] = SPEED_ONLY
+    assert claim.best_row(by_case, "slowr50_sa") is rows[0]
 
 
 def test_near() -> None:
