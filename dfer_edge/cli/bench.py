@@ -199,7 +199,8 @@ def run_compare(arguments: argparse.Namespace) -> int:
     else:
         for change in found.changes:
             print(f"{change.factor:6.2f}  {change.id}  ({change.by} {change.before:.4g} -> {change.after:.4g})")
-        print(f"median factor {found.median:.3f} over {len(found.changes)} cases")
+        if found.median is not None:
+            print(f"median factor {found.median:.3f} over {len(found.changes)} cases")
         for note in found.notes:
             print(f"note: {note}")
         for problem in found.problems:

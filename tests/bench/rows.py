@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from dfer_edge.bench.results import Row, Writer
@@ -51,8 +52,9 @@ def video(ms: float) -> Row:
     return row
 
 
-def write(path: Path, rows: list[Row], peaks: bool = True) -> Path:
-    with Writer(path, PROVENANCE, {}) as writer:
+def write(path: Path, rows: list[Row], peaks: bool = True, cases: Sequence[str] = ()) -> Path:
+    """``cases`` are those that the run was to measure."""
+    with Writer(path, PROVENANCE, {"cases": list(cases)} if cases else {}) as writer:
         if peaks:
             writer.peaks(PEAKS)
         for row in rows:
