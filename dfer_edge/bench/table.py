@@ -76,6 +76,19 @@ def _kernel(row: Row) -> list[str]:
     return [f"`{op}`", name, *map(number, times), promise]
 
 
+def _gpu_kernel(row: Row) -> list[str]:
+    _, op, name = row.id.split("/", 2)
+    bars = {"floor": row.extra["bar"] | {"ratio": row.extra["share_of_floor"]}} if "bar" in row.extra else {}
+    bars |= row.extra.get("rivals", {})
+    promises = [f"{of} {bar['at_least']:.3g}: {'met' if bar['met'] else 'NOT MET'}" for of, bar in bars.items()]
+    return [
+        f"`{op}`",
+        name,
+        *map(number, (row.latency_ms.get("p50"), row.extra["share_of_floor"])),
+        ", ".join(promises) or "-",
+    ]
+
+
 def _scenario(row: Row) -> list[str]:
     config, extra = row.config, row.extra
     rule = {"Server": f"p99 within {extra.get('bound_ms')} ms", "MultiStream": "8 samples a query"}
@@ -149,9 +162,15 @@ SECTIONS: dict[str, tuple[str, tuple[str, ...], tuple[str, ...], Any]] = {
     ),
     "kernel": (
         "Kernels (one core, CPU time; ratio to ours)",
-        ("kernel", "kernel-cuda"),
+        ("kernel",),
         ("operation", "implementation", "p50 ms", "cold p50", "ratio", "bar"),
         _kernel,
+    ),
+    "kernel-cuda": (
+        "Kernels on the GPU (device events; share of the speed of a plain copy of the bytes that must move)",
+        ("kernel-cuda",),
+        ("operation", "implementation", "p50 ms", "share of the floor", "bars"),
+        _gpu_kernel,
     ),
     "overhead": ("The harness itself", ("overhead",), ("us a query", "bar, us"), _overhead),
 }

@@ -64,6 +64,7 @@ def interleaved(
     turn_ms: float = 0.0,
     clock: Clock = time.perf_counter,
     pause_s: float = 0.0,
+    failed: dict[str, Exception] | None = None,
 ) -> dict[str, list[float]]:
     """Milliseconds of each call, taken in turns so that a noisy neighbour hits all alike.
 
@@ -82,19 +83,31 @@ def interleaved(
         Seconds. ``time.process_time`` for work on one core of a busy machine, which otherwise counts others' time.
     pause_s
         Before each turn: thread pools of the last call spin for about a millisecond before they sleep.
+    failed
+        Takes the error of a call that raises; it is left out from then on, the others go on. Without it, errors pass.
     """
-    for call in calls.values():
-        warm_up(call, warm_up_s)
     times: dict[str, list[float]] = {name: [] for name in calls}
+
+    def attempt(name: str, action: Callable[[], Any]) -> None:
+        try:
+            action()
+        except Exception as error:  # whatever a system throws
+            if failed is None:
+                raise
+            failed[name] = error
+            del times[name]
+
+    for name, call in calls.items():
+        attempt(name, lambda call=call: warm_up(call, warm_up_s))  # type: ignore[misc]
     begin, rounds = time.perf_counter(), 0
     while any(len(taken) < samples for taken in times.values()):
         if rounds >= least and time.perf_counter() - begin > budget_s:
             break
-        for name, call in calls.items():
-            if len(times[name]) < samples:
+        for name, taken in list(times.items()):
+            if len(taken) < samples:
                 if pause_s:
                     time.sleep(pause_s)
-                times[name] += _turn(call, turn_ms, clock)
+                attempt(name, lambda name=name, taken=taken: taken.extend(_turn(calls[name], turn_ms, clock)))  # type: ignore[misc]
         rounds += 1
     return times
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 import types
@@ -12,9 +13,12 @@ import numpy as np
 import pytest
 
 from bench.boards import FOLDER, pages
-from dfer_edge.bench import boards, claim, cost, kernels, peaks, perframe
+from dfer_edge.bench import boards, claim, cost, cuda_kernels, kernels, peaks, perframe, table
 from dfer_edge.bench.claim import NOT_REPRODUCIBLE, REFUTED, REPRODUCED
+from dfer_edge.bench.context import Context
 from dfer_edge.bench.kernel_cases import Bar, within
+from dfer_edge.bench.plan import Plan
+from dfer_edge.bench.results import Row
 from dfer_edge.bench.subjects import SPEED_ONLY
 from dfer_edge.bench.video import PacedSource
 from dfer_edge.cli.main import main
@@ -48,6 +52,46 @@ def test_a_rival_that_is_not_installed_is_a_row(monkeypatch: pytest.MonkeyPatch)
     assert rows["kernel/lbp/numpy"].extra["bar"]["at_least"] == 20
     ours, floor = rows["kernel/lbp/ours"], rows["kernel/lbp/floor"]
     assert ours.extra["share_of_floor"] == floor.ratio_p50 == floor.latency_ms["p50"] / ours.latency_ms["p50"]
+
+
+def test_a_rival_that_fails_is_a_row() -> None:
+    def broken() -> None:
+        raise RuntimeError("broken")
+
+    case = types.SimpleNamespace(
+        cases=lambda: {"ours": lambda: None, "rival": broken}, BARS={"rival": Bar(2)}, MOVED_BYTES=64
+    )
+    rows = {row.id: row for row in kernels.measure(case, "kernel/x", {}, quick=True)}  # type: ignore[arg-type]
+    assert (rows["kernel/x/rival"].status, rows["kernel/x/rival"].reason) == ("failed", "RuntimeError: broken")
+    assert rows["kernel/x/floor"].ratio_p50 is not None
+
+
+def test_what_fails_on_a_gpu_leaves_the_other_implementations(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Built, not yet run on hardware: device events and the copy's bandwidth are made up."""
+
+    def broken() -> None:
+        raise RuntimeError("no kernel image")
+
+    case = types.SimpleNamespace(
+        GPU_TITLE="x", GPU_SHARE_OF_FLOOR=0.5, GPU_MOVED_BYTES=10**6, GPU_BARS={"rival": Bar(2), "other": Bar(3)},
+        gpu_check=lambda: None,
+        gpu_cases=lambda: {"ours": lambda: None, "rival": broken, "other": lambda: None},
+    )  # fmt: skip
+    rows: list[Row] = []
+    monkeypatch.setattr(cuda_kernels, "require_device", lambda: {"gpu": "x"})
+    monkeypatch.setattr(cuda_kernels, "case_module", lambda op: case)
+    monkeypatch.setattr(cuda_kernels, "copy_bandwidth", lambda samples: 1e9)
+    monkeypatch.setattr(cuda_kernels, "events", lambda call, samples: [call() or 2.0] * 3)
+    monkeypatch.setattr(cuda_kernels.kernels, "backends", lambda op: {"cuda": "", "triton": "not here"})
+    monkeypatch.setattr(cuda_kernels.kernels, "use_backend", lambda name: contextlib.nullcontext())
+    cuda_kernels.run(Context(Plan(1), rows.append), "lbp")
+    found = {row.id.rpartition("/")[2]: row for row in rows}
+    assert (found["rival"].status, found["rival"].reason) == ("failed", "RuntimeError: no kernel image")
+    assert found["cuda"].extra["rivals"] == {"other": {"at_least": 3, "ratio": 1.0, "met": False}}
+    page = table.section("kernel-cuda", rows)
+    assert "on the GPU" in page
+    assert "| `lbp` | cuda | 2 | 0.5 | floor 0.5: met, other 3: NOT MET |" in page
+    assert table.section("kernel", rows) == "", "not among those of one core"
 
 
 def test_bars_and_bounds() -> None:

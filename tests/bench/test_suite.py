@@ -14,11 +14,11 @@ import pytest
 
 from dfer_edge.bench import gate, networks, overhead, suite
 from dfer_edge.bench.plan import SHIPPED, Plan, catalogue
-from dfer_edge.bench.results import FAILED, OK, UNAVAILABLE, WRONG, Results, read
+from dfer_edge.bench.results import FAILED, OK, UNAVAILABLE, WRONG, Results, Row, read
 from dfer_edge.bench.subjects import Network, Subject
 from dfer_edge.cli.main import main, parser
 from dfer_edge.engines import ENGINES
-from dfer_edge.errors import InvalidInput
+from dfer_edge.errors import CorruptArtifact, InvalidInput, PrecisionUnavailable
 from dfer_edge.models import list_models
 
 TINY = {"threads": 1, "quick": True, "samples": 3, "budget_s": 0.1}
@@ -123,6 +123,101 @@ def test_an_engine_that_computes_something_else_is_not_timed(tmp_path: Path, mon
     row = run(tmp_path, name).rows[name]
     assert (row.status, row.latency_ms) == (WRONG, {})
     assert "of their spread (allowed 0.001)" in row.reason
+
+
+@pytest.fixture
+def fails_above_one(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """ONNX Runtime as it is, but for queries of more than one sample; the cases of what was closed."""
+    closed: list[str] = []
+    engine = Network.engine
+
+    def broken(self: Network, case: str, name: str, precision: str) -> Subject:
+        subject = engine(self, case, name, precision)
+        right, close = subject.run, subject.close
+
+        def run(feed: Any) -> Any:
+            if len(next(iter(feed.values()))) > 2:
+                raise MemoryError("no more")
+            logits = right(feed)
+            return logits[::-1] if len(logits) == 2 else logits
+
+        subject.run, subject.close = run, lambda: (closed.append(case), close())[0]
+        return subject
+
+    monkeypatch.setattr(Network, "engine", broken)
+    return closed
+
+
+def test_a_batch_passes_the_gate_or_fails_alone(tmp_path: Path, fails_above_one: list[str]) -> None:
+    names = [f"engine/{SHIPPED}/onnxruntime/fp32/b{batch}" for batch in (1, 2, 3)]
+    found = run(tmp_path, *names, batches=(1, 2, 3))
+    one, two, three = (found.rows[name] for name in names)
+    assert (one.status, two.status, two.latency_ms) == (OK, WRONG, {}), "samples of a batch in the wrong order"
+    assert (three.status, three.reason) == (FAILED, "MemoryError: no more")
+    assert sorted(fails_above_one) == ["", *names], "what failed is closed too"
+
+
+def test_a_scenario_that_fails_at_its_batch_fails_alone(tmp_path: Path, fails_above_one: list[str]) -> None:
+    names = [f"scenario/{SHIPPED}/{name}" for name in ("Offline", "Server")]
+    found = run(tmp_path, *names, bound_ms=0.001)
+    offline, server = (found.rows[name] for name in names)
+    assert (offline.status, server.status) == (FAILED, OK)
+    assert fails_above_one == ["", names[0]]
+
+
+def test_a_system_that_fails_while_it_is_timed_fails_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [f"engine/{SHIPPED}/{engine}/fp32/b1" for engine in ("openvino", "onnxruntime")]
+    load = networks.load
+
+    def tired(network: Network, case: str) -> tuple[Subject, int]:
+        subject, batch = load(network, case)
+        right, left = subject.run, iter(range(4))
+
+        def run(feed: Any) -> Any:
+            if "openvino" in case and next(left, None) is None:
+                raise RuntimeError("tired")
+            return right(feed)
+
+        subject.run = run
+        return subject, batch
+
+    monkeypatch.setattr(networks, "load", tired)
+    pytest.importorskip("openvino")
+    found = run(tmp_path, *names)
+    assert (found.rows[names[0]].status, found.rows[names[0]].reason) == (FAILED, "RuntimeError: tired")
+    assert found.rows[names[1]].latency_ms["samples"] == 3
+    assert found.rows[names[1]].reference == names[1], "the base is one that was measured"
+
+
+def test_torch_bf16_is_not_emulated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a CUDA device torch has bf16, but not on a processor without its products."""
+    pytest.importorskip("torch")
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("dfer_edge.cpu.has_bf16", lambda: False)
+    network = Network(SHIPPED, tmp_path, 1)
+    with pytest.raises(PrecisionUnavailable, match="measured on the CPU, and this processor has no bf16"):
+        network.engine("x", "torch", "bf16")
+
+
+def test_no_opinion_of_the_load_generator_costs_no_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_log(*arguments: Any) -> dict[str, Any]:
+        raise CorruptArtifact("expected latencies, found none")
+
+    monkeypatch.setattr("dfer_edge.bench.loadgen.unavailable", lambda: "")
+    monkeypatch.setattr("dfer_edge.bench.loadgen.ask", no_log)
+    name = f"engine/{SHIPPED}/onnxruntime/fp32/b1"
+    row = run(tmp_path, name, loadgen=True).rows[name]
+    assert (row.ok, row.witness) == (True, {"reason": "expected latencies, found none"})
+
+
+def test_a_crash_after_a_part_is_a_row_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def crash(context: Any, op: str) -> None:
+        context.emit(Row(f"kernel/{op}/ours"))
+        raise ZeroDivisionError("boom")
+
+    monkeypatch.setattr("dfer_edge.bench.kernels.run", crash)
+    found = run(tmp_path, "kernel/lbp")
+    assert (found.rows["kernel/lbp/ours"].ok, found.rows["kernel/lbp"].reason) == (True, "ZeroDivisionError: boom")
 
 
 def test_a_crash_in_one_case_leaves_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
