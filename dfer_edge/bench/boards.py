@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from dfer_edge.bench import cost
 from dfer_edge.bench.results import Results
+from dfer_edge.bench.sensors import joules_of
 from dfer_edge.bench.table import grid, number
 from dfer_edge.models import registry
 
@@ -113,13 +114,22 @@ def _table(device: Device, measured: Sequence[Results]) -> str:
     results = _own(device, measured)
     rows = []
     for name in registry.list_models():
-        cells = [f"`{name}`"]
+        cells, joules = [f"`{name}`"], " "
         for precision in PRECISIONS:
             row = results.rows.get(f"engine/{name}/tensorrt/{precision}/b1") if results else None
             taken = number(row.latency_ms.get("p50")) if row and row.ok else " "
             cells += [number(device.bound_ms(name, precision)), taken]
-        rows.append([*cells, " "])
-    heads = ("network, batch 1", "fp16 bound, ms", "fp16 measured", "int8 bound, ms", "int8 measured", "J a clip")
+            if row and (measured_j := joules_of(row.energy, "cuda")) is not None:
+                joules = number(measured_j)
+        rows.append([*cells, joules])
+    heads = (
+        "network, batch 1",
+        "fp16 bound, ms",
+        "fp16 measured",
+        "int8 bound, ms",
+        "int8 measured",
+        "J a clip, int8 or fp16",
+    )
     return grid(heads, rows)
 
 

@@ -44,6 +44,8 @@ def run(context: Context, op: str) -> None:
         rows = measure(case, case_id, config, context.plan.quick)
     finally:
         timing.pin(context.plan.threads)
+        # Cases set one thread, which would stay for the videos that come later.
+        timing.library_threads(context.plan.threads)
     for row in rows:
         context.emit(row, case_id)
 

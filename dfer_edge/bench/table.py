@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from dfer_edge.bench.results import UNAVAILABLE, Results, Row
+from dfer_edge.bench.sensors import joules_of
 
 _FACTS = ("processor", "board", "gpu", "kernel", "python", "numpy", "onnxruntime", "openvino", "torch", "tensorrt")
 
@@ -49,7 +50,7 @@ def _engine(row: Row) -> list[str]:
     config = row.config
     accuracy = row.accuracy
     war = f"{accuracy['war']:.1%} of {accuracy['samples']}" if "war" in accuracy else "-"
-    joules = next(iter(row.energy.get("joules_per_sample", {}).values()), None)
+    joules = joules_of(row.energy, config.get("device", "cpu"))
     p50, cold = row.latency_ms.get("p50"), row.cold_ms.get("p50")
     name = f"{config['engine']}/{config['precision']}" + (
         " *" if config.get("ranges", "").startswith("ranges from") else ""

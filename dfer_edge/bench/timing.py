@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -31,6 +32,14 @@ def pin(threads: int) -> list[int]:
     cores = preferred(_ALLOWED)[:threads]
     os.sched_setaffinity(0, cores)
     return cores
+
+
+def library_threads(threads: int) -> None:
+    """Set the pools of the libraries that keep one for the process, as far as they are loaded: OpenCV's and torch's."""
+    if cv2 := sys.modules.get("cv2"):
+        cv2.setNumThreads(threads)
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(threads)
 
 
 def preferred(cores: Iterable[int], folder: Path = _CPUS) -> list[int]:

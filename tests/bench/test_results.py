@@ -230,6 +230,13 @@ def test_figures_need_something_to_show(tmp_path: Path) -> None:
     assert plots.write(read(write(tmp_path / "a", [], peaks=False)), tmp_path / "plots") == []
 
 
+def test_figures_of_an_earlier_run_do_not_stay(tmp_path: Path) -> None:
+    folder = tmp_path / "plots"
+    plots.write(read(write(tmp_path / "a", some())), folder)
+    plots.write(read(write(tmp_path / "b", some()[:3], peaks=False)), folder)
+    assert sorted(path.name for path in folder.glob("*.png")) == ["accuracy.png", "latency.png"]
+
+
 def test_report_writes_them_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = write(tmp_path / "bench.jsonl", some())
     assert main(["bench", "report", str(path)]) == 0

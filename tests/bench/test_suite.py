@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import json
 import shlex
 from collections.abc import Iterator
@@ -20,6 +22,7 @@ from dfer_edge.cli.main import main, parser
 from dfer_edge.engines import ENGINES
 from dfer_edge.errors import CorruptArtifact, InvalidInput, PrecisionUnavailable
 from dfer_edge.models import list_models
+from dfer_edge.sources import open_source
 
 TINY = {"threads": 1, "quick": True, "samples": 3, "budget_s": 0.1}
 
@@ -58,6 +61,12 @@ def test_batches_are_cases_of_every_engine() -> None:
     assert not [name for name in names if name.endswith("/b8")]
 
 
+def test_a_batch_that_is_asked_for_is_quick_too() -> None:
+    names = Plan(1, quick=True, batches=(8,)).selected()
+    assert f"engine/{SHIPPED}/onnxruntime/fp32/b8" in names
+    assert not [name for name in Plan(1, quick=True).selected() if name.endswith("/b8")]
+
+
 def test_an_unknown_case_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(InvalidInput, match="expected the name of a case"):
         Plan(threads=1, only=("engine/slowr51/*",))
@@ -66,8 +75,11 @@ def test_an_unknown_case_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> N
 
 
 def test_the_command_of_a_row_selects_that_row() -> None:
-    plan = Plan(2, video=Path("/one/machine/a b.mp4"), calibration=Path("r.json"), bound_ms=50, batches=(2,))
-    for case in ("engine/smate/openvino/bf16/b2", f"scenario/{SHIPPED}/Server", f"live/{SHIPPED}/auto", "kernel/lbp"):
+    plan = Plan(2, video=Path("/one/machine/a b.mp4"), calibration=Path("r.json"), bound_ms=50, batches=(1, 2))
+    plan = dataclasses.replace(plan, rate=30, loadgen=True)
+    witnessed = ("engine/smate/openvino/bf16/b1", f"scenario/{SHIPPED}/MultiStream")
+    others = ("engine/smate/openvino/bf16/b2", f"scenario/{SHIPPED}/Server", f"live/{SHIPPED}/auto", "kernel/lbp")
+    for case in (*witnessed, *others):
         words = shlex.split(plan.command(case))
         arguments = parser().parse_args(words[1:])
         again = Plan(arguments.threads, only=tuple(arguments.only), batches=tuple(arguments.batches))
@@ -75,6 +87,8 @@ def test_the_command_of_a_row_selects_that_row() -> None:
         assert (arguments.video == Path("a b.mp4")) == case.startswith("live"), "no path of one machine"
         assert (arguments.calibration == plan.calibration) == case.startswith("engine")
         assert (arguments.bound_ms == 50) == case.endswith("Server")
+        assert (arguments.rate == 30) == case.startswith("live")
+        assert arguments.loadgen == (case in witnessed)
 
 
 @pytest.mark.parametrize("words", [["--rate", "0"], ["--bound-ms", "nan"], ["--batches", "0"], ["--threads", "x"]])
@@ -247,6 +261,53 @@ def test_an_interrupted_run_leaves_its_rows(
     found = read(tmp_path / "o" / "bench.jsonl")
     assert (found.complete, found.reason) == (False, "interrupted")
     assert found.rows["kernel/lbp/ours"].ok
+    assert "**Partial: interrupted.**" in (tmp_path / "o" / "bench.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "folder"),
+    [(["--quick"], "bench-here-quick"), (["--only", "kernel/lbp"], "bench-here-only"), ([], "bench-here")],
+)
+def test_a_part_does_not_overwrite_the_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], folder: str
+) -> None:
+    """The command of a row, as it is printed, names no folder."""
+
+    def stop(plan: Plan, path: Path, *rest: Any) -> None:
+        assert path == Path(folder) / "bench.jsonl"
+        raise InvalidInput("enough")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("dfer_edge.bench.provenance.device_name", lambda: "here")
+    monkeypatch.setattr(suite, "run", stop)
+    assert main(["bench", *words]) == 1
+
+
+def test_kernels_give_the_threads_of_libraries_back(tmp_path: Path) -> None:
+    """A case on one core sets one thread, for the process: a video after it would be read by one."""
+    cv2 = pytest.importorskip("cv2")
+    run(tmp_path, "kernel/clip_to_tensor", threads=2)
+    assert cv2.getNumThreads() == 2
+
+
+def test_a_live_stream_holds_no_more_of_a_video_than_it_shows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, astronaut: Path
+) -> None:
+    from dfer_edge.bench import video
+
+    taken = 0
+
+    def endless(path: Path) -> Iterator[Any]:
+        nonlocal taken
+        for frame in itertools.cycle(list(open_source(path))):
+            taken += 1
+            assert taken <= 12
+            yield frame
+
+    monkeypatch.setattr(video, "open_source", endless)
+    row = run(tmp_path, f"live/{SHIPPED}/onnxruntime", video=astronaut, rate=3).rows[f"live/{SHIPPED}/onnxruntime"]
+    assert (row.ok, taken) == (True, 12), row.reason
+    assert row.config["cv2_threads"] == 1
 
 
 def test_a_whole_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
