@@ -9,7 +9,7 @@ from typing import Any
 
 from dfer_edge.bench import peaks, provenance, timing
 from dfer_edge.bench import sensors as sensing
-from dfer_edge.bench.accuracy import Accuracy
+from dfer_edge.bench.accuracy import Accuracy, require_data
 from dfer_edge.bench.context import Context
 from dfer_edge.bench.plan import Plan, portable
 from dfer_edge.bench.results import Results, Row, Writer, read
@@ -40,7 +40,10 @@ def run(plan: Plan, path: Path, command: str, report: Report = lambda row, done,
     ------
     InvalidInput
         If there is no folder to write into.
+    DferError
+        If ``plan.data`` cannot be evaluated on.
     """
+    require_data(plan.data)
     cores = timing.pin(plan.threads)
     cases = plan.selected()
     done: set[str] = set()

@@ -212,7 +212,25 @@ def test_the_page_shows_what_ran_and_what_did_not(tmp_path: Path) -> None:
     assert "| `slowr50_sa` | openvino/bf16 | 1 | 25 |" in page
     assert "76.0% of 46" in page
     assert "- tensorrt is not installed: `engine/smate/tensorrt/fp16/b1`" in page
-    assert "| fp32 | 200 GFLOP/s | onnxruntime fp32 1024 | 1.05 |" in page
+    assert "| fp32 | 200 GFLOP/s | onnxruntime fp32 1024 | 1.05: met |" in page
+    assert "| copy | 30.0 GB/s | numpy | 1.5: NOT MET |" in page
+    assert "Took 0 minutes." in page
+
+
+def test_what_was_not_evaluated_says_so_in_the_table(tmp_path: Path) -> None:
+    row = system("openvino", "int8", 10, 0.1)
+    row.accuracy = {"not_evaluated": "no ranges", "same_label_as_fp32": 1.0}
+    assert "| not evaluated: no ranges |" in table.markdown(read(write(tmp_path / "a", [row])))
+
+
+def test_a_run_says_how_long_it_took(tmp_path: Path) -> None:
+    path = write(tmp_path / "a", some())
+    assert read(path).minutes == pytest.approx(0, abs=1)
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    del lines[-1]["minutes"]
+    path.write_text("\n".join(map(json.dumps, lines)))
+    assert (read(path).complete, read(path).minutes) == (True, None), "of an earlier release"
+    assert "Took" not in table.markdown(read(path))
 
 
 def test_figures(tmp_path: Path) -> None:

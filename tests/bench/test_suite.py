@@ -14,7 +14,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from dfer_edge import weights
 from dfer_edge.bench import gate, networks, overhead, suite
+from dfer_edge.bench.accuracy import Accuracy
 from dfer_edge.bench.plan import SHIPPED, Plan, catalogue
 from dfer_edge.bench.results import FAILED, OK, UNAVAILABLE, WRONG, Results, Row, read
 from dfer_edge.bench.subjects import Network, Subject
@@ -232,6 +234,26 @@ def test_a_crash_after_a_part_is_a_row_too(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr("dfer_edge.bench.kernels.run", crash)
     found = run(tmp_path, "kernel/lbp")
     assert (found.rows["kernel/lbp/ours"].ok, found.rows["kernel/lbp"].reason) == (True, "ZeroDivisionError: boom")
+
+
+def test_data_that_are_none_stop_the_run_before_it_begins(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    name, out = f"engine/{SHIPPED}/onnxruntime/fp32/b1", tmp_path / "o"
+    words = ["bench", "--quick", "--only", name, "--out", str(out)]
+    assert main([*words, "--data", str(tmp_path / "nothing")]) == 1
+    assert "nothing" in capsys.readouterr().err
+    assert not (out / "bench.jsonl").exists()
+
+
+def test_accuracy_is_of_the_data_that_were_given() -> None:
+    """Torch eager is not evaluated: the shipped figures are of other data."""
+    config = {"engine": "torch-eager", "precision": "fp32"}
+    sha256 = weights.resolve("slowr50_sa", "default").sha256
+    assert Accuracy(None, 1).of(SHIPPED, config, sha256)["war"] == pytest.approx(shipped_accuracy())
+    assert Accuracy("given", 1).of(SHIPPED, config, sha256) == {}
+
+
+def test_quick_overhead_says_how_many_queries(tmp_path: Path) -> None:
+    assert run(tmp_path, "overhead/harness").rows["overhead/harness"].config["queries"] == 2000
 
 
 def test_a_crash_in_one_case_leaves_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
