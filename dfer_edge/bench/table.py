@@ -50,7 +50,8 @@ def section(kind: str, rows: Sequence[Row]) -> str:
 def _engine(row: Row) -> list[str]:
     config = row.config
     accuracy = row.accuracy
-    none = f"not evaluated: {accuracy['not_evaluated']}" if "not_evaluated" in accuracy else "-"
+    why = " ".join(accuracy.get("not_evaluated", "").split())
+    none = f"not evaluated: {why}" if why else "-"
     war = f"{accuracy['war']:.1%} of {accuracy['samples']}" if "war" in accuracy else none
     joules = joules_of(row.energy, config.get("device", "cpu"))
     p50, cold = row.latency_ms.get("p50"), row.cold_ms.get("p50")
