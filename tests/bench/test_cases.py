@@ -244,6 +244,16 @@ def test_a_pipeline_of_the_user_s_is_run_over_the_video(
     assert row.samples_per_s == pytest.approx(1e3 / row.latency_ms["p50"])
 
 
+def test_a_pipeline_gets_the_first_frames_of_a_long_video(
+    stand_in: types.ModuleType, astronaut: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows: list[Row] = []
+    monkeypatch.setattr(perframe, "_FRAMES", 7)
+    plan = Plan(1, quick=True, pipelines=("stand_in:factory",), video=astronaut, samples=3)
+    perframe.run(Context(plan, rows.append), "pipeline/stand_in:factory")
+    assert rows[0].gate["frames"] == 7
+
+
 def test_pipelines_that_are_none(stand_in: types.ModuleType) -> None:
     assert callable(perframe.load("stand_in:factory"))
     with pytest.raises(InvalidInput, match=r"package\.module:factory"):
