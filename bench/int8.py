@@ -123,6 +123,12 @@ def run(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     return found
 
 
+def merged(before: dict[str, Any], found: dict[str, Any], provenance: dict[str, Any], part: str) -> dict[str, Any]:
+    """``found`` over what the file had; each part keeps the provenance of the run that it is of."""
+    parts = {name: provenance for name in ("accuracy", "speed") if part in (name, "all")}
+    return {**before, "provenance": provenance, "provenance_of": before.get("provenance_of", {}) | parts, **found}
+
+
 def main() -> None:
     """Measure and write."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -145,7 +151,7 @@ def main() -> None:
     facts = {"model": arguments.name, "weights": f"{WEIGHTS}: labels mean nothing", "batch": 1}
     provenance = collect(CORES, command) | facts
     before = json.loads(arguments.out.read_text()) if arguments.part != "all" and arguments.out.is_file() else {}
-    result = {**before, "provenance": provenance, **found}
+    result = merged(before, found, provenance, arguments.part)
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     arguments.out.write_text(json.dumps(result, indent=2) + "\n")
     print(json.dumps(result, indent=2))

@@ -18,8 +18,15 @@ from dfer_edge.models import registry
 
 ROOT = Path(__file__).parents[1]
 BEGIN, END = "<!-- speed -->", "<!-- /speed -->"
-_SPEED = ("network", "torch eager: ms", "best fp32: ratio", "best: ratio", "fp32 parity", "same label")
-_INT8 = ("network, int8 on OpenVINO", "bf16: ratio", "int8: ratio", "NNCF: ratio", "MB", "label of fp32")
+_SPEED = ("network, random weights", "torch eager: ms", "best fp32: ratio", "best: ratio", "fp32 parity", "same label")
+_INT8 = (
+    "network, random weights, int8 on OpenVINO",
+    "bf16: ratio",
+    "int8: ratio",
+    "NNCF: ratio",
+    "MB",
+    "label of fp32",
+)
 _STEP = ("sliding window", "step / whole clip: time", "multiply-accumulates")
 _VIDEO = ("end to end, default weights", "frames a second", "live at 25 a second: ms to the label")
 
@@ -43,8 +50,10 @@ def device(folder: Path) -> list[str]:
         parts.append(
             f"[`{folder.name}`]({link}/bench.md), {found.provenance['date']}, {len(found.provenance['pinned_to'])} "
             f"threads, batch 1{partial}. Parity on real clips:\nlargest difference of a probability between the fp32 "
-            "engines; how often the fastest engine gives the label of torch fp32."
+            "engines; how often the fastest engine gives the label of torch fp32 (- where the random weights give all "
+            "clips one label)."
         )
+        parts.append(agreement(folder / "agreement.json"))
         speed = [speed_row(found, name, parity.get(name)) for name in registry.list_models()]
         parts += [_joined(_SPEED, speed)]
     parts += [_joined(_INT8, int8)]
@@ -54,6 +63,24 @@ def device(folder: Path) -> list[str]:
             _joined(_VIDEO, video_rows(found)),
         ]
     return [part for part in parts if part]
+
+
+def agreement(path: Path) -> str:
+    """What the second of two runs on the device said; empty if there was none."""
+    if not path.is_file():
+        return ""
+    found = json.loads(path.read_text())
+    kinds = ", ".join(f"{kind} {median:.3f}" for kind, median in found["median_factor_by_kind"].items())
+    largest = found["largest_difference"]
+    minutes = " and ".join("?" if value is None else f"{value:.0f}" for value in found["minutes"])
+    problems = f" **{len(found['problems'])} problems.**" if found["problems"] else ""
+    if largest is None:
+        return f"Two runs of the suite:{problems}"
+    return (
+        f"Two runs of the suite ({minutes} minutes), the second against the first: median factor {found['median']:.3f} "
+        f"over {found['cases']} cases; by kind {kinds}. The largest difference is {largest['factor']:.2f} times, of "
+        f"`{largest['id']}`.{problems}"
+    )
 
 
 def speed_row(found: Results, name: str, parity: Mapping[str, Any] | None) -> str:
@@ -77,7 +104,8 @@ def _parity(document: Mapping[str, Any] | None, best: str) -> tuple[str, str]:
         return "-", "-"
     rows = {row["second"]: row for row in document["parity_against_torch_fp32"]}
     apart = max(row["max_abs"] for key, row in rows.items() if key.endswith("fp32"))
-    if best not in rows:
+    # Where every clip has the same label, agreement says nothing.
+    if best not in rows or rows[best]["labels_seen"] < 2:
         return f"{apart:.0e}", "-"
     return f"{apart:.0e}", f"{rows[best]['top1_agreement']:.1%} of {rows[best]['samples']}"
 

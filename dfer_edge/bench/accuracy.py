@@ -38,7 +38,10 @@ class Accuracy:
         # Ranges from noise make no network that one would use.
         if key != SHIPPED or config.get("ranges") == SPEED_ONLY:
             return {}
-        if self._data is not None and not engine.startswith("torch-"):
+        if self._data is not None:
+            # Figures of other data do not belong beside these.
+            if engine.startswith("torch-"):
+                return {}
             if (engine, precision) not in self._found:
                 self._found[engine, precision] = self._evaluated(engine, precision)
             return self._found[engine, precision]
@@ -65,6 +68,20 @@ class Accuracy:
         except DferError as error:
             return {"not_evaluated": str(error)}
         return _figures(content["columns"][0], content, "evaluated in this run")
+
+
+def require_data(data: str | None) -> None:
+    """Read the labelled data once before anything is measured.
+
+    Raises
+    ------
+    DferError
+        If they cannot be evaluated on, see :func:`dfer_edge.evaluation.data.read`.
+    """
+    if data is not None:
+        from dfer_edge.evaluation.data import read
+
+        read(data, weights_files.resolve(*split_key(SHIPPED)).spec.labels)
 
 
 def _figures(column: Mapping[str, Any], document: Mapping[str, Any], source: str) -> dict[str, Any]:

@@ -1,7 +1,8 @@
-"""Boards that nobody here has run yet: what the roofline allows them, and the page that says how to measure it.
+"""Boards that nobody here has run yet: what the roofline estimates for them, and the page that says how to measure it.
 
-Peaks are the vendors' dense figures. A bound is arithmetic or traffic, whichever takes longer, at batch 1: no engine is
-faster.
+Peaks are the vendors' dense figures. An estimate is arithmetic or DRAM traffic, whichever takes longer, at batch 1; the
+traffic counts every layer's input and output once, so an engine that fuses layers, or a cache that holds what lies
+between them, may be faster where traffic decides.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Mapping, Sequence
 
 from dfer_edge.bench import cost
 from dfer_edge.bench.results import Results
+from dfer_edge.bench.sensors import joules_of
 from dfer_edge.bench.table import grid, number
 from dfer_edge.models import registry
 
@@ -39,7 +41,7 @@ class Device:
     gb_per_s: float
 
     def bound_ms(self, network: str, precision: str) -> float:
-        """The roofline's bound on one sample at batch 1."""
+        """The roofline's estimate of one sample at batch 1."""
         found = cost.of(registry.find(network).spec)
         return 1e3 * found.seconds(precision, self.tops[precision] * 1e12, self.gb_per_s * 1e9)
 
@@ -105,7 +107,9 @@ def _status(page: Page, measured: Sequence[Results]) -> str:
 def _assumed(device: Device) -> str:
     tops = device.tops
     return (
-        f"Peaks assumed: {tops['int8']:g} TOPS int8, {tops['fp16']:g} TFLOP/s fp16 (dense), {device.gb_per_s:g} GB/s."
+        f"Peaks assumed: {tops['int8']:g} TOPS int8, {tops['fp16']:g} TFLOP/s fp16 (dense), {device.gb_per_s:g} GB/s. "
+        "An estimate is arithmetic or DRAM\ntraffic, whichever takes longer; fused layers and caches may be faster "
+        "where traffic decides."
     )
 
 
@@ -113,20 +117,31 @@ def _table(device: Device, measured: Sequence[Results]) -> str:
     results = _own(device, measured)
     rows = []
     for name in registry.list_models():
-        cells = [f"`{name}`"]
+        cells, joules = [f"`{name}`"], " "
         for precision in PRECISIONS:
             row = results.rows.get(f"engine/{name}/tensorrt/{precision}/b1") if results else None
             taken = number(row.latency_ms.get("p50")) if row and row.ok else " "
             cells += [number(device.bound_ms(name, precision)), taken]
-        rows.append([*cells, " "])
-    heads = ("network, batch 1", "fp16 bound, ms", "fp16 measured", "int8 bound, ms", "int8 measured", "J a clip")
+            if row and (measured_j := joules_of(row.energy, "cuda")) is not None:
+                joules = number(measured_j)
+        rows.append([*cells, joules])
+    heads = (
+        "network, batch 1",
+        "fp16 estimate, ms",
+        "fp16 measured",
+        "int8 estimate, ms",
+        "int8 measured",
+        "J a clip, int8 or fp16",
+    )
     return grid(heads, rows)
 
 
 _JETSON = """## Install
 
 JetPack 6 (Python 3.10, TensorRT 10.3, CUDA 12.6) or JetPack 7.2 (Python 3.12, TensorRT 10.16, CUDA 13.2). TensorRT
-comes with JetPack and is taken from the system; nothing else of this package needs a GPU.
+comes with JetPack and is taken from the system; nothing else of this package needs a GPU. torch is not installed: cases
+of it say so in their rows, and `bench claims` needs it. For those install NVIDIA's wheel of torch for your JetPack; the
+one of PyPI does not know the board's GPU.
 
 ```sh
 sudo apt-get install python3-venv g++
@@ -176,16 +191,17 @@ _MEASURE = """## Measure
 
 ```sh
 dfer-edge doctor --self-test tensorrt         # minutes an engine; proves or breaks TensorRT here
-dfer-edge bench --quick --out quick           # two minutes; does everything run?
-dfer-edge bench --out full                    # all of it; builds engines the first time
+dfer-edge bench --quick --out quick           # builds engines the first time, then two minutes; does everything run?
+dfer-edge bench --out full                    # all of it; builds the other engines
 dfer-edge bench --out again                   # a second run
 dfer-edge bench compare full/bench.jsonl again/bench.jsonl
-dfer-edge bench claims --results full/bench.jsonl --out full
+dfer-edge bench claims --results full/bench.jsonl --out full   # needs torch
 ```
 
 What cannot run is a row that says why, and the run goes on; Ctrl-C keeps what was measured. int8 of the shipped network
-needs ranges from your own clips: `dfer-edge calibrate slowr50_sa --clips FOLDER --out sa.ranges.json`, then `bench
---calibration sa.ranges.json`. Without them int8 is timed with ranges from noise, and marked."""
+takes the ranges that come with its weights; for ranges from your own clips: `dfer-edge calibrate slowr50_sa --clips
+FOLDER --out sa.ranges.json`, then `bench --calibration sa.ranges.json`. The other networks have random weights: their
+int8 is timed with ranges from noise, and marked."""
 
 _SEND = """## What to send back
 

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 
 from dfer_edge.bench.results import Row
+from dfer_edge.bench.subjects import SPEED_ONLY
 
 REPRODUCED, NOT_REPRODUCIBLE, REFUTED = "reproduced", "not reproducible", "refuted"
 VERDICTS = (REPRODUCED, NOT_REPRODUCIBLE, REFUTED)
@@ -62,7 +63,13 @@ def near(printed: Sequence[float], computed: Sequence[float], close: float = CLO
     return REPRODUCED if max(apart) <= close else REFUTED
 
 
-def best_row(rows: Rows, name: str) -> Row | None:
-    """The fastest system of a network at batch 1."""
+def systems(rows: Rows, name: str) -> dict[str, Row]:
+    """``engine/precision`` -> row of a network at batch 1; int8 with ranges from noise is no system that one uses."""
     own = [row for case, row in rows.items() if case.startswith(f"engine/{name}/") and row.config["batch"] == 1]
-    return min(own, key=lambda row: row.latency_ms["p50"], default=None)
+    usable = [row for row in own if row.config.get("ranges") != SPEED_ONLY]
+    return {f"{row.config['engine']}/{row.config['precision']}": row for row in usable}
+
+
+def best_row(rows: Rows, name: str) -> Row | None:
+    """The fastest of :func:`systems`."""
+    return min(systems(rows, name).values(), key=lambda row: row.latency_ms["p50"], default=None)

@@ -106,9 +106,11 @@ def markdown(found: Sequence[Checked], results: Results | None) -> str:
         "\n\n".join(
             [
                 "# The papers' efficiency claims",
-                "Made by `dfer-edge bench claims`; do not edit. Computed is counted from the printed network, to "
-                "within "
-                f"{CLOSE:.0%} of the print; speeds of other hardware cannot be reproduced and are not judged. {where}.",
+                "Made by `dfer-edge bench claims`; do not edit. Computed is counted from the printed network, unless a "
+                f"note says that it is from the printed figures. Reproduced: within {CLOSE:.0%} of the print, or equal "
+                "in the digits that are printed, where a note says so. Speeds of other hardware cannot be reproduced "
+                "and are not judged. Measured best systems are usable ones: int8 with ranges from noise is left out. "
+                f"{where}.",
                 ", ".join(f"{count} {verdict}" for verdict, count in counts.items()) + ".",
                 grid(heads, rows),
                 "Papers:\n\n" + "\n".join(sources),

@@ -13,7 +13,7 @@ from typing import Any
 
 from dfer_edge import kernels
 from dfer_edge.bench import timing
-from dfer_edge.bench.context import Context
+from dfer_edge.bench.context import Context, failure
 from dfer_edge.bench.kernel_cases import Bar
 from dfer_edge.bench.kernels import case_module
 from dfer_edge.bench.results import WRONG, Row
@@ -42,16 +42,20 @@ def run(context: Context, op: str) -> None:
         if reason := kernels.backends(op)[name]:
             context.refuse(f"{case_id}/{name}", reason, **config)
             continue
-        with kernels.use_backend(name):
-            try:
+        try:
+            with kernels.use_backend(name):
                 case.gpu_check()
-            except AssertionError as error:
-                context.emit(Row(f"{case_id}/{name}", WRONG, f"its own check fails: {error}", config=config), case_id)
-                continue
-            times[name] = events(case.gpu_cases()["ours"], context.plan.samples)
+                times[name] = events(case.gpu_cases()["ours"], context.plan.samples)
+        except AssertionError as error:
+            context.emit(Row(f"{case_id}/{name}", WRONG, f"its own check fails: {error}", config=config), case_id)
+        except Exception as error:  # of a compiler or the device: the other implementations still count
+            context.emit(failure(f"{case_id}/{name}", error), case_id)
     for name, call in case.gpu_cases().items():
         if name != "ours":
-            times[name] = events(call, context.plan.samples)
+            try:
+                times[name] = events(call, context.plan.samples)
+            except Exception as error:  # as above
+                context.emit(failure(f"{case_id}/{name}", error), case_id)
     _report(context, case, case_id, config, times)
 
 
@@ -76,6 +80,8 @@ def _rivals(case: ModuleType, backend: str, times: dict[str, list[float]]) -> di
     medians = {name: float(timing.summary(values)["p50"]) for name, values in times.items()}
     found = {}
     for rival, bar in getattr(case, "GPU_BARS", {}).items():
+        if rival not in medians:
+            continue
         ratio = medians[rival] / medians[backend]
         found[rival] = {"at_least": bar.at_least, "ratio": ratio, "met": bar.met(ratio)}
     return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,16 @@ def feeds(shapes: Mapping[str, tuple[int, ...]]) -> list[Feed]:
     """The inputs of the gate, one sample each: the same noise for every engine."""
     batch = gate_feed(shapes, ROWS)
     return [{name: value[row : row + 1] for name, value in batch.items()} for row in range(ROWS)]
+
+
+def ask(run: Logits, inputs: Sequence[Feed], expected: FloatArray, batch: int, precision: str) -> dict[str, Any]:
+    """:func:`check` of a system in queries of ``batch`` samples: the gate's inputs, repeated until they fill it."""
+    rows = np.arange(-(-len(inputs) // batch) * batch) % len(inputs)
+    feeds = [
+        {name: np.concatenate([inputs[row][name] for row in rows[first : first + batch]]) for name in inputs[0]}
+        for first in range(0, len(rows), batch)
+    ]
+    return check(expected[rows], np.concatenate([run(feed) for feed in feeds]), precision)
 
 
 def check(expected: FloatArray, actual: FloatArray, precision: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from dfer_edge.bench import timing
-from dfer_edge.bench.context import Context
+from dfer_edge.bench.context import Context, failure
 from dfer_edge.bench.results import UNAVAILABLE, WRONG, Row
 
 OURS, FLOOR = "ours", "floor"
@@ -44,6 +44,8 @@ def run(context: Context, op: str) -> None:
         rows = measure(case, case_id, config, context.plan.quick)
     finally:
         timing.pin(context.plan.threads)
+        # Cases set one thread, which would stay for the videos that come later.
+        timing.library_threads(context.plan.threads)
     for row in rows:
         context.emit(row, case_id)
 
@@ -53,14 +55,18 @@ def measure(case: ModuleType, case_id: str, config: dict[str, Any], quick: bool)
     found: dict[str, Callable[[], Any] | str] = {**case.cases(), FLOOR: copy_of(case.MOVED_BYTES)}
     calls = {name: call for name, call in found.items() if not isinstance(call, str)}
     budget_s, warm_s = (0.8, 0.1) if quick else (5.0, 0.3)
+    failed: dict[str, Exception] = {}
+    turn_ms = 2 if quick else 5
     times = timing.interleaved(
-        calls, _SAMPLES, budget_s, warm_up_s=warm_s, turn_ms=2 if quick else 5, clock=time.process_time
+        calls, _SAMPLES, budget_s, warm_up_s=warm_s, turn_ms=turn_ms, clock=time.process_time, failed=failed
     )
     rows = []
     for name, call in found.items():
         row = Row(f"{case_id}/{name}", config=config)
         if isinstance(call, str):
             row.status, row.reason = UNAVAILABLE, call
+        elif name in failed:
+            row = failure(row.id, failed[name])
         else:
             row.latency_ms = timing.summary(times[name])
             row.cold_ms = timing.summary(timing.cold(call, 10 if quick else 30, budget_s / 8, time.process_time))
@@ -72,6 +78,8 @@ def measure(case: ModuleType, case_id: str, config: dict[str, Any], quick: bool)
 def _compare(rows: list[Row], case: ModuleType, case_id: str) -> None:
     """Ratios to ours, and the bars that the case promises."""
     reference = next(row for row in rows if row.id == f"{case_id}/{OURS}")
+    if not reference.ok:
+        return
     for row in rows:
         if not row.ok:
             continue

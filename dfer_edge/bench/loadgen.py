@@ -71,6 +71,17 @@ def ask(query: Query, scenario: str, queries: int) -> dict[str, Any]:
         return {"tool": f"{_PACKAGE} {_version()}", "queries": queries, **parse(Path(folder))}
 
 
+def witness(query: Query, scenario: str, queries: int, p50_ms: float) -> dict[str, Any]:
+    """What :func:`ask` finds, and ``ours_to_it``, our median divided by its; else the ``reason`` for no opinion."""
+    if reason := unavailable():
+        return {"reason": reason}
+    try:
+        found = ask(query, scenario, queries)
+    except CorruptArtifact as error:
+        return {"reason": error.message}
+    return {**found, "ours_to_it": p50_ms / found["p50"]}
+
+
 def _run(library: Any, settings: Any, issue: Any, folder: str) -> None:
     output, log = library.LogOutputSettings(), library.LogSettings()
     output.outdir, output.copy_summary_to_stdout = folder, False

@@ -9,8 +9,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from dfer_edge.bench import cost, gate, loadgen, timing
 from dfer_edge.bench.accuracy import Accuracy
 from dfer_edge.bench.context import Context, failure
@@ -51,11 +49,14 @@ def run(context: Context, key: str, cases: Sequence[str], accuracy: Accuracy) ->
         expected = reference(network)
         base: dict[str, float] = {}
         for group in _groups(network, cases):
-            systems = list(_load_all(context, network, group, expected))
-            if systems:
-                _measure(context, network, systems, accuracy, base, together=len(group) == len(cases))
-            for system in systems:
-                system.subject.close()
+            systems: list[Loaded] = []
+            try:
+                systems.extend(_load_all(context, network, group, expected))
+                if systems:
+                    _measure(context, network, systems, accuracy, base, together=len(group) == len(cases))
+            finally:
+                for system in systems:
+                    system.subject.close()
             del systems
             gc.collect()
 
@@ -71,17 +72,18 @@ def _load_all(
 ) -> Iterator[Loaded]:
     """What loads and passes the gate; everything else becomes a row at once."""
     for case in cases:
+        subject = None
         try:
             subject, batch = load(network, case)
-            logits = np.concatenate([subject.run(feed) for feed in expected[0]])
+            found = gate.ask(subject.run, *expected, batch, subject.precision)
         except Exception as error:  # whatever an engine throws: the others still count
             context.emit(failure(case, error))
-            continue
-        found = gate.check(expected[1], logits, subject.precision)
-        if found["passed"]:
-            yield Loaded(subject, batch, found)
         else:
+            if found["passed"]:
+                yield Loaded(subject, batch, found)
+                continue
             context.emit(Row(case, WRONG, gate.reason(found), config=subject.config, gate=found))
+        if subject is not None:
             subject.close()
 
 
@@ -115,31 +117,41 @@ def _measure(
         for system in systems
     }
     summaries = {case: timing.summary(values) for case, values in _times(context, systems, calls, together).items()}
-    if not base:
-        first = next((s.case for s in systems if s.case.endswith("torch-eager")), systems[0].case)
+    if not base and summaries:
+        first = next((case for case in summaries if case.endswith("torch-eager")), next(iter(summaries)))
         base[first] = float(summaries[first]["p50"])
     for system in systems:
-        row = _row(system, summaries[system.case], base, together)
-        row.cost = _cost(network, row.config["precision"])
-        if not plan.quick:
-            row.cold_ms = timing.summary(timing.cold(calls[system.case], _COLD_SAMPLES, _COLD_S))
-        row.energy = context.energy(calls[system.case], system.batch)
-        row.accuracy = accuracy.of(network.key, row.config, network.source.sha256) | _kept(system.gate)
-        if plan.loadgen and system.batch == 1 and (plan.only or network.key == SHIPPED):
-            row.witness = witness(calls[system.case], summaries[system.case])
+        if system.case not in summaries:
+            continue
+        row, call = _row(system, summaries[system.case], base, together), calls[system.case]
+        try:
+            row.cost = _cost(network, row.config["precision"])
+            if not plan.quick:
+                row.cold_ms = timing.summary(timing.cold(call, _COLD_SAMPLES, _COLD_S))
+            row.energy = context.energy(call, system.batch)
+            row.accuracy = accuracy.of(network.key, row.config, network.source.sha256) | _kept(system.gate)
+            if plan.loadgen and system.batch == 1 and (plan.only or network.key == SHIPPED):
+                row.witness = witness(call, summaries[system.case])
+        except Exception as error:  # as above
+            row = failure(system.case, error)
         context.emit(row)
 
 
 def _times(
     context: Context, systems: Sequence[Loaded], calls: Mapping[str, Call], together: bool
 ) -> dict[str, list[float]]:
-    """Milliseconds, in turns among the systems of one batch: large batches would leave the others few samples."""
-    plan, found = context.plan, {}
+    """Milliseconds, in turns among the systems of one batch: large batches would leave the others few samples.
+
+    A system that fails on the way is a row at once, and has no times.
+    """
+    plan, found, failed = context.plan, {}, dict[str, Exception]()
     warm_s = 0.2 if plan.quick else 0.4
     for batch in sorted({system.batch for system in systems}):
         own = {system.case: calls[system.case] for system in systems if system.batch == batch}
         budget_s = plan.budget_s * (0.5 if batch > 1 else 1) * (1 if together else 0.2)
-        found.update(timing.interleaved(own, plan.samples, budget_s, _LEAST, warm_s, pause_s=_PAUSE_S))
+        found.update(timing.interleaved(own, plan.samples, budget_s, _LEAST, warm_s, pause_s=_PAUSE_S, failed=failed))
+    for case, error in failed.items():
+        context.emit(failure(case, error))
     return found
 
 
@@ -165,14 +177,11 @@ def _cost(network: Network, precision: str) -> dict[str, float]:
 
 def _kept(found: Mapping[str, Any]) -> dict[str, Any]:
     """What the gate saw of accuracy: how often the label is that of fp32, on noise."""
-    return {"same_label_as_fp32": found["same_label"], "on": f"{found['samples']} clips of noise"}
+    return {"same_label_as_fp32": found["same_label"], "on": f"{gate.ROWS} clips of noise"}
 
 
 def witness(call: Call, ours: Mapping[str, float | int]) -> dict[str, Any]:
     """The load generator's opinion of the same call, and how far ours is from it."""
-    if reason := loadgen.unavailable():
-        return {"reason": reason}
     # As many as take a few seconds, and enough for a median.
     queries = max(10, min(_WITNESS_QUERIES, int(_WITNESS_MS / float(ours["p50"]))))
-    found = loadgen.ask(lambda _: call(), SINGLE_STREAM, queries)
-    return {**found, "ours_to_it": float(ours["p50"]) / found["p50"]}
+    return loadgen.witness(lambda _: call(), SINGLE_STREAM, queries, float(ours["p50"]))

@@ -92,7 +92,7 @@ class Plan:
         """Names of the cases to run, in order."""
         known = catalogue(self)
         if not self.only:
-            return [name for name in known if (_is_quick(name) if self.quick else _is_default(name))]
+            return [name for name in known if (_is_quick(name, self.batches) if self.quick else _is_default(name))]
         return [name for name in known if any(fnmatch.fnmatchcase(name, pattern) for pattern in self.only)]
 
     def command(self, case: str) -> str:
@@ -108,6 +108,12 @@ class Plan:
             words += ["--pipeline", *self.pipelines]
         words += ["--batches", *map(str, self.batches)] if self.batches and case.startswith("engine/") else []
         words += ["--bound-ms", f"{self.bound_ms:g}"] if case.endswith("/Server") else []
+        words += ["--rate", f"{self.rate:g}"] if case.startswith("live/") else []
+        words += (
+            ["--loadgen"]
+            if self.loadgen and (case.endswith(("/b1", "/MultiStream")) or case.startswith("network/"))
+            else []
+        )
         return shlex.join(words + (["--quick"] if self.quick else []))
 
 
@@ -136,14 +142,16 @@ def _is_default(name: str) -> bool:
         return key == SHIPPED
     if name.endswith(("/MultiStream", "/Server")):
         return key == SHIPPED
-    return not (name.endswith("/int8/b1") and key in _LONG_INT8)
+    return not ("/int8/b" in name and key in _LONG_INT8)
 
 
-def _is_quick(name: str) -> bool:
+def _is_quick(name: str, batches: tuple[int, ...]) -> bool:
     kind, key = name.split("/")[:2]
     if kind in ("network", "engine", "scenario"):
-        slow = name.endswith(("/torch-compile", f"/b{_EXTRA_BATCH}")) or kind == "scenario"
-        return key in _QUICK_NETWORKS and not slow
+        slow = name.endswith("/torch-compile") or kind == "scenario"
+        # A batch that was asked for is run.
+        extra = not batches and name.endswith(f"/b{_EXTRA_BATCH}")
+        return key in _QUICK_NETWORKS and not slow and not extra
     return kind != "step"
 
 

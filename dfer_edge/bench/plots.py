@@ -29,13 +29,16 @@ _STAGE_COLOURS = ("#9d9d9d", "#4878a8", "#b07aa1", "#e49444", "#5fa052", "#ddddd
 
 
 def write(results: Results, folder: Path) -> list[Path]:
-    """Write every figure that the results have data for; returns the paths.
+    """Write every figure that the results have data for; returns the paths. Figures of an earlier run are removed.
 
     Raises
     ------
     EngineUnavailable
         Without matplotlib.
     """
+    figures = {"latency": latency, "accuracy": accuracy, "roofline": roofline, "stages": stages}
+    for name in figures:
+        (folder / f"{name}.png").unlink(missing_ok=True)
     try:
         import matplotlib  # noqa: F401
     except ImportError as error:
@@ -44,7 +47,7 @@ def write(results: Results, folder: Path) -> list[Path]:
         ) from error
     folder.mkdir(parents=True, exist_ok=True)
     written = []
-    for name, draw in (("latency", latency), ("accuracy", accuracy), ("roofline", roofline), ("stages", stages)):
+    for name, draw in figures.items():
         figure = draw(results)
         if figure is not None:
             path = folder / f"{name}.png"

@@ -68,11 +68,7 @@ def slug(text: str) -> str:
 
 def gpu_name() -> str:
     """The first CUDA device as NVML calls it; empty if there is none."""
-    card = sensors.nvml()
-    if card is None:
-        return ""
-    name = card._library.nvmlDeviceGetName(card._device)
-    return str(name.decode() if isinstance(name, bytes) else name)
+    return card.card if (card := sensors.nvml()) is not None else ""
 
 
 def available_bytes() -> int:

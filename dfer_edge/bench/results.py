@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -90,6 +91,10 @@ class Results:
         Of two rows with one id, the later.
     provenance
         Of the run.
+    plan
+        What it was to measure: the fields of :class:`dfer_edge.bench.plan.Plan`, and ``cases``.
+    minutes
+        That it took; None in files of earlier releases and of runs that were killed.
     peaks
         See :mod:`dfer_edge.bench.peaks`; empty if not measured.
     complete, reason
@@ -102,6 +107,8 @@ class Results:
     peaks: dict[str, Any]
     complete: bool
     reason: str = ""
+    plan: dict[str, Any] = dataclasses.field(default_factory=dict)
+    minutes: float | None = None
 
 
 class Writer:
@@ -110,7 +117,7 @@ class Writer:
     def __init__(self, path: Path, provenance: dict[str, Any], plan: dict[str, Any]) -> None:
         if not path.parent.is_dir():
             raise InvalidInput(f"expected a folder to write into, found none at {path.parent}")
-        self._file, self._provenance = path.open("w"), provenance
+        self._file, self._provenance, self._begin = path.open("w"), provenance, time.monotonic()
         self._line("run", provenance=provenance, plan=plan)
 
     def row(self, row: Row) -> None:
@@ -133,7 +140,8 @@ class Writer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         reason = "" if kind is None else "interrupted" if kind is KeyboardInterrupt else f"{kind.__name__}: {error}"
-        self._line("end", complete=kind is None, reason=reason)
+        minutes = (time.monotonic() - self._begin) / 60
+        self._line("end", complete=kind is None, reason=reason, minutes=round(minutes, 2))
         self._file.close()
 
 
@@ -153,24 +161,25 @@ def read(path: str | Path) -> Results:
     rows: dict[str, Row] = {}
     provenance: dict[str, Any] = {}
     peaks: dict[str, Any] = {}
-    complete, reason = False, "no end line: the run was killed"
+    plan: dict[str, Any] = {}
+    complete, reason, minutes = False, "no end line: the run was killed", None
     lines = path.read_text(errors="replace").splitlines()
     for number, text in enumerate(lines, 1):
         line = _parse(text, path, number, number == len(lines))
         if line is None:
             reason = "the last line is cut off: the run was killed"
         elif line["kind"] == "run":
-            provenance = line["provenance"]
+            provenance, plan = line["provenance"], line.get("plan", {})
         elif line["kind"] == "row":
             row = _row(line, path, number)
             rows[row.id] = row
         elif line["kind"] == "peaks":
             peaks = line["peaks"]
         elif line["kind"] == "end":
-            complete, reason = line["complete"], line["reason"]
+            complete, reason, minutes = line["complete"], line["reason"], line.get("minutes")
     if not provenance:
         raise CorruptArtifact(f"expected a results file that begins with its run, got {path}")
-    return Results(path, rows, provenance, peaks, complete, reason)
+    return Results(path, rows, provenance, peaks, complete, reason, plan, minutes)
 
 
 def _parse(text: str, path: Path, number: int, is_last: bool) -> dict[str, Any] | None:

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from dfer_edge.bench.timing import summary
+from dfer_edge.bench.timing import LEAST_SAMPLES, summary
 from dfer_edge.errors import InvalidInput
 
 Query = Callable[[int], Any]
@@ -74,9 +74,16 @@ def single_stream(
     return _stream(SINGLE_STREAM, query, 1, queries, budget_s, clock or Clock())
 
 
-def multi_stream(query: Query, queries: int, budget_s: float = float("inf"), clock: Clock | None = None) -> Measurement:
-    """Eight samples a query, one query after the other."""
-    return _stream(MULTI_STREAM, query, SAMPLES_PER_QUERY, queries, budget_s, clock or Clock())
+def multi_stream(
+    query: Query,
+    queries: int,
+    budget_s: float = float("inf"),
+    clock: Clock | None = None,
+    limit_s: float = 0.0,
+) -> Measurement:
+    """Eight samples a query, one query after the other; up to ``limit_s`` if its metric lacks queries till then."""
+    clock = clock or Clock()
+    return _stream(MULTI_STREAM, query, SAMPLES_PER_QUERY, queries, budget_s, clock, LEAST_SAMPLES[99], limit_s)
 
 
 def offline(query: Query, samples: int, batch: int, clock: Clock | None = None) -> Measurement:
@@ -98,6 +105,7 @@ def server(
     highest: float,
     clock: Clock | None = None,
     seed: int = 0,
+    budget_s: float = float("inf"),
 ) -> Measurement:
     """The highest rate of Poisson arrivals at which p99 stays within ``bound_ms``, by bisection.
 
@@ -111,14 +119,28 @@ def server(
         At each rate tried; at least 100, below which there is no 99th percentile.
     highest
         Queries a second that cannot be served, e.g. one a median latency.
+    budget_s
+        Of one rate: rates at which the queries would take longer are not tried.
+
+    Returns
+    -------
+    The rate, and 0 with a ``note`` if none that was tried keeps the bound.
+
+    Raises
+    ------
+    InvalidInput
+        For too few queries, or if those at ``highest`` do not fit the budget.
     """
-    if queries < 100:
+    if queries < LEAST_SAMPLES[99]:
         raise InvalidInput(f"expected at least 100 queries for a 99th percentile, got {queries}")
+    if queries / highest > budget_s:
+        raise InvalidInput(f"expected {queries} queries at {highest:.3g} a second to fit {budget_s:g} s")
     clock = clock or Clock()
     tried: list[dict[str, float]] = []
-    low, high = 0.0, highest
+    low = lowest = max(queries / budget_s, highest / 64)
+    high = highest
     best: list[float] = []
-    while not tried or (high > _CLOSE * max(low, highest / 64)):
+    while not tried or high > _CLOSE * low:
         rate = (low + high) / 2
         latencies = arrivals(query, rate, queries, clock, seed)
         p99 = float(np.percentile(latencies, 99))
@@ -128,7 +150,9 @@ def server(
         else:
             high = rate
     extra = {"bound_ms": bound_ms, "queries_at_each_rate": queries, "rates": tried}
-    return Measurement(SERVER, best or latencies, low, extra)
+    if not best:
+        extra["note"] = f"no rate above {lowest:.3g} a second keeps the bound; lower ones were not tried"
+    return Measurement(SERVER, best or latencies, low if best else 0.0, extra)
 
 
 def arrivals(query: Query, rate: float, queries: int, clock: Clock, seed: int = 0) -> list[float]:
@@ -142,10 +166,22 @@ def arrivals(query: Query, rate: float, queries: int, clock: Clock, seed: int = 
     return latencies
 
 
-def _stream(name: str, query: Query, size: int, queries: int, budget_s: float, clock: Clock) -> Measurement:
+def _stream(
+    name: str,
+    query: Query,
+    size: int,
+    queries: int,
+    budget_s: float,
+    clock: Clock,
+    wanted: int = 0,
+    limit_s: float = 0.0,
+) -> Measurement:
+    """At most ``queries``, and no more after ``budget_s``, or after ``limit_s`` while there are fewer than wanted."""
     latencies: list[float] = []
     begin = last = clock.now()
-    while len(latencies) < queries and (len(latencies) < 3 or last - begin < budget_s):
+    while len(latencies) < queries and (
+        len(latencies) < 3 or last - begin < (limit_s if len(latencies) < wanted and limit_s else budget_s)
+    ):
         query(size)
         now = clock.now()
         latencies.append((now - last) * 1e3)

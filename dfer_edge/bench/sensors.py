@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,6 +21,7 @@ from dfer_edge import board
 
 _SAMPLE_S = 0.02
 _TEGRASTATS_MS = 50
+_NVML, _RAPL = "NVML", "RAPL"
 # On Nano and NX, and on Thor.
 _WHOLE_BOARD = ("VDD_IN", "VIN")
 
@@ -31,7 +32,7 @@ class Sensor(Protocol):
     name: str
 
     def joules(self) -> float:
-        """A counter; only differences mean something."""
+        """A counter; only differences mean something. OSError where it can be read no more."""
         ...
 
     def close(self) -> None:
@@ -43,7 +44,7 @@ class Rapl:
     """Intel's and AMD's counters of a CPU package, which need leave to read: ``chmod a+r`` by the administrator."""
 
     def __init__(self, folder: Path) -> None:
-        self.name = f"RAPL {(folder / 'name').read_text().strip()}"
+        self.name = f"{_RAPL} {(folder / 'name').read_text().strip()}"
         self._path, self._last, self._turns = folder / "energy_uj", 0, 0
         range_file = folder / "max_energy_range_uj"
         self._range = int(range_file.read_text()) if range_file.is_file() else 0
@@ -61,18 +62,21 @@ class Rapl:
 
 
 class Rails:
-    """An INA3221 of a Jetson: power of its rails, sampled and summed."""
+    """The INA3221 of a Jetson, one or several chips: power of their rails, sampled and summed."""
 
-    def __init__(self, folder: Path) -> None:
-        labels = {path.read_text().strip(): path.name[2] for path in sorted(folder.glob("in[1-3]_label"))}
+    def __init__(self, folders: Sequence[Path]) -> None:
+        found = [path for folder in folders for path in sorted(folder.glob("in[1-3]_label"))]
+        labels = {path.read_text().strip(): path for path in found}
         whole = [name for name in _WHOLE_BOARD if name in labels]
-        used = {name: labels[name] for name in whole or labels}
-        self._pairs = [(folder / f"in{n}_input", folder / f"curr{n}_input") for n in used.values()]
+        used = {name: labels[name] for name in whole[:1] or labels}
+        self._pairs = [
+            (p.with_name(f"in{p.name[2]}_input"), p.with_name(f"curr{p.name[2]}_input")) for p in used.values()
+        ]
         if not used:
-            raise ValueError(f"expected rails with labels in {folder}")
+            raise ValueError(f"expected rails with labels in {', '.join(map(str, folders)) or 'no folder'}")
         self.name = "INA3221 " + "+".join(used)
         self.watts()
-        self._joules, self._lock, self._stop = 0.0, threading.Lock(), threading.Event()
+        self._joules, self._lock, self._stop, self._error = 0.0, threading.Lock(), threading.Event(), ""
         self._thread = threading.Thread(target=self._sample, daemon=True)
         self._thread.start()
 
@@ -83,12 +87,18 @@ class Rails:
     def _sample(self) -> None:
         last = time.perf_counter()
         while not self._stop.wait(_SAMPLE_S):
-            now, power = time.perf_counter(), self.watts()
+            try:
+                now, power = time.perf_counter(), self.watts()
+            except (OSError, ValueError) as error:
+                self._error = str(error)
+                return
             with self._lock:
                 self._joules += power * (now - last)
             last = now
 
     def joules(self) -> float:
+        if self._error:
+            raise OSError(self._error)
         with self._lock:
             return self._joules
 
@@ -127,6 +137,8 @@ class Tegrastats:
                 self._read(line)
 
     def joules(self) -> float:
+        if self._process.poll() is not None:
+            raise OSError(f"tegrastats ended with {self._process.returncode}")
         return self._joules
 
     def close(self) -> None:
@@ -146,25 +158,42 @@ def power_of(line: str) -> dict[str, float]:
 
 
 class Nvml:
-    """NVIDIA's counter of a discrete GPU; there is no NVML for the GPU of a Jetson before JetPack 7."""
+    """NVIDIA's counter of a discrete GPU; there is no NVML for the GPU of a Jetson before JetPack 7.
+
+    Cards lack queries: each is asked alone, and one that is not supported is left out.
+    """
 
     def __init__(self, library: Any, index: int = 0) -> None:
         self._library = library
         self._device = library.nvmlDeviceGetHandleByIndex(index)
-        self.name = f"NVML GPU {index}"
-        self.joules()
+        self.name = f"{_NVML} GPU {index}"
 
     def joules(self) -> float:
-        return float(self._library.nvmlDeviceGetTotalEnergyConsumption(self._device)) / 1e3
+        try:
+            return float(self._library.nvmlDeviceGetTotalEnergyConsumption(self._device)) / 1e3
+        except self._library.NVMLError as error:
+            raise OSError(str(error)) from error
+
+    @property
+    def card(self) -> str:
+        """What the vendor calls it; empty if it does not say."""
+        name = self._asked(lambda nv, device: nv.nvmlDeviceGetName(device))
+        return name.decode() if isinstance(name, bytes) else name or ""
 
     def state(self) -> dict[str, Any]:
         """Clock in MHz, temperature, power limit in W."""
-        nv, device = self._library, self._device
-        return {
-            "gpu_mhz": nv.nvmlDeviceGetClockInfo(device, nv.NVML_CLOCK_SM),
-            "gpu_celsius": nv.nvmlDeviceGetTemperature(device, nv.NVML_TEMPERATURE_GPU),
-            "gpu_power_limit_w": nv.nvmlDeviceGetEnforcedPowerLimit(device) / 1e3,
+        found = {
+            "gpu_mhz": self._asked(lambda nv, device: nv.nvmlDeviceGetClockInfo(device, nv.NVML_CLOCK_SM)),
+            "gpu_celsius": self._asked(lambda nv, device: nv.nvmlDeviceGetTemperature(device, nv.NVML_TEMPERATURE_GPU)),
+            "gpu_power_limit_w": self._asked(lambda nv, device: nv.nvmlDeviceGetEnforcedPowerLimit(device) / 1e3),
         }
+        return {name: value for name, value in found.items() if value is not None}
+
+    def _asked(self, query: Callable[[Any, Any], Any]) -> Any:
+        try:
+            return query(self._library, self._device)
+        except self._library.NVMLError:
+            return None
 
     def close(self) -> None:
         """The library is kept open for the next run."""
@@ -173,9 +202,8 @@ class Nvml:
 def find(system: Path = Path("/sys")) -> list[Sensor]:
     """Every energy sensor that can be read, the whole board or package first; empty if there is none."""
     found: list[Sensor] = []
-    for folder in sorted(system.glob("bus/i2c/drivers/ina3221*/*/hwmon/hwmon*")):
-        with contextlib.suppress(OSError, ValueError):
-            found.append(Rails(folder))
+    with contextlib.suppress(OSError, ValueError):
+        found.append(Rails(sorted(system.glob("bus/i2c/drivers/ina3221*/*/hwmon/hwmon*"))))
     if not found and (program := shutil.which("tegrastats")):
         with contextlib.suppress(OSError, ValueError):
             found.append(Tegrastats(program))
@@ -183,12 +211,27 @@ def find(system: Path = Path("/sys")) -> list[Sensor]:
         with contextlib.suppress(OSError, ValueError):
             found.append(Rapl(folder))
     if (gpu := nvml()) is not None:
-        found.append(gpu)
+        with contextlib.suppress(OSError):
+            gpu.joules()
+            found.append(gpu)
     return found
 
 
+def joules_of(energy: Mapping[str, Any], device: str) -> float | None:
+    """Joules a sample of a row's ``energy`` that mean ``device`` (``cpu``, ``cuda``); None without such a sensor.
+
+    The whole board's where there is that; else the GPU's own counter for ``cuda``, the package's for ``cpu``.
+    """
+    found = energy.get("joules_per_sample", {})
+    wanted = [name for name in found if name.startswith(_NVML)] if device == "cuda" else []
+    board = [name for name in found if not name.startswith((_NVML, _RAPL))]
+    package = [name for name in found if name.startswith(_RAPL)] if device == "cpu" else []
+    name = next(iter(board + wanted + package), None)
+    return None if name is None else float(found[name])
+
+
 def nvml() -> Nvml | None:
-    """The first GPU's counter; None without the library, the driver or the counter."""
+    """The first GPU; None without the library or the driver."""
     try:
         import pynvml
     except ImportError:
@@ -202,11 +245,20 @@ def nvml() -> Nvml | None:
 
 @contextlib.contextmanager
 def measured(sensors: list[Sensor]) -> Iterator[dict[str, float]]:
-    """Energy used within the ``with``: sensor name -> joules, filled at its end."""
+    """Energy used within the ``with``: sensor name -> joules, filled at its end; without one that can not be read."""
     found: dict[str, float] = {}
-    before = {sensor.name: sensor.joules() for sensor in sensors}
+    before = _readings(sensors)
     yield found
-    found.update({sensor.name: sensor.joules() - before[sensor.name] for sensor in sensors})
+    after = _readings(sensors)
+    found.update({name: value - before[name] for name, value in after.items() if name in before})
+
+
+def _readings(sensors: list[Sensor]) -> dict[str, float]:
+    found = {}
+    for sensor in sensors:
+        with contextlib.suppress(OSError):
+            found[sensor.name] = sensor.joules()
+    return found
 
 
 def state(system: Path = Path("/sys")) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dfer_edge import engines, export
+from dfer_edge import cpu, engines, export
 from dfer_edge import weights as weights_files
 from dfer_edge.bench.gate import Feed
 from dfer_edge.bench.plan import split_key
@@ -131,6 +131,9 @@ class Network:
         if why := engines.reasons(name) or engines.precision_reasons(name)[precision]:
             raise (EngineUnavailable if engines.reasons(name) else PrecisionUnavailable)(why)
         device = "cuda" if name == "tensorrt" or precision == "fp16" else "cpu"
+        if (name, precision) == ("torch", "bf16") and not cpu.has_bf16():
+            # torch would have it on a CUDA device; on this processor it emulates the products, for minutes.
+            raise PrecisionUnavailable("torch bf16 is measured on the CPU, and this processor has no bf16 products")
         form = engines.best_form(engines.Choice(name, precision), self.source.spec)
         path, note = (self._int8(form, name)) if precision == "int8" else (self.path(form), "")
         loaded = engines.load_engine(path, name, precision, device, self._threads)
@@ -183,6 +186,7 @@ def reference(network: Network) -> tuple[list[Feed], FloatArray]:
 
     inputs = feeds(network.shapes)
     subject = network.engine("", "onnxruntime", "fp32")
-    expected = np.concatenate([subject.run(feed) for feed in inputs])
-    subject.close()
-    return inputs, expected
+    try:
+        return inputs, np.concatenate([subject.run(feed) for feed in inputs])
+    finally:
+        subject.close()

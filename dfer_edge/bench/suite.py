@@ -9,7 +9,7 @@ from typing import Any
 
 from dfer_edge.bench import peaks, provenance, timing
 from dfer_edge.bench import sensors as sensing
-from dfer_edge.bench.accuracy import Accuracy
+from dfer_edge.bench.accuracy import Accuracy, require_data
 from dfer_edge.bench.context import Context
 from dfer_edge.bench.plan import Plan, portable
 from dfer_edge.bench.results import Results, Row, Writer, read
@@ -40,7 +40,10 @@ def run(plan: Plan, path: Path, command: str, report: Report = lambda row, done,
     ------
     InvalidInput
         If there is no folder to write into.
+    DferError
+        If ``plan.data`` cannot be evaluated on.
     """
+    require_data(plan.data)
     cores = timing.pin(plan.threads)
     cases = plan.selected()
     done: set[str] = set()
@@ -99,7 +102,7 @@ def _batches(cases: list[str]) -> list[list[str]]:
 
 
 def _run(context: Context, batch: list[str]) -> None:
-    """Run cases; an error that hits them all becomes the row of each that has none yet."""
+    """Run cases; an error becomes the row of each that has none yet, also beside rows of its parts."""
     told: set[str] = set()
     inner = context.report
 
@@ -114,7 +117,7 @@ def _run(context: Context, batch: list[str]) -> None:
         from dfer_edge.bench.context import failure
 
         for case in batch:
-            if not any(name == case or name.startswith(f"{case}/") for name in told):
+            if case not in told:
                 context.emit(failure(case, error))
 
 

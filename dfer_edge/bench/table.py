@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from dfer_edge.bench.peaks import AGREE
 from dfer_edge.bench.results import UNAVAILABLE, Results, Row
+from dfer_edge.bench.sensors import joules_of
 
 _FACTS = ("processor", "board", "gpu", "kernel", "python", "numpy", "onnxruntime", "openvino", "torch", "tensorrt")
 
@@ -48,8 +50,10 @@ def section(kind: str, rows: Sequence[Row]) -> str:
 def _engine(row: Row) -> list[str]:
     config = row.config
     accuracy = row.accuracy
-    war = f"{accuracy['war']:.1%} of {accuracy['samples']}" if "war" in accuracy else "-"
-    joules = next(iter(row.energy.get("joules_per_sample", {}).values()), None)
+    why = " ".join(accuracy.get("not_evaluated", "").split())
+    none = f"not evaluated: {why}" if why else "-"
+    war = f"{accuracy['war']:.1%} of {accuracy['samples']}" if "war" in accuracy else none
+    joules = joules_of(row.energy, config.get("device", "cpu"))
     p50, cold = row.latency_ms.get("p50"), row.cold_ms.get("p50")
     name = f"{config['engine']}/{config['precision']}" + (
         " *" if config.get("ranges", "").startswith("ranges from") else ""
@@ -76,9 +80,23 @@ def _kernel(row: Row) -> list[str]:
     return [f"`{op}`", name, *map(number, times), promise]
 
 
+def _gpu_kernel(row: Row) -> list[str]:
+    _, op, name = row.id.split("/", 2)
+    bars = {"floor": row.extra["bar"] | {"ratio": row.extra["share_of_floor"]}} if "bar" in row.extra else {}
+    bars |= row.extra.get("rivals", {})
+    promises = [f"{of} {bar['at_least']:.3g}: {'met' if bar['met'] else 'NOT MET'}" for of, bar in bars.items()]
+    return [
+        f"`{op}`",
+        name,
+        *map(number, (row.latency_ms.get("p50"), row.extra["share_of_floor"])),
+        ", ".join(promises) or "-",
+    ]
+
+
 def _scenario(row: Row) -> list[str]:
     config, extra = row.config, row.extra
-    rule = {"Server": f"p99 within {extra.get('bound_ms')} ms", "MultiStream": "8 samples a query"}
+    note = f" ({extra['note']})" if "note" in extra else ""
+    rule = {"Server": f"p99 within {extra.get('bound_ms')} ms{note}", "MultiStream": "8 samples a query"}
     metric = {"Server": row.samples_per_s, "Offline": row.samples_per_s, "MultiStream": row.latency_ms.get("p99")}
     unit = "p99, ms" if row.scenario == "MultiStream" else "samples/s"
     value = metric[row.scenario]
@@ -149,9 +167,15 @@ SECTIONS: dict[str, tuple[str, tuple[str, ...], tuple[str, ...], Any]] = {
     ),
     "kernel": (
         "Kernels (one core, CPU time; ratio to ours)",
-        ("kernel", "kernel-cuda"),
+        ("kernel",),
         ("operation", "implementation", "p50 ms", "cold p50", "ratio", "bar"),
         _kernel,
+    ),
+    "kernel-cuda": (
+        "Kernels on the GPU (device events; share of the speed of a plain copy of the bytes that must move)",
+        ("kernel-cuda",),
+        ("operation", "implementation", "p50 ms", "share of the floor", "bars"),
+        _gpu_kernel,
     ),
     "overhead": ("The harness itself", ("overhead",), ("us a query", "bar, us"), _overhead),
 }
@@ -163,9 +187,10 @@ def _provenance(results: Results) -> str:
     mode = facts["state"].get("power_mode") or "none"
     sensors = ", ".join(facts["energy_sensors"]) or "none readable"
     pinned = f"{len(facts['pinned_to'])} of {facts['cores']} cores"
+    took = f" Took {results.minutes:.0f} minutes." if results.minutes is not None else ""
     return (
         f"{versions}; {', '.join(facts['features'])}; pinned to {pinned}; power mode: {mode}; energy: {sensors}; load "
-        f"before: {facts['load_before'][0]}; {facts['date']}, commit {facts['commit'] or 'of a wheel'}.\n\n"
+        f"before: {facts['load_before'][0]}; {facts['date']}, commit {facts['commit'] or 'of a wheel'}.{took}\n\n"
         f"    {facts['command']}"
     )
 
@@ -175,7 +200,7 @@ def _peaks(peaks: dict[str, Any]) -> str:
         return ""
     ratios = peaks["witness"].get("ratio", {})
     rows = [
-        [name, f"{rate / 1e9:.0f} GFLOP/s", peaks["sources"][name], number(ratios.get(name))]
+        [name, f"{rate / 1e9:.0f} GFLOP/s", peaks["sources"][name], _agreement(ratios.get(name))]
         for name, rate in peaks["flops"].items()
     ]
     moved = [
@@ -183,12 +208,18 @@ def _peaks(peaks: dict[str, Any]) -> str:
             "copy",
             f"{peaks['bytes_per_s'] / 1e9:.1f} GB/s",
             peaks["sources"]["bytes_per_s"],
-            number(ratios.get("bytes_per_s")),
+            _agreement(ratios.get("bytes_per_s")),
         ]
     ]
     return f"## Peaks of this machine, {peaks['threads']} threads\n\n" + grid(
-        ("peak", "measured", "by", "ratio to the witness"), rows + moved
+        ("peak", "measured", "by", f"ratio to the witness (bar: {AGREE:.0%} either way)"), rows + moved
     )
+
+
+def _agreement(ratio: float | None) -> str:
+    if ratio is None:
+        return "-"
+    return f"{number(ratio)}: {'met' if 1 - AGREE <= ratio <= 1 + AGREE else 'NOT MET'}"
 
 
 def _commands(rows: Sequence[Row]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -31,6 +32,14 @@ def pin(threads: int) -> list[int]:
     cores = preferred(_ALLOWED)[:threads]
     os.sched_setaffinity(0, cores)
     return cores
+
+
+def library_threads(threads: int) -> None:
+    """Set the pools of the libraries that keep one for the process, as far as they are loaded: OpenCV's and torch's."""
+    if cv2 := sys.modules.get("cv2"):
+        cv2.setNumThreads(threads)
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(threads)
 
 
 def preferred(cores: Iterable[int], folder: Path = _CPUS) -> list[int]:
@@ -64,6 +73,7 @@ def interleaved(
     turn_ms: float = 0.0,
     clock: Clock = time.perf_counter,
     pause_s: float = 0.0,
+    failed: dict[str, Exception] | None = None,
 ) -> dict[str, list[float]]:
     """Milliseconds of each call, taken in turns so that a noisy neighbour hits all alike.
 
@@ -82,19 +92,31 @@ def interleaved(
         Seconds. ``time.process_time`` for work on one core of a busy machine, which otherwise counts others' time.
     pause_s
         Before each turn: thread pools of the last call spin for about a millisecond before they sleep.
+    failed
+        Takes the error of a call that raises; it is left out from then on, the others go on. Without it, errors pass.
     """
-    for call in calls.values():
-        warm_up(call, warm_up_s)
     times: dict[str, list[float]] = {name: [] for name in calls}
+
+    def attempt(name: str, action: Callable[[], Any]) -> None:
+        try:
+            action()
+        except Exception as error:  # whatever a system throws
+            if failed is None:
+                raise
+            failed[name] = error
+            del times[name]
+
+    for name, call in calls.items():
+        attempt(name, lambda call=call: warm_up(call, warm_up_s))  # type: ignore[misc]
     begin, rounds = time.perf_counter(), 0
     while any(len(taken) < samples for taken in times.values()):
         if rounds >= least and time.perf_counter() - begin > budget_s:
             break
-        for name, call in calls.items():
-            if len(times[name]) < samples:
+        for name, taken in list(times.items()):
+            if len(taken) < samples:
                 if pause_s:
                     time.sleep(pause_s)
-                times[name] += _turn(call, turn_ms, clock)
+                attempt(name, lambda name=name, taken=taken: taken.extend(_turn(calls[name], turn_ms, clock)))  # type: ignore[misc]
         rounds += 1
     return times
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 
 from dfer_edge import weights as weights_files
@@ -39,6 +42,8 @@ def run(context: Context, case: str) -> None:
     info = recognizer.info()
     config = {"network": key, "model": model, "weights": info["weights"]["name"], "video": path.name, "batch": 1}
     config |= {name: info[name] for name in ("engine", "precision", "threads", "detector")}
+    timing.library_threads(context.plan.threads)
+    config["cv2_threads"] = cv2.getNumThreads()
     measure = {"video": _file, "live": _live}[kind]
     context.emit(measure(context.plan, Row(case, config=config), recognizer, path))
 
@@ -109,8 +114,9 @@ class PacedSource(Source):
 
 
 def _live(plan: Plan, row: Row, recognizer: Recognizer, path: Path) -> Row:
-    clock, frames = Clock(), [frame.image for frame in open_source(path)]
-    seconds = 4.0 if plan.quick else 10.0
+    clock, seconds = Clock(), 4.0 if plan.quick else 10.0
+    # No more than the camera will give: a long video does not fit into memory.
+    frames = [frame.image for frame in itertools.islice(open_source(path), math.ceil(plan.rate * seconds))]
     list(recognizer.stream(PacedSource(frames, 1e6, 2e-5), window_s=_WINDOW_S, hop_s=_HOP_S))
     source = PacedSource(frames, plan.rate, seconds, clock)
     delays, seen = [], 0

@@ -34,7 +34,8 @@ def add(commands: Any, common: argparse.ArgumentParser) -> None:
     parser.add_argument("--loadgen", action="store_true", help="a second opinion by mlcommons-loadgen")
     parser.add_argument("--bound-ms", type=_positive, default=100.0, help="of Server's p99 (default: %(default)s)")
     parser.add_argument("--rate", type=_positive, default=25.0, help="frames a second of the live case")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="bench.jsonl, bench.md, PNG (default: bench-DEVICE)")
+    text = "bench.jsonl, bench.md, PNG (default: bench-DEVICE, with --quick or --only that and -quick or -only)"
+    parser.add_argument("--out", type=Path, metavar="DIR", help=text)
     parser.add_argument("--json", action="store_true", help="the rows on stdout too")
     parser.set_defaults(run=run)
     inner = parser.add_subparsers(title="commands", metavar="")
@@ -93,8 +94,11 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     from dfer_edge.bench import suite
     from dfer_edge.bench.provenance import device_name
+    from dfer_edge.bench.results import read
 
-    folder = arguments.out or Path(f"bench-{device_name()}")
+    # The command that measures one row again must not write over the run that it is of.
+    part = "-only" if plan.only else "-quick" if plan.quick else ""
+    folder = arguments.out or Path(f"bench-{device_name()}{part}")
     if folder.exists() and not folder.is_dir():
         raise InvalidInput(f"expected a folder to write into, got the file {folder}")
     folder.mkdir(parents=True, exist_ok=True)
@@ -113,8 +117,10 @@ def run(arguments: argparse.Namespace) -> int:
             results = suite.run(plan, path, shlex.join(["dfer-edge", *_words(sys.argv)]), report)
     except KeyboardInterrupt:
         print(f"interrupted; what was measured is kept and marked as partial in {path}", file=sys.stderr)
+        if path.is_file():
+            _write(read(path))
         raise
-    _write(results, arguments.json)
+    _show(results, _write(results), arguments.json)
     return 1 if any(row.status in ("failed", "wrong") for row in results.rows.values()) else 0
 
 
@@ -159,8 +165,8 @@ def _line(row: Row) -> str:
     return f"{row.id}: {ms:.4g} ms{ratio}" if ms is not None else f"{row.id}: ok"
 
 
-def _write(results: Results, as_json: bool) -> None:
-    """The page and the figures beside the results file."""
+def _write(results: Results) -> list[Path]:
+    """The page and the figures beside the results file; returns the paths of all, the page second."""
     from dfer_edge.bench import plots, table
 
     page = results.path.with_suffix(".md")
@@ -170,13 +176,17 @@ def _write(results: Results, as_json: bool) -> None:
         written += plots.write(results, results.path.parent)
     except DferError as error:
         print(f"no figures: {error}", file=sys.stderr)
+    return written
+
+
+def _show(results: Results, written: list[Path], as_json: bool) -> None:
     if as_json:
         import dataclasses
 
         rows = [dataclasses.asdict(row) for row in results.rows.values()]
         console.print_json({"provenance": results.provenance, "peaks": results.peaks, "rows": rows})
     else:
-        print(page.read_text())
+        print(written[1].read_text())
         print(f"wrote {', '.join(map(str, written))}")
 
 
@@ -184,7 +194,8 @@ def run_report(arguments: argparse.Namespace) -> int:
     """Write page and figures of a file again."""
     from dfer_edge.bench.results import read
 
-    _write(read(arguments.file), as_json=False)
+    results = read(arguments.file)
+    _show(results, _write(results), as_json=False)
     return 0
 
 
@@ -199,7 +210,8 @@ def run_compare(arguments: argparse.Namespace) -> int:
     else:
         for change in found.changes:
             print(f"{change.factor:6.2f}  {change.id}  ({change.by} {change.before:.4g} -> {change.after:.4g})")
-        print(f"median factor {found.median:.3f} over {len(found.changes)} cases")
+        if found.median is not None:
+            print(f"median factor {found.median:.3f} over {len(found.changes)} cases")
         for note in found.notes:
             print(f"note: {note}")
         for problem in found.problems:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 import types
@@ -12,9 +13,13 @@ import numpy as np
 import pytest
 
 from bench.boards import FOLDER, pages
-from dfer_edge.bench import boards, claim, cost, kernels, peaks, perframe
+from dfer_edge.bench import boards, claim, cost, cuda_kernels, kernels, peaks, perframe, table
 from dfer_edge.bench.claim import NOT_REPRODUCIBLE, REFUTED, REPRODUCED
+from dfer_edge.bench.context import Context
 from dfer_edge.bench.kernel_cases import Bar, within
+from dfer_edge.bench.plan import Plan
+from dfer_edge.bench.results import Row
+from dfer_edge.bench.subjects import SPEED_ONLY
 from dfer_edge.bench.video import PacedSource
 from dfer_edge.cli.main import main
 from dfer_edge.errors import EngineUnavailable, InvalidInput
@@ -47,6 +52,46 @@ def test_a_rival_that_is_not_installed_is_a_row(monkeypatch: pytest.MonkeyPatch)
     assert rows["kernel/lbp/numpy"].extra["bar"]["at_least"] == 20
     ours, floor = rows["kernel/lbp/ours"], rows["kernel/lbp/floor"]
     assert ours.extra["share_of_floor"] == floor.ratio_p50 == floor.latency_ms["p50"] / ours.latency_ms["p50"]
+
+
+def test_a_rival_that_fails_is_a_row() -> None:
+    def broken() -> None:
+        raise RuntimeError("broken")
+
+    case = types.SimpleNamespace(
+        cases=lambda: {"ours": lambda: None, "rival": broken}, BARS={"rival": Bar(2)}, MOVED_BYTES=64
+    )
+    rows = {row.id: row for row in kernels.measure(case, "kernel/x", {}, quick=True)}  # type: ignore[arg-type]
+    assert (rows["kernel/x/rival"].status, rows["kernel/x/rival"].reason) == ("failed", "RuntimeError: broken")
+    assert rows["kernel/x/floor"].ratio_p50 is not None
+
+
+def test_what_fails_on_a_gpu_leaves_the_other_implementations(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Built, not yet run on hardware: device events and the copy's bandwidth are made up."""
+
+    def broken() -> None:
+        raise RuntimeError("no kernel image")
+
+    case = types.SimpleNamespace(
+        GPU_TITLE="x", GPU_SHARE_OF_FLOOR=0.5, GPU_MOVED_BYTES=10**6, GPU_BARS={"rival": Bar(2), "other": Bar(3)},
+        gpu_check=lambda: None,
+        gpu_cases=lambda: {"ours": lambda: None, "rival": broken, "other": lambda: None},
+    )  # fmt: skip
+    rows: list[Row] = []
+    monkeypatch.setattr(cuda_kernels, "require_device", lambda: {"gpu": "x"})
+    monkeypatch.setattr(cuda_kernels, "case_module", lambda op: case)
+    monkeypatch.setattr(cuda_kernels, "copy_bandwidth", lambda samples: 1e9)
+    monkeypatch.setattr(cuda_kernels, "events", lambda call, samples: [call() or 2.0] * 3)
+    monkeypatch.setattr(cuda_kernels.kernels, "backends", lambda op: {"cuda": "", "triton": "not here"})
+    monkeypatch.setattr(cuda_kernels.kernels, "use_backend", lambda name: contextlib.nullcontext())
+    cuda_kernels.run(Context(Plan(1), rows.append), "lbp")
+    found = {row.id.rpartition("/")[2]: row for row in rows}
+    assert (found["rival"].status, found["rival"].reason) == ("failed", "RuntimeError: no kernel image")
+    assert found["cuda"].extra["rivals"] == {"other": {"at_least": 3, "ratio": 1.0, "met": False}}
+    page = table.section("kernel-cuda", rows)
+    assert "on the GPU" in page
+    assert "| `lbp` | cuda | 2 | 0.5 | floor 0.5: met, other 3: NOT MET |" in page
+    assert table.section("kernel", rows) == "", "not among those of one core"
 
 
 def test_bars_and_bounds() -> None:
@@ -99,8 +144,9 @@ def test_pages_of_boards_are_what_the_script_writes() -> None:
     assert {path.name for path in FOLDER.glob("*.md")} == set(pages())
     for name, content in pages().items():
         assert (FOLDER / name).read_text() == content, "python -m bench.boards"
-        assert "not yet run on hardware" in content
         assert "dfer-edge doctor --self-test tensorrt" in content
+    for page in boards.PAGES:
+        assert "not yet run on hardware" in boards.markdown(page), "without results"
 
 
 def test_a_measured_cell_is_filled(tmp_path: Path) -> None:
@@ -198,6 +244,16 @@ def test_a_pipeline_of_the_user_s_is_run_over_the_video(
     assert row.samples_per_s == pytest.approx(1e3 / row.latency_ms["p50"])
 
 
+def test_a_pipeline_gets_the_first_frames_of_a_long_video(
+    stand_in: types.ModuleType, astronaut: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows: list[Row] = []
+    monkeypatch.setattr(perframe, "_FRAMES", 7)
+    plan = Plan(1, quick=True, pipelines=("stand_in:factory",), video=astronaut, samples=3)
+    perframe.run(Context(plan, rows.append), "pipeline/stand_in:factory")
+    assert rows[0].gate["frames"] == 7
+
+
 def test_pipelines_that_are_none(stand_in: types.ModuleType) -> None:
     assert callable(perframe.load("stand_in:factory"))
     with pytest.raises(InvalidInput, match=r"package\.module:factory"):
@@ -253,7 +309,7 @@ def test_claims(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     verdicts = {name: claim["verdict"] for name, claim in found.items()}
     assert {name for name, verdict in verdicts.items() if verdict == REFUTED} == {"C1"}
     assert {name for name, verdict in verdicts.items() if verdict == NOT_REPRODUCIBLE} == NOT_HERE
-    assert found["A2"]["measured"] == "time of slowr50_sa to slowr50: torch eager 1.25, best engine 1.25"
+    assert found["A2"]["measured"] == "time of slowr50_sa to slowr50: torch eager 1.25, openvino/bf16 1.25"
     assert found["D2"]["measured"] == "-"
     figures = {row["network"]: row for row in document["figures"]}
     assert figures["slowr50_sa"]["macs"] == 35_684_333_056
@@ -272,6 +328,20 @@ def test_claims(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def _claims(path: Path) -> list[dict[str, str]]:
     claims_of_file: list[dict[str, str]] = json.loads(path.read_text())["claims"]
     return claims_of_file
+
+
+def test_int8_with_ranges_from_noise_is_no_best_system() -> None:
+    """It would win by far, and only one of two networks has it: their ratio would be that of precisions."""
+    from dfer_edge.bench.claims_table import _time_ratio
+
+    rows = [system("openvino", "bf16", 20, 0.2), system("openvino", "int8", 5, 0.05)]
+    rows += [system("openvino", "bf16", 10, 0.1, "slowr50"), system("onnxruntime", "fp32", 1, 0.01, "slowr50")]
+    by_case = {row.id: row for row in rows}
+    ratio = _time_ratio("slowr50_sa", "slowr50")
+    assert ratio(by_case) == "time of slowr50_sa to slowr50: openvino/bf16 2.00", "one system on both sides"
+    assert claim.best_row(by_case, "slowr50_sa") is rows[1], "with ranges from clips it counts"
+    rows[1].config["ranges"] = SPEED_ONLY
+    assert claim.best_row(by_case, "slowr50_sa") is rows[0]
 
 
 def test_near() -> None:

@@ -100,7 +100,7 @@ def test_equal_runs_pass_whatever_the_machine_s_speed(tmp_path: Path) -> None:
     first, second = read(write(tmp_path / "a", some())), read(write(tmp_path / "b", slow))
     found = compare(first, second)
     assert (found.problems, found.median) == ([], 1.0)
-    assert {change.by for change in found.changes} == {"ratio", "p50_ms"}
+    assert {change.by for change in found.changes} == {"ratio", "p50"}
     assert len(found.changes) == 3, "the reference is not compared with itself"
 
 
@@ -113,6 +113,58 @@ def test_a_kernel_that_loses_ground_to_its_rival_is_slower(tmp_path: Path) -> No
     assert compare(fast, slow).median == pytest.approx(2)
     assert "takes 2.00 times as long" in compare(fast, slow).problems[1]
     assert compare(slow, fast).changes[0].factor == pytest.approx(0.5)
+
+
+def test_another_form_of_ours_is_no_rival(tmp_path: Path) -> None:
+    def form(ratio: float) -> Row:
+        summary = {"min": ratio, "p50": ratio, "samples": 9}
+        return Row("kernel/pool/ours, gated", reference="kernel/pool/ours", ratio_p50=ratio, latency_ms=summary)
+
+    before, after = read(write(tmp_path / "a", [form(1.0)])), read(write(tmp_path / "b", [form(3.0)]))
+    assert compare(before, after).changes[0].factor == pytest.approx(3), "slower, not faster"
+
+
+def scenario(name: str, ms: float, samples_per_s: float, p99: float | None = None) -> Row:
+    row = Row(f"scenario/agfer/{name}", scenario=name, samples_per_s=samples_per_s)
+    row.latency_ms = {"min": ms, "p50": ms, "samples": 200} | ({"p99": p99} if p99 else {})
+    return row
+
+
+@pytest.mark.parametrize("name", ["Offline", "Server"])
+def test_rates_are_compared_where_they_are_the_metric(tmp_path: Path, name: str) -> None:
+    """Offline's median depends on how many samples were asked for, Server's on the rate that was found."""
+    first = read(write(tmp_path / "a", [scenario(name, 500, 40)]))
+    second = read(write(tmp_path / "b", [scenario(name, 50, 10)]))
+    (change,) = compare(first, second).changes
+    assert (change.factor, change.by) == (pytest.approx(4), "ms_per_sample")
+    none = read(write(tmp_path / "c", [scenario(name, 50, 0)]))
+    assert compare(first, none).problems == [f"scenario/agfer/{name} ran before: it serves no rate within the bound"]
+
+
+def test_multi_stream_is_compared_by_p99(tmp_path: Path) -> None:
+    first = read(write(tmp_path / "a", [scenario("MultiStream", 50, 8, p99=60)]))
+    second = read(write(tmp_path / "b", [scenario("MultiStream", 50, 8, p99=90)]))
+    few = read(write(tmp_path / "c", [scenario("MultiStream", 55, 8)]))
+    assert compare(first, second).changes[0].factor == pytest.approx(1.5)
+    assert compare(first, few).changes[0].by == "p50"
+
+
+def test_what_was_to_run_and_is_missing_fails(tmp_path: Path) -> None:
+    rows = some()
+    first = read(write(tmp_path / "a", rows))
+    cases = [row.id for row in rows]
+    second = read(write(tmp_path / "b", rows[:2], cases=cases))
+    assert [problem.split(" ran before")[0] for problem in compare(first, second).problems] == cases[2:]
+    assert compare(first, read(write(tmp_path / "c", rows[:2], cases=cases[:2]))).problems == [], "not asked for"
+    nothing = compare(first, read(write(tmp_path / "d", [], cases=cases)))
+    assert (nothing.median, len(nothing.problems)) == (None, 4)
+
+
+def test_a_case_that_fails_as_a_whole_is_lost_in_all_its_parts(tmp_path: Path) -> None:
+    parts = [Row(f"kernel/lbp/{name}", latency_ms={"min": 1, "p50": 1, "samples": 9}) for name in ("ours", "numpy")]
+    first = read(write(tmp_path / "a", parts))
+    broken = read(write(tmp_path / "b", [Row("kernel/lbp", "failed", "boom")], cases=["kernel/lbp"]))
+    assert list(compare(first, broken).lost.values()) == ["failed: boom"] * 2
 
 
 def test_slower_engines_fail(tmp_path: Path) -> None:
@@ -160,7 +212,25 @@ def test_the_page_shows_what_ran_and_what_did_not(tmp_path: Path) -> None:
     assert "| `slowr50_sa` | openvino/bf16 | 1 | 25 |" in page
     assert "76.0% of 46" in page
     assert "- tensorrt is not installed: `engine/smate/tensorrt/fp16/b1`" in page
-    assert "| fp32 | 200 GFLOP/s | onnxruntime fp32 1024 | 1.05 |" in page
+    assert "| fp32 | 200 GFLOP/s | onnxruntime fp32 1024 | 1.05: met |" in page
+    assert "| copy | 30.0 GB/s | numpy | 1.5: NOT MET |" in page
+    assert "Took 0 minutes." in page
+
+
+def test_what_was_not_evaluated_says_so_in_the_table(tmp_path: Path) -> None:
+    row = system("openvino", "int8", 10, 0.1)
+    row.accuracy = {"not_evaluated": "no ranges", "same_label_as_fp32": 1.0}
+    assert "| not evaluated: no ranges |" in table.markdown(read(write(tmp_path / "a", [row])))
+
+
+def test_a_run_says_how_long_it_took(tmp_path: Path) -> None:
+    path = write(tmp_path / "a", some())
+    assert read(path).minutes == pytest.approx(0, abs=1)
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    del lines[-1]["minutes"]
+    path.write_text("\n".join(map(json.dumps, lines)))
+    assert (read(path).complete, read(path).minutes) == (True, None), "of an earlier release"
+    assert "Took" not in table.markdown(read(path))
 
 
 def test_figures(tmp_path: Path) -> None:
@@ -176,6 +246,13 @@ def test_figures(tmp_path: Path) -> None:
 
 def test_figures_need_something_to_show(tmp_path: Path) -> None:
     assert plots.write(read(write(tmp_path / "a", [], peaks=False)), tmp_path / "plots") == []
+
+
+def test_figures_of_an_earlier_run_do_not_stay(tmp_path: Path) -> None:
+    folder = tmp_path / "plots"
+    plots.write(read(write(tmp_path / "a", some())), folder)
+    plots.write(read(write(tmp_path / "b", some()[:3], peaks=False)), folder)
+    assert sorted(path.name for path in folder.glob("*.png")) == ["accuracy.png", "latency.png"]
 
 
 def test_report_writes_them_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

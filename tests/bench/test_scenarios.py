@@ -87,9 +87,33 @@ def test_server_finds_the_rate_that_keeps_the_bound() -> None:
 
 def test_server_without_a_rate_that_keeps_the_bound() -> None:
     system = Simulated()
-    assert scenarios.server(system.query, bound_ms=5, queries=100, highest=100, clock=system).samples_per_s == 0
+    found = scenarios.server(system.query, bound_ms=5, queries=100, highest=100, clock=system)
+    assert found.samples_per_s == 0
+    assert "no rate above" in found.extra["note"]
     with pytest.raises(InvalidInput, match="at least 100 queries"):
         scenarios.server(system.query, bound_ms=5, queries=99, highest=100, clock=system)
+
+
+def test_the_server_tries_no_rate_that_takes_longer_than_its_budget() -> None:
+    """At 10 queries a second 100 of them take 10 s; without a budget the bisection goes down to 1.6 a second."""
+    system = Simulated()
+    found = scenarios.server(system.query, bound_ms=5, queries=100, highest=100, clock=system, budget_s=10)
+    assert min(entry["per_s"] for entry in found.extra["rates"]) >= 10
+    assert (found.samples_per_s, found.extra["note"].startswith("no rate above 10 a second")) == (0, True)
+    kept = scenarios.server(system.query, bound_ms=50, queries=400, highest=100, clock=system, budget_s=10)
+    assert kept.samples_per_s > 40
+    with pytest.raises(InvalidInput, match="to fit 1 s"):
+        scenarios.server(system.query, bound_ms=50, queries=400, highest=100, budget_s=1)
+
+
+def test_multi_stream_goes_on_till_there_is_a_p99() -> None:
+    system = Simulated()
+    found = scenarios.multi_stream(system.query, 200, budget_s=2, clock=system, limit_s=20)
+    assert len(found.latency_ms) == 100
+    assert "p99" in found.summary()
+    slow = scenarios.multi_stream(system.query, 200, budget_s=0.5, clock=system, limit_s=1)
+    assert len(slow.latency_ms) == pytest.approx(1 / 0.08, abs=1), "no longer than the limit"
+    assert len(scenarios.multi_stream(system.query, 200, budget_s=11.96, clock=system, limit_s=20).latency_ms) == 150
 
 
 def test_overhead_is_told_for_every_scenario() -> None:

@@ -20,8 +20,12 @@ def put(root: Path, **files: object) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sensors, "nvml", lambda: None)
+def _bare(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No GPU and no board's monitor, whatever this machine has."""
+    if "nvml" not in request.node.name:
+        monkeypatch.setattr(sensors, "nvml", lambda: None)
+    if "tegrastats" not in request.node.name:
+        monkeypatch.setattr(sensors.shutil, "which", lambda program: None)
 
 
 def test_a_machine_without_sensors(tmp_path: Path) -> None:
@@ -49,8 +53,8 @@ def test_rapl_that_may_not_be_read_is_absent(tmp_path: Path) -> None:
     assert sensors.find(tmp_path) == []
 
 
-def rails(root: Path, **labels: tuple[int, int]) -> Path:
-    folder = root / "bus" / "i2c" / "drivers" / "ina3221" / "1-0040" / "hwmon" / "hwmon3"
+def rails(root: Path, chip: str = "1-0040", **labels: tuple[int, int]) -> Path:
+    folder = root / "bus" / "i2c" / "drivers" / "ina3221" / chip / "hwmon" / "hwmon3"
     for number, (label, (millivolts, milliamperes)) in enumerate(labels.items(), 1):
         put(
             folder, **{f"in{number}_label": label, f"in{number}_input": millivolts, f"curr{number}_input": milliamperes}
@@ -81,6 +85,37 @@ def test_without_such_a_rail_they_are_added(tmp_path: Path) -> None:
     assert sensor.watts() == pytest.approx(12 + 6 + 2)
 
 
+def test_rails_of_all_chips_are_one_board(tmp_path: Path) -> None:
+    rails(tmp_path, VDD_GPU_SOC=(12000, 1000), VDD_CPU_CV=(12000, 500))
+    rails(tmp_path, "1-0041", VDDQ=(5000, 400))
+    (sensor,) = sensors.find(tmp_path)
+    sensor.close()
+    assert sensor.name == "INA3221 VDD_GPU_SOC+VDD_CPU_CV+VDDQ"
+    assert sensor.watts() == pytest.approx(12 + 6 + 2)
+
+
+def test_a_rail_that_goes_away_is_dropped(tmp_path: Path) -> None:
+    folder = rails(tmp_path, VDD_IN=(5000, 2000))
+    (sensor,) = sensors.find(tmp_path)
+    with sensors.measured([sensor]) as joules:
+        (folder / "in1_input").unlink()
+        until = time.perf_counter() + 5
+        while sensor._thread.is_alive() and time.perf_counter() < until:
+            time.sleep(0.01)
+    sensor.close()
+    assert joules == {}
+
+
+def test_the_sensor_is_that_of_the_device() -> None:
+    energy = {"joules_per_sample": {"RAPL package-0": 3.0, "NVML GPU 0": 5.0}}
+    assert (sensors.joules_of(energy, "cpu"), sensors.joules_of(energy, "cuda")) == (3.0, 5.0)
+    assert sensors.joules_of({"joules_per_sample": {"NVML GPU 0": 5.0}}, "cpu") is None
+    assert sensors.joules_of({"joules_per_sample": {"RAPL package-0": 3.0}}, "cuda") is None
+    whole = {"joules_per_sample": {"INA3221 VDD_IN": 2.0, "NVML GPU 0": 1.0}}
+    assert (sensors.joules_of(whole, "cpu"), sensors.joules_of(whole, "cuda")) == (2.0, 2.0)
+    assert sensors.joules_of({}, "cpu") is None
+
+
 LINE = (
     "RAM 3012/7620MB CPU [12%@1510] GR3D_FREQ 0% VDD_IN 4512mW/4498mW VDD_CPU_GPU_CV 804mW/790mW VDD_SOC 1200mW/1199mW"
 )
@@ -107,8 +142,10 @@ def test_tegrastats_where_there_are_no_rails(
         before, until = sensor.joules(), time.perf_counter() + 5
         while sensor.joules() == before and time.perf_counter() < until:
             time.sleep(0.01)
-        sensor.close()
         assert sensor.joules() > before
+        sensor.close()
+        with pytest.raises(OSError, match="tegrastats ended"):
+            sensor.joules()
         assert sensor._process.returncode is not None, "it does not go on after the run"
 
 
@@ -125,9 +162,8 @@ def test_clocks_temperatures_and_governor(tmp_path: Path) -> None:
     assert found["celsius"] == {"cpu-thermal": 48.5}
 
 
-def test_nvml(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.undo()
-    energy = iter([1_000, 5_000, 9_500])
+def test_nvml(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    energy = iter([5_000, 9_500])
     double = types.SimpleNamespace(
         NVMLError=RuntimeError,
         NVML_CLOCK_SM=1,
@@ -147,11 +183,19 @@ def test_nvml(monkeypatch: pytest.MonkeyPatch) -> None:
         pass
     assert joules == {"NVML GPU 0": pytest.approx(4.5)}
     assert card.state() == {"gpu_mhz": 2520, "gpu_celsius": 61, "gpu_power_limit_w": 450}
+    assert provenance.gpu_name() == "NVIDIA GeForce RTX 4090"
+
+    def unsupported(*arguments: object) -> None:
+        raise RuntimeError("Not Supported")
+
+    double.nvmlDeviceGetTotalEnergyConsumption = double.nvmlDeviceGetTemperature = unsupported
+    assert sensors.find(tmp_path) == [], "no counter"
+    assert provenance.gpu_name() == "NVIDIA GeForce RTX 4090", "the card is there all the same"
+    found = sensors.state(tmp_path)
+    assert (found["gpu_mhz"], found["gpu_power_limit_w"], "gpu_celsius" in found) == (2520, 450, False)
 
 
 def test_nvml_without_a_driver(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.undo()
-
     def no_driver() -> None:
         raise RuntimeError("NVML Shared Library Not Found")
 
