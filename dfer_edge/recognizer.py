@@ -221,7 +221,7 @@ class Recognizer:
         windows = windower.windows(opened, self._tracker(faces, stride=1))
         parts = self._parts if plan.overlaps and not opened.is_clip else None
         score = StepCache(*parts, _MAX_BATCH).logits if parts else self._score
-        return (observation for window in windows for observation in self._observe(window, watch, score))
+        return self._observations(windows, watch, score)
 
     def info(self) -> dict[str, Any]:
         """What runs: model, weights, engine, precision, device, threads, input spec, simplifications, detectors.
@@ -281,6 +281,12 @@ class Recognizer:
             raise WeightsNotFound(f"{what}: expected them or a landmark detector, got neither", faces_landmarks.CHOICES)
         return Windower(self.spec, plan, watch, faces == "cropped", points, self._landmark_detector)
 
+    def _observations(self, windows: Iterator[Window], watch: Stopwatch, score: Score) -> Iterator[Observation]:
+        for window in windows:
+            yield from self._observe(window, watch, score)
+            # What the caller does between two windows is no time of ours.
+            watch.lap()
+
     def _observe(self, window: Window, watch: Stopwatch, score: Score) -> list[Observation]:
         predictions = self._classify(window.clips, watch, score)
         return [
@@ -292,7 +298,7 @@ class Recognizer:
         """Predictions by the same keys."""
         # Image networks score frames; a clip's probabilities are their mean.
         probabilities = [softmax(np.atleast_2d(logits)).mean(0) for logits in score(clips, watch)]
-        times = watch.milliseconds()
+        times = watch.lap()
         return {
             key: to_prediction(p, self.spec.labels, clip.frame_indices, clip.box, times, self._weights)
             for (key, clip), p in zip(clips.items(), probabilities, strict=True)

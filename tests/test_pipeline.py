@@ -118,3 +118,16 @@ def test_stopwatch_counts_nested_time_once(monkeypatch: pytest.MonkeyPatch) -> N
     with watch.stage("outer"), watch.stage("inner"):
         pass
     assert watch.milliseconds() == {"outer": (2 + 4) * 1e3, "inner": 3e3, "total": 20e3}
+
+
+def test_a_lap_counts_from_the_lap_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    ticks = iter([0.0, 1.0, 3.0, 6.0, 10.0, 15.0, 20.0, 27.0])
+    monkeypatch.setattr("dfer_edge.stopwatch.time.perf_counter", lambda: next(ticks))
+    watch = Stopwatch()
+    with watch.stage("engine"):
+        pass
+    assert watch.lap() == {"engine": 2e3, "total": 6e3}
+    with watch.stage("engine"):
+        pass
+    assert watch.lap() == {"engine": 5e3, "total": 14e3}
+    assert watch.milliseconds() == {"engine": 7e3, "total": 27e3}

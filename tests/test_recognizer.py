@@ -90,6 +90,30 @@ def test_stream_observes_every_hop(recognizer: Recognizer, astronaut: Path) -> N
     assert json.dumps(seen[0].to_dict())
 
 
+def test_times_of_a_stream_are_those_of_each_window(
+    recognizer: Recognizer, astronaut: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a clock that moves only in the engine, by 2 s a call, and in the hands of the caller."""
+    now = [0.0]
+    monkeypatch.setattr("dfer_edge.stopwatch.time.perf_counter", lambda: now[0])
+    infer = recognizer._engine.infer
+
+    def slow(feed: dict) -> dict:
+        now[0] += 2.0
+        return infer(feed)
+
+    monkeypatch.setattr(recognizer._engine, "infer", slow)
+    windows = 0
+    for observation in recognizer.stream(astronaut, window_s=0.5, hop_s=0.5):
+        times = observation.prediction.timings_ms
+        assert times["engine"] == times["total"] == 2e3
+        windows, now[0] = windows + 1, now[0] + 100.0
+    assert windows == 4
+    timeline = recognizer.timeline(astronaut, window_s=0.5)
+    assert {o.prediction.timings_ms["engine"] for o in timeline.observations} == {2e3}
+    assert timeline.prediction.timings_ms["engine"] == 2e3 * len(timeline.observations)
+
+
 class Crowd:
     """Two people: one in all frames, one larger but only in the first ones."""
 
