@@ -52,7 +52,7 @@ class Recognizer:
         bf16 where processor and engine have it, else fp32; where there are ranges for int8, all that can run is
         measured once and the fastest within the accuracy budget is taken (:mod:`dfer_edge.engines.planner`).
     device
-        ``auto``, ``cpu`` or ``cuda``.
+        ``cpu``, ``cuda``, or ``auto``: the CPU, also where there is a GPU, but ``cuda`` for engine ``tensorrt``.
     detector
         ``auto`` (YuNet if its file is there, else Haar), ``haar``, ``yunet``, a YuNet file, or an object that has
         ``detect`` (see :class:`dfer_edge.faces.Detector`).
