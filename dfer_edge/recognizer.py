@@ -142,8 +142,8 @@ class Recognizer:
         source, faces, landmarks
             As in :meth:`predict`.
         window_s
-            Length of a window in seconds, at least 0.01, infinite for one window of all; the last window overlaps the
-            one before, so that all are whole.
+            Length of a window in seconds, at least 0.01, infinite for one window of all (sampled as in :meth:`clip`);
+            the last window overlaps the one before, so that all are whole.
         progress
             Called with the frames done and the frames that the source declares (or None).
 
@@ -155,6 +155,8 @@ class Recognizer:
 
     def predict_batch(self, sources: Sequence[Any], faces: str = "detect") -> list[Prediction]:
         """One prediction a source, each taken as a single clip, from one engine call for many clips.
+
+        Long videos and folders are sampled as in :meth:`clip`.
 
         Raises
         ------
@@ -178,7 +180,10 @@ class Recognizer:
     def clip(self, source: Any, faces: str = "detect") -> Clip:
         """What the network sees of ``source`` taken as a single clip: the sampled face crops of one person.
 
-        For what looks inside a network: features, activations, calibration.
+        For what looks inside a network: features, activations, calibration. Memory does not grow with the length of
+        ``source``. Up to 64 frames of a person for each frame of the clip sampling is exact; beyond, every second one
+        is dropped, again and again, and a sampled frame lies within a 32nd of a segment of the exact one (at a constant
+        frame rate). Arrays, which are in memory anyway, are sampled exactly.
 
         Raises
         ------
@@ -209,7 +214,7 @@ class Recognizer:
         faces
             As in :meth:`predict`.
         window_s, hop_s
-            Seconds, at least 0.01; a hop longer than the window leaves gaps.
+            Seconds, at least 0.01, not infinite for a camera or stream; a hop longer than the window leaves gaps.
 
         Raises
         ------
@@ -275,6 +280,8 @@ class Recognizer:
         for what, value in (("window", plan.window_s), ("hop", plan.hop_s)):
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= SHORTEST_S:
                 raise InvalidInput(f"expected a {what} of at least {SHORTEST_S} s, got {value!r}")
+            if math.isinf(value) and getattr(source, "live", False):
+                raise InvalidInput(f"expected a {what} that ends, of a live source that need not, got {value!r}")
         points = None if landmarks is None else _checked_landmarks(landmarks, self.spec.landmarks, source)
         if self.spec.landmarks and points is None and self._landmark_detector is None:
             what = f"{self.spec.name} takes {self.spec.landmarks} landmarks a frame"
