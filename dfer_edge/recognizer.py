@@ -355,8 +355,11 @@ def _checked_landmarks(landmarks: Any, points: int, source: Source) -> Points:
     # Headers of videos lie about their length: there the count is checked while reading.
     count = source.length_hint if source.is_clip else len(array) if array.ndim else 0
     expected = (count, points, 2)
-    if array.shape != expected or array.dtype.kind != "f" or not np.isfinite(array).all():
-        raise InvalidInput(f"expected finite float landmarks of shape {expected}, got {array.dtype} {array.shape}")
+    if array.shape != expected or array.dtype.kind != "f":
+        raise InvalidInput(f"expected float landmarks of shape {expected}, got {array.dtype} {array.shape}")
+    failed = np.flatnonzero(~np.isfinite(array).all((1, 2)))
+    if failed.size:
+        raise InvalidInput(f"expected finite landmarks in each frame, got NaN or infinity in frame {failed[0]}")
     failed = np.flatnonzero(np.ptp(array, axis=1).max(-1) == 0)
     if failed.size:
         raise InvalidInput(f"expected a face of landmarks in each frame, all points of frame {failed[0]} are one point")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import dfer_edge
 from bench.readme import BEGIN, END, spliced
 from dfer_edge.bench.plan import Plan
 from dfer_edge.cli.main import parser
@@ -63,12 +64,13 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_what_pages_name_exists(page: Path) -> None:
-    """Modules after ``python -m``, cases after ``--only``, and files of the repository in code marks."""
+    """Attributes of the package, modules after ``python -m``, cases after ``--only``, files in code marks."""
     text = page.read_text()
     modules = {name for name in re.findall(r"python -m ([\w.]+)", text) if name.split(".")[0] in ("bench", "dfer_edge")}
     assert not [name for name in modules if importlib.util.find_spec(name) is None]
     for pattern in re.findall(r"--only '?([\w/*-]+)", text):
         Plan(threads=1, only=(pattern,))  # refuses what fits no case
+    assert set(re.findall(r"`dfer_edge\.([A-Za-z]\w*)", text)) <= set(dir(dfer_edge))
     files = re.findall(r"`((?:bench|csrc|kernels|tests|dfer_edge|calibration)/[\w./*-]+)`", text)
     assert not [name for name in files if not any(ROOT.glob(re.sub("OP|NAME|DEVICE", "*", name)))]
 
