@@ -75,6 +75,13 @@ def test_what_pages_name_exists(page: Path) -> None:
     assert not [name for name in files if not any(ROOT.glob(re.sub("OP|NAME|DEVICE", "*", name)))]
 
 
+def test_extras_are_those_of_the_package() -> None:
+    tomllib = pytest.importorskip("tomllib")
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    paragraph = README.partition("Extras:")[2].partition("\n\n")[0]
+    assert set(re.findall(r"`([a-z][a-z-]*)`", paragraph)) == set(extras)
+
+
 def test_make_targets_named_in_the_readme_exist() -> None:
     targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
     named = set(re.findall(r"`?make ([a-z-]+)", README))
