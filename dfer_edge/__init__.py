@@ -63,6 +63,8 @@ _MODULES = (
     "kernels",
     "labels",
     "models",
+    "streaming",
+    "synthesis",
     "types",
     "weights",
 )

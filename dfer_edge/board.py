@@ -1,4 +1,4 @@
-"""Which board this is and how it is set: the release of its system and its power mode. Read from files, asks nobody."""
+"""Which board this is and how it is set: the release of its system, power mode, GPU. Read from files, asks nobody."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ _L4T = Path("/etc/nv_tegra_release")
 _MODE = Path("/var/lib/nvpmodel/status")
 _MODES = Path("/etc/nvpmodel.conf")
 _MODEL = Path("/proc/device-tree/model")
+# Of NVIDIA's drivers: for cards and Thor, for Orin, for boards before it.
+_GPUS = (Path("/dev/nvidiactl"), Path("/dev/nvgpu"), Path("/dev/nvhost-gpu"))
 
 
 def name() -> str:
@@ -33,6 +35,11 @@ def power_mode() -> str:
         return ""
     named = re.search(rf"<\s*POWER_MODEL\s+ID={found[1]}\s+NAME=(\S+)\s*>", _text(_MODES))
     return f"{found[1]} {named[1]}" if named else found[1]
+
+
+def has_gpu() -> bool:
+    """Whether the driver of an NVIDIA GPU runs; nobody asks the GPU whether it does."""
+    return any(path.exists() for path in _GPUS)
 
 
 def _text(path: Path) -> str:

@@ -1,11 +1,14 @@
 """Is a media file cut short? Decoders end quietly where a file is cut; the containers' own sizes tell.
 
-MP4 and MOV (ISO/IEC 14496-12), AVI (RIFF), Matroska and WebM (RFC 8794, 9559), GIF, PNG, JPEG.
+MP4 and MOV (ISO/IEC 14496-12), AVI (RIFF), Matroska and WebM (RFC 8794, 9559), GIF89a, PNG, JPEG (ITU-T T.81). Bytes
+behind the end are harmless: telephones and editors append their own.
 """
 
 from __future__ import annotations
 
+import mmap
 import os
+import re
 from pathlib import Path
 from typing import BinaryIO
 
@@ -13,6 +16,10 @@ _BOXES = {b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"moof", b"styp"
 _TO_THE_END = 0  # box size: the box runs to the end of the file
 _SEGMENT = b"\x18\x53\x80\x67"
 _EBML = b"\x1a\x45\xdf\xa3"
+_PNG = b"\x89PNG\r\n\x1a\n"
+# Of the bytes behind 0xff, 0 is a stuffed one, 0xff a filler, and 0xd0 to 0xd7 restart a scan: the others are markers.
+_JPEG_MARKER = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])", re.DOTALL)
+_EXTENSION, _PICTURE = 0x21, 0x2C  # what a block of a GIF begins with
 
 
 def truncation(path: Path) -> str:
@@ -20,23 +27,59 @@ def truncation(path: Path) -> str:
     end = path.stat().st_size
     with path.open("rb") as file:
         start = file.read(16)
-        file.seek(max(0, end - 12))
-        tail = file.read(12)
         if start[:4] == b"RIFF":
             return _needs("RIFF chunk", 8 + int.from_bytes(start[4:8], "little"), end)
         if start[:4] == _EBML:
             return _matroska(file, end)
-        if start[:3] == b"GIF":
-            return "" if tail.endswith(b";") else "its last byte is not the GIF trailer"
-        if start[:4] == b"\x89PNG":
-            return "" if b"IEND" in tail else "its end is not a PNG's"
-        if start[:2] == b"\xff\xd8":
-            return "" if b"\xff\xd9" in tail else "its end is not a JPEG's"
+        for magic, reason in ((_PNG, _png), (b"GIF8", _gif), (b"\xff\xd8", _jpeg)):
+            if start.startswith(magic):
+                with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+                    return reason(data)
         return _boxes(file, end)
 
 
 def _needs(what: str, needed: int, end: int) -> str:
     return f"its {what} needs {needed} bytes, the file has {end}" if needed > end else ""
+
+
+def _png(data: mmap.mmap) -> str:
+    offset = len(_PNG)
+    while len(kind := data[offset + 4 : offset + 8]) == 4:
+        offset += 12 + int.from_bytes(data[offset : offset + 4], "big")
+        if kind == b"IEND":
+            return _needs("IEND chunk", offset, len(data))
+    return "it ends before its IEND chunk"
+
+
+def _jpeg(data: mmap.mmap) -> str:
+    # Segments are skipped by their lengths: a thumbnail in one has an end marker of its own.
+    offset = 2
+    while found := _JPEG_MARKER.search(data, offset):
+        offset = found.end()
+        if found[1] == b"\xd9":
+            return ""
+        offset += int.from_bytes(data[offset : offset + 2], "big")
+    return "it ends before the JPEG's end marker"
+
+
+def _gif(data: mmap.mmap) -> str:
+    try:
+        offset = 13 + _colours(data[10])
+        while data[offset] in (_EXTENSION, _PICTURE):
+            # Up to the first sub-block: an extension's label; a picture's place, colours and code size.
+            offset += 2 if data[offset] == _EXTENSION else 11 + _colours(data[offset + 9])
+            while size := data[offset]:
+                offset += 1 + size
+            offset += 1
+    except IndexError:
+        return "it ends before the GIF trailer"
+    # The trailer, or what only a decoder can judge.
+    return ""
+
+
+def _colours(flags: int) -> int:
+    """Bytes of the table of colours that the flags of a GIF announce."""
+    return 3 << (flags & 7) + 1 if flags & 0x80 else 0
 
 
 def _boxes(file: BinaryIO, end: int) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import urllib.error
+import http.client
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
@@ -119,8 +119,8 @@ def _receive(file: RemoteFile, address: str, partial: Path, progress: Callable[[
                     have += len(block)
                     progress(have, file.size)
         reason = f"the connection ended after {have} of {file.size} bytes" if have < file.size else ""
-    except (urllib.error.URLError, OSError) as error:
-        reason = str(getattr(error, "reason", error))
+    except (OSError, http.client.HTTPException) as error:  # URLError is an OSError
+        reason = str(getattr(error, "reason", "") or error)
     if reason:
         raise DferError(
             f"could not fetch {file.name} from {address}: {reason}",

@@ -1,6 +1,7 @@
 """The flow, composed: frames -> tracked faces -> windows of clips. Nothing else knows the order.
 
-Memory is bounded by two windows of face crops per person, whatever the length and resolution of the source.
+Memory is bounded by two windows of face crops per person, whatever the length and resolution of the source; where all
+is one window, by :data:`MOST_A_FRAME` crops for each frame of a clip.
 """
 
 from __future__ import annotations
@@ -29,6 +30,9 @@ from dfer_edge.types import Box, Clip, Frame, Image, Points, TrackedFace
 _LEAST_SEEN = 0.2
 # What is left of a source after its last whole window is dropped below this share of a window.
 _LEAST_TAIL = 0.25
+# Where all is one window: crops of a person that are kept for each frame of the clip to come. Above it every second one
+# goes: at a constant frame rate the frame that is sampled lies within a 32nd of a segment of the exact one.
+MOST_A_FRAME = 64
 
 
 class Tracker(Protocol):
@@ -137,12 +141,15 @@ class Windower:
         self._cropped, self._landmarks, self._landmark_detector = cropped, landmarks, landmark_detector
         self._last_points: dict[int, Points] = {}
         self._people: dict[int, deque[_Seen]] = {}
-        self._lazy = self._has_clock = False
+        self._thinned: dict[int, int] = {}  # where all is one window: frames of each person, also of those that went
+        self._lazy = self._has_clock = self._thins = False
 
     def windows(self, source: Source, tracker: Tracker) -> Iterator[Window]:
         """Windows of the source in order; one of everything for a source that is a clip."""
         self._lazy, self._has_clock = source.in_memory, not source.is_clip
         end_s = float("inf") if source.is_clip else self._plan.window_s
+        # Frames that are in memory anyway are only referred to.
+        self._thins = end_s == float("inf") and not self._lazy
         cut_s, last = 0.0, None
         for frame, faces in self._tracked(source, tracker):
             time_s = frame.clock_s
@@ -168,10 +175,22 @@ class Windower:
 
     def _add(self, frame: Frame, time_s: float, faces: Sequence[TrackedFace]) -> None:
         for face in faces:
-            pixels = frame.image if self._lazy else self._crop(frame.image, face.box)
             points = None if self._landmarks is None else self._given(self._landmarks, frame, face.box)
+            if self._thins and not self._makes_room(face.track_id):
+                continue
+            pixels = frame.image if self._lazy else self._crop(frame.image, face.box)
             seen = _Seen(frame.index, time_s, face.box, pixels, points)
             self._people.setdefault(face.track_id, deque()).append(seen)
+
+    def _makes_room(self, track_id: int) -> bool:
+        """Whether the next frame of a person is kept, of all one in a power of two; drops every second if too many."""
+        number = self._thinned.get(track_id, 0)
+        self._thinned[track_id] = number + 1
+        most = MOST_A_FRAME * self._spec.frames
+        every = 1 << (number // most).bit_length()
+        if every > 1 and 2 * number == most * every:
+            self._people[track_id] = deque(list(self._people[track_id])[::2])
+        return number % every == 0
 
     def _crop(self, image: Image, box: Box) -> Image:
         if self._cropped:
@@ -227,19 +246,20 @@ class Windower:
         inside = {
             track_id: [s for s in seen if start_s <= s.time_s <= end_s] for track_id, seen in self._people.items()
         }
-        longest = max(map(len, inside.values()), default=0)
-        kept = {track_id: seen for track_id, seen in inside.items() if seen and len(seen) >= _LEAST_SEEN * longest}
+        counts = {track_id: self._thinned.get(track_id, len(seen)) for track_id, seen in inside.items()}
+        longest = max(counts.values(), default=0)
+        kept = {k: seen for k, seen in inside.items() if seen and counts[k] >= _LEAST_SEEN * longest}
         with self._watch.stage("preprocess"):
             wanted = list(kept)
             if is_only and kept and self._plan.longest_only:
-                wanted = [max(kept, key=lambda track_id: (len(kept[track_id]), kept[track_id][0].box.area))]
+                wanted = [max(kept, key=lambda track_id: (counts[track_id], kept[track_id][0].box.area))]
             # One window of all is sampled as a clip, whatever the plan.
             shared_s = None if is_only else self._shared_start(start_s)
             clips = {
                 track_id: self._clip(track_id, self._sampled(track_id, kept[track_id], end_s, shared_s))
                 for track_id in wanted
             }
-        return Window(start_s, end_s, last.index, clips, {k: len(v) for k, v in kept.items()})
+        return Window(start_s, end_s, last.index, clips, {track_id: counts[track_id] for track_id in kept})
 
     def _shared_start(self, start_s: float) -> float | None:
         """Where the clips of a window begin so that overlapping windows share features; None where they cannot.

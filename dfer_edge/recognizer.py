@@ -52,7 +52,7 @@ class Recognizer:
         bf16 where processor and engine have it, else fp32; where there are ranges for int8, all that can run is
         measured once and the fastest within the accuracy budget is taken (:mod:`dfer_edge.engines.planner`).
     device
-        ``auto``, ``cpu`` or ``cuda``.
+        ``cpu``, ``cuda``, or ``auto``: the CPU, also where there is a GPU, but ``cuda`` for engine ``tensorrt``.
     detector
         ``auto`` (YuNet if its file is there, else Haar), ``haar``, ``yunet``, a YuNet file, or an object that has
         ``detect`` (see :class:`dfer_edge.faces.Detector`).
@@ -142,8 +142,8 @@ class Recognizer:
         source, faces, landmarks
             As in :meth:`predict`.
         window_s
-            Length of a window in seconds, at least 0.01, infinite for one window of all; the last window overlaps the
-            one before, so that all are whole.
+            Length of a window in seconds, at least 0.01, infinite for one window of all (sampled as in :meth:`clip`);
+            the last window overlaps the one before, so that all are whole.
         progress
             Called with the frames done and the frames that the source declares (or None).
 
@@ -155,6 +155,8 @@ class Recognizer:
 
     def predict_batch(self, sources: Sequence[Any], faces: str = "detect") -> list[Prediction]:
         """One prediction a source, each taken as a single clip, from one engine call for many clips.
+
+        Long videos and folders are sampled as in :meth:`clip`.
 
         Raises
         ------
@@ -178,7 +180,10 @@ class Recognizer:
     def clip(self, source: Any, faces: str = "detect") -> Clip:
         """What the network sees of ``source`` taken as a single clip: the sampled face crops of one person.
 
-        For what looks inside a network: features, activations, calibration.
+        For what looks inside a network: features, activations, calibration. Memory does not grow with the length of
+        ``source``. Up to 64 frames of a person for each frame of the clip sampling is exact; beyond, every second one
+        is dropped, again and again, and a sampled frame lies within a 32nd of a segment of the exact one (at a constant
+        frame rate). Arrays, which are in memory anyway, are sampled exactly.
 
         Raises
         ------
@@ -209,7 +214,7 @@ class Recognizer:
         faces
             As in :meth:`predict`.
         window_s, hop_s
-            Seconds, at least 0.01; a hop longer than the window leaves gaps.
+            Seconds, at least 0.01, not infinite for a camera or stream; a hop longer than the window leaves gaps.
 
         Raises
         ------
@@ -221,7 +226,7 @@ class Recognizer:
         windows = windower.windows(opened, self._tracker(faces, stride=1))
         parts = self._parts if plan.overlaps and not opened.is_clip else None
         score = StepCache(*parts, _MAX_BATCH).logits if parts else self._score
-        return (observation for window in windows for observation in self._observe(window, watch, score))
+        return self._observations(windows, watch, score)
 
     def info(self) -> dict[str, Any]:
         """What runs: model, weights, engine, precision, device, threads, input spec, simplifications, detectors.
@@ -275,11 +280,19 @@ class Recognizer:
         for what, value in (("window", plan.window_s), ("hop", plan.hop_s)):
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= SHORTEST_S:
                 raise InvalidInput(f"expected a {what} of at least {SHORTEST_S} s, got {value!r}")
+            if math.isinf(value) and getattr(source, "live", False):
+                raise InvalidInput(f"expected a {what} that ends, of a live source that need not, got {value!r}")
         points = None if landmarks is None else _checked_landmarks(landmarks, self.spec.landmarks, source)
         if self.spec.landmarks and points is None and self._landmark_detector is None:
             what = f"{self.spec.name} takes {self.spec.landmarks} landmarks a frame"
             raise WeightsNotFound(f"{what}: expected them or a landmark detector, got neither", faces_landmarks.CHOICES)
         return Windower(self.spec, plan, watch, faces == "cropped", points, self._landmark_detector)
+
+    def _observations(self, windows: Iterator[Window], watch: Stopwatch, score: Score) -> Iterator[Observation]:
+        for window in windows:
+            yield from self._observe(window, watch, score)
+            # What the caller does between two windows is no time of ours.
+            watch.lap()
 
     def _observe(self, window: Window, watch: Stopwatch, score: Score) -> list[Observation]:
         predictions = self._classify(window.clips, watch, score)
@@ -292,7 +305,7 @@ class Recognizer:
         """Predictions by the same keys."""
         # Image networks score frames; a clip's probabilities are their mean.
         probabilities = [softmax(np.atleast_2d(logits)).mean(0) for logits in score(clips, watch)]
-        times = watch.milliseconds()
+        times = watch.lap()
         return {
             key: to_prediction(p, self.spec.labels, clip.frame_indices, clip.box, times, self._weights)
             for (key, clip), p in zip(clips.items(), probabilities, strict=True)
@@ -342,8 +355,11 @@ def _checked_landmarks(landmarks: Any, points: int, source: Source) -> Points:
     # Headers of videos lie about their length: there the count is checked while reading.
     count = source.length_hint if source.is_clip else len(array) if array.ndim else 0
     expected = (count, points, 2)
-    if array.shape != expected or array.dtype.kind != "f" or not np.isfinite(array).all():
-        raise InvalidInput(f"expected finite float landmarks of shape {expected}, got {array.dtype} {array.shape}")
+    if array.shape != expected or array.dtype.kind != "f":
+        raise InvalidInput(f"expected float landmarks of shape {expected}, got {array.dtype} {array.shape}")
+    failed = np.flatnonzero(~np.isfinite(array).all((1, 2)))
+    if failed.size:
+        raise InvalidInput(f"expected finite landmarks in each frame, got NaN or infinity in frame {failed[0]}")
     failed = np.flatnonzero(np.ptp(array, axis=1).max(-1) == 0)
     if failed.size:
         raise InvalidInput(f"expected a face of landmarks in each frame, all points of frame {failed[0]} are one point")

@@ -1,4 +1,4 @@
-"""Environment variables and folders: the one module that reads them.
+"""Environment variables of the SDK and the folders they name: read here alone. Those of torchrun are training's.
 
 ==========================  ============================================================================================
 ``DFER_EDGE_CACHE``         folder for exported networks, engines and fetched models, instead of the platform's own

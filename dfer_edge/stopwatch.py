@@ -20,6 +20,7 @@ class Stopwatch:
         self._start = self._mark = time.perf_counter()
         self._stages: dict[str, float] = {}
         self._open: list[str] = []
+        self._lap: dict[str, float] = {}
 
     def _book(self) -> None:
         now = time.perf_counter()
@@ -50,7 +51,12 @@ class Stopwatch:
                     return
             yield item
 
+    def lap(self) -> dict[str, float]:
+        """Stages and ``total`` since the last lap, at first since the making; the next lap begins here."""
+        before, self._lap = self._lap, self.milliseconds()
+        return {name: ms - before.get(name, 0.0) for name, ms in self._lap.items()}
+
     def milliseconds(self) -> dict[str, float]:
-        """Stages and ``total``."""
+        """Stages and ``total`` since the making."""
         times = self._stages | {"total": time.perf_counter() - self._start}
         return {name: seconds * 1e3 for name, seconds in times.items()}

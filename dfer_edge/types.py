@@ -158,7 +158,8 @@ class Prediction:
     box
         Face box (left, top, right, bottom) in pixels, in the middle of the clip.
     timings_ms
-        Milliseconds by stage (decode, detect, preprocess, landmarks, engine) and ``total``.
+        Milliseconds by stage (decode, detect, preprocess, landmarks, engine) and ``total``: of the whole call, in an
+        observation since the window before. All clips of a window or a batch share them.
     weights
         ``{"name": ..., "sha256": ...}``; the name ``random`` means that the label is meaningless.
     """

@@ -1,6 +1,7 @@
 """Weights files: safetensors with the model's spec and a content hash in the metadata. Imports no torch.
 
 A file holds the state of the training form; the exact folds run when it is exported. Pickles are never opened.
+Files written before the metadata had a hash of its own are read without it.
 A compact file (:mod:`dfer_edge.weights_compact`) holds the state in int8 and reads like any other.
 """
 
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 FORMAT = "dfer_edge/1"
 # Of its own: a release that knows no compact files must not take codes for weights.
 COMPACT_FORMAT = "dfer_edge/1+int8"
+# Of the rest of the metadata: another label or mean is another network, with the same tensors.
+_METADATA_HASH = "metadata_sha256"
 SHIPPED = Path(__file__).parent / "assets" / "weights"
 
 _DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "U8": "u1", "I8": "i1", "BOOL": "?"}
@@ -82,6 +85,10 @@ def content_hash(state: Mapping[str, Array]) -> str:
         digest.update(f"{name}|{value.dtype.str}|{value.shape}|".encode())
         digest.update(value.reshape(-1).view(np.uint8).data)
     return digest.hexdigest()
+
+
+def _metadata_hash(metadata: Mapping[str, str]) -> str:
+    return hashlib.sha256(json.dumps(dict(metadata), sort_keys=True).encode()).hexdigest()
 
 
 def save(path: str | Path, module: nn.Module, untrained: int = 0, compact: bool = False, **notes: str) -> Path:
@@ -138,6 +145,7 @@ def write(path: str | Path, source: Weights, compact: bool = False) -> Path:
     }
     if compact:
         metadata["compact"] = weights_compact.LAYOUT
+    metadata[_METADATA_HASH] = _metadata_hash(metadata)
     # Beside the target and then renamed: the source may be mapped from the same path.
     partial = path.with_name(f".{path.stem}.partial.safetensors")
     try:
@@ -182,6 +190,11 @@ def load(path: str | Path) -> Weights:
     actual = content_hash(state)
     if actual != metadata.get("sha256"):
         raise CorruptArtifact(f"expected content sha256 {metadata.get('sha256')}, got {actual} in {path}")
+    stated = metadata.pop(_METADATA_HASH, None)
+    if stated is not None and stated != (found := _metadata_hash(metadata)):
+        raise CorruptArtifact(
+            f"expected metadata sha256 {stated}, got {found} in {path}: its spec or notes were changed"
+        )
     spec = ModelSpec.from_json(metadata.get("spec", ""))
     try:
         untrained, notes = int(metadata.get("untrained", "0")), dict(json.loads(metadata.get("notes", "{}")))

@@ -159,7 +159,7 @@ def _elsewhere(name: str, places: set[str]) -> str:
 @functools.cache
 def _cuda() -> str:
     if importlib.util.find_spec("dfer_edge._cuda") is None:
-        return "dfer_edge._cuda is not built (make cuda, needs nvcc)"
+        return "dfer_edge._cuda is not built (make cuda, needs nvcc; an installed copy needs -e)"
     try:
         from dfer_edge import _cuda
     except ImportError as error:

@@ -18,6 +18,9 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 def test_three_engines_agree(name: str, media: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # The cache of one network goes before the next comes: the four image networks take 1.8 GB each, twice.
     monkeypatch.setenv("DFER_EDGE_CACHE", str(tmp_path))
+    for engine in ("openvino", "onnxruntime", "torch"):
+        if reason := reasons(engine):
+            pytest.skip(reason)
     landmarks = media / "onnx" / "face_landmark68_faceapi.onnx" if registry.find(name).spec.landmarks else "auto"
     predictions = {}
     for engine in BEST_FORM:
@@ -32,7 +35,6 @@ def test_three_engines_agree(name: str, media: Path, tmp_path: Path, monkeypatch
                 threads=2,
             )
             predictions[engine] = recognizer.predict(media / "video" / "single_face.mp4")
-    assert len(predictions) >= 2
     first, *others = predictions.values()
     for other in others:
         assert other.frame_indices == first.frame_indices

@@ -6,6 +6,7 @@ import csv
 import hashlib
 import http.server
 import json
+import re
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -234,10 +235,14 @@ class Server(http.server.BaseHTTPRequestHandler):
 
     limit: int | None = None
     ranges = True
+    garbled = False
     content = CONTENT
     seen: ClassVar[list[str | None]] = []
 
     def do_GET(self) -> None:
+        if self.garbled:
+            self.wfile.write(b"no answer of this protocol\r\n\r\n")
+            return
         wanted = self.headers.get("Range")
         self.seen.append(wanted)
         start = int(wanted.split("=")[1].rstrip("-")) if wanted and self.ranges else 0
@@ -257,7 +262,7 @@ def address(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
     digest = hashlib.sha256(CONTENT).hexdigest()
     file = downloads.RemoteFile("yunet", "net.onnx", "http://127.0.0.1:9/none", digest, len(CONTENT), "MIT")
     monkeypatch.setitem(downloads.FILES, "yunet", file)
-    for name, value in (("limit", None), ("ranges", True), ("content", CONTENT), ("seen", [])):
+    for name, value in (("limit", None), ("ranges", True), ("garbled", False), ("content", CONTENT), ("seen", [])):
         monkeypatch.setattr(Server, name, value)
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Server)
     thread = threading.Thread(target=server.serve_forever)
@@ -289,6 +294,16 @@ def test_fetch_resumes(
     monkeypatch.setenv("DFER_EDGE_YUNET_URL", address)
     assert run(capsys, "models", "fetch", "yunet")[0] == 0
     assert Server.seen == [None, "bytes=100000-"]
+
+
+def test_fetch_from_what_is_no_web_server_is_one_line(
+    address: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(Server, "garbled", True)
+    for url in (address, address.replace("/net", "/a b")):
+        code, _, err = run(capsys, "models", "fetch", "yunet", "--url", url)
+        assert code == 1
+        assert re.search(r"could not fetch yunet from .*: .*(no answer of this protocol|control characters)", err)
 
 
 def test_fetch_refuses_other_bytes(

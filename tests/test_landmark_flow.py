@@ -255,6 +255,16 @@ def test_wrong_landmarks(blind: Recognizer, astronaut: Path, astronaut_frames: l
             blind.predict(source, landmarks=points)
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_the_first_frame_with_landmarks_that_are_not_finite_is_named(
+    blind: Recognizer, astronaut_frames: list, value: float
+) -> None:
+    points = ellipse(50)
+    points[[17, 31], 5, 1] = value
+    with pytest.raises(InvalidInput, match=r"frame 17$"):
+        blind.predict(astronaut_frames, landmarks=points)
+
+
 def test_more_landmarks_than_frames_of_a_video(blind: Recognizer, astronaut: Path) -> None:
     with pytest.raises(InvalidInput, match="landmarks for 50 frames, got 51"):
         blind.predict(astronaut, landmarks=ellipse(51))

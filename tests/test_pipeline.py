@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
 import pytest
 
+from dfer_edge.clips import uniform_indices
 from dfer_edge.models import registry
-from dfer_edge.pipeline import WholeFrame, Windower, WindowPlan
+from dfer_edge.pipeline import MOST_A_FRAME, WholeFrame, Window, Windower, WindowPlan
 from dfer_edge.sources import Source
 from dfer_edge.stopwatch import Stopwatch
 from dfer_edge.types import Box, Frame, TrackedFace
@@ -95,6 +97,48 @@ def test_memory_is_bounded_by_two_windows() -> None:
         assert len(windower._people[0]) <= 2 * RATE + 1
 
 
+LIMIT = MOST_A_FRAME * SPEC.frames
+
+
+def whole(count: int, people: dict[int, range] | None = None) -> tuple[Window, list[int]]:
+    """The one window of all, and the most crops that were held of anyone, frame by frame."""
+    windower = Windower(SPEC, WindowPlan(math.inf, math.inf), Stopwatch())
+    held: list[int] = []
+
+    class Watched(Script):
+        def track(self, frames: Iterator[Frame]) -> Iterator[tuple[Frame, tuple[TrackedFace, ...]]]:
+            for pair in super().track(frames):
+                yield pair
+                held.append(max(map(len, windower._people.values()), default=0))
+
+    (only,) = windower.windows(Clock(count), Watched(people or {0: range(count)}))
+    return only, held
+
+
+@pytest.mark.parametrize("count", [1, 7, LIMIT - 1, LIMIT])
+def test_one_window_of_all_is_exact_up_to_its_limit(count: int) -> None:
+    only, held = whole(count)
+    assert only.clips[0].frame_indices == tuple(uniform_indices(count, SPEC.frames))
+    assert held == list(range(1, count + 1))
+
+
+@pytest.mark.parametrize("count", [LIMIT + 1, 2 * LIMIT, 2 * LIMIT + 1, 5 * LIMIT + 3])
+def test_one_window_of_all_holds_no_more_frames_the_longer_it_is(count: int) -> None:
+    only, held = whole(count)
+    assert LIMIT // 2 <= max(held[LIMIT:]) <= LIMIT
+    exact = np.array(uniform_indices(count, SPEC.frames))
+    segment = count / SPEC.frames
+    assert np.abs(np.array(only.clips[0].frame_indices) - exact).max() <= segment / 32
+    assert only.seen == {0: count}
+
+
+def test_thinned_people_are_compared_by_the_frames_they_were_in() -> None:
+    """Who was seen three times as long wins, though fewer of their frames are held."""
+    first, second = range(2 * LIMIT + 2), range(2 * LIMIT + 2, 2 * LIMIT + 2 + LIMIT * 3 // 4)
+    only, _ = whole(second.stop, {0: first, 1: second, 2: range(5, 8)})
+    assert only.seen == {0: len(first), 1: len(second)}
+
+
 def test_whole_frame_tracker() -> None:
     frame = Frame(np.zeros((20, 30, 3), np.uint8), 4)
     ((_, faces),) = WholeFrame().track([frame])
@@ -118,3 +162,16 @@ def test_stopwatch_counts_nested_time_once(monkeypatch: pytest.MonkeyPatch) -> N
     with watch.stage("outer"), watch.stage("inner"):
         pass
     assert watch.milliseconds() == {"outer": (2 + 4) * 1e3, "inner": 3e3, "total": 20e3}
+
+
+def test_a_lap_counts_from_the_lap_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    ticks = iter([0.0, 1.0, 3.0, 6.0, 10.0, 15.0, 20.0, 27.0])
+    monkeypatch.setattr("dfer_edge.stopwatch.time.perf_counter", lambda: next(ticks))
+    watch = Stopwatch()
+    with watch.stage("engine"):
+        pass
+    assert watch.lap() == {"engine": 2e3, "total": 6e3}
+    with watch.stage("engine"):
+        pass
+    assert watch.lap() == {"engine": 5e3, "total": 14e3}
+    assert watch.milliseconds() == {"engine": 7e3, "total": 27e3}

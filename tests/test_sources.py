@@ -168,12 +168,18 @@ def test_truncated_mp4_is_refused_wherever_it_is_cut(tmp_path: Path, faststart: 
         open_source(cut)
 
 
+def picture(path: Path) -> bytes:
+    """A picture that is no video, written to ``path``."""
+    noise = np.random.default_rng(3).integers(0, 256, (64, 64, 3), np.uint8)
+    cv2.imwrite(str(path), noise)
+    return path.read_bytes()
+
+
 @pytest.mark.parametrize("suffix", ["mkv", "webm", "avi", "gif", "png", "jpg", "mov"])
 def test_other_truncated_files_are_refused_too(tmp_path: Path, suffix: str) -> None:
     whole = tmp_path / f"whole.{suffix}"
     if suffix in ("png", "jpg"):
-        noise = np.random.default_rng(3).integers(0, 256, (64, 64, 3), np.uint8)
-        cv2.imwrite(str(whole), noise)
+        picture(whole)
     else:
         write_container(whole)
     assert truncation(whole) == ""
@@ -183,6 +189,47 @@ def test_other_truncated_files_are_refused_too(tmp_path: Path, suffix: str) -> N
         cut.write_bytes(whole.read_bytes()[: int(whole.stat().st_size * share)])
         with pytest.raises(InvalidInput, match="truncated"):
             open_source(cut)
+
+
+PADDING = {"zeros": bytes(64), "another file": b"\x89PNG\r\n\x1a\n" + bytes(range(256)), "a line end": b"\r\n"}
+
+
+@pytest.mark.parametrize("padding", PADDING.values(), ids=PADDING)
+@pytest.mark.parametrize("suffix", ["gif", "png", "jpg"])
+def test_bytes_behind_the_end_are_harmless(tmp_path: Path, suffix: str, padding: bytes) -> None:
+    path = tmp_path / f"padded.{suffix}"
+    content = write_container(path).read_bytes() if suffix == "gif" else picture(path)
+    path.write_bytes(content + padding)
+    assert len(list(open_source(path))) == (20 if suffix == "gif" else 1)
+
+
+@pytest.mark.parametrize("suffix", ["gif", "png", "jpg"])
+def test_a_cut_picture_is_refused_wherever_it_is_cut(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"cut.{suffix}"
+    content = write_container(path).read_bytes() if suffix == "gif" else picture(path)
+    for length in {*range(8, len(content), 97), *range(len(content) - 20, len(content))}:
+        path.write_bytes(content[:length])
+        assert truncation(path), f"cut after {length} of {len(content)} bytes"
+
+
+def test_the_end_of_a_thumbnail_is_not_the_end_of_a_jpeg(tmp_path: Path) -> None:
+    path = tmp_path / "photo.jpg"
+    content = picture(path)
+    thumbnail = b"\xff\xe1" + (2 + len(content)).to_bytes(2, "big") + content
+    path.write_bytes(content[:2] + thumbnail + content[2:])
+    assert len(list(open_source(path))) == 1
+    path.write_bytes(content[:2] + thumbnail + content[2:900])
+    assert "end marker" in truncation(path)
+
+
+@pytest.mark.parametrize("parameter", [cv2.IMWRITE_JPEG_PROGRESSIVE, cv2.IMWRITE_JPEG_RST_INTERVAL])
+def test_jpegs_of_many_scans_and_restarts(tmp_path: Path, parameter: int) -> None:
+    path = tmp_path / "scans.jpg"
+    cv2.imwrite(str(path), np.random.default_rng(3).integers(0, 256, (64, 64, 3), np.uint8), [parameter, 1])
+    content = path.read_bytes()
+    assert truncation(path) == ""
+    path.write_bytes(content[: len(content) // 2])
+    assert truncation(path)
 
 
 def test_a_pipe_is_refused_at_once(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from dfer_edge import CorruptArtifact, InvalidInput, Recognizer, WeightsNotFound, export, labels, weights
@@ -65,6 +66,26 @@ def test_tampered_tensor(saved: Path, tmp_path: Path) -> None:
     (tmp_path / "tampered.safetensors").write_bytes(content)
     with pytest.raises(CorruptArtifact, match="expected content sha256"):
         weights.load(tmp_path / "tampered.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [(b"happy", b"angry"), (b'"untrained":"0"', b'"untrained":"9"'), (b'\\"mean\\": [0.', b'\\"mean\\": [1.')],
+)
+def test_tampered_metadata(saved: Path, tmp_path: Path, before: bytes, after: bytes) -> None:
+    content = saved.read_bytes()
+    assert content.count(before) == 1
+    (tmp_path / "relabelled.safetensors").write_bytes(content.replace(before, after))
+    with pytest.raises(CorruptArtifact, match="expected metadata sha256"):
+        weights.load(tmp_path / "relabelled.safetensors")
+
+
+def test_files_from_before_the_metadata_had_a_hash_load(saved: Path, tmp_path: Path) -> None:
+    with safe_open(saved, framework="numpy") as file:
+        metadata = file.metadata()
+    del metadata["metadata_sha256"]
+    save_file(load_file(saved), tmp_path / "old.safetensors", metadata)
+    assert weights.load(tmp_path / "old.safetensors").spec == weights.load(saved).spec
 
 
 @pytest.mark.parametrize("kept", [0, 7, 500, 100_000, -10])

@@ -11,6 +11,9 @@ from dfer_edge.clips import SHORTEST_S
 from dfer_edge.engines import MAX_THREADS
 from dfer_edge.errors import EngineUnavailable, InvalidInput
 
+DEVICE_HELP = "auto is the CPU, also where there is a GPU; cuda for engine tensorrt (default: %(default)s)"
+LANDMARKS_HELP = "landmark network (.onnx) or dlib's predictor (.dat) for keypoint_tsa, instead of the shipped network"
+
 
 def seconds(text: str) -> float:
     """A positive number of seconds; ``inf`` is one window of all."""

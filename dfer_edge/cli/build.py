@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from dfer_edge.cli import console
-from dfer_edge.cli.arguments import threads
+from dfer_edge.cli.arguments import DEVICE_HELP, threads
 from dfer_edge.engines import ENGINES, PRECISIONS
 from dfer_edge.models import list_models
 
@@ -23,7 +23,7 @@ def add(commands: Any, common: argparse.ArgumentParser) -> None:
     parser.add_argument("--weights", default="default", help="default, random, or a .safetensors file")
     parser.add_argument("--engine", default="auto", choices=("auto", *ENGINES))
     parser.add_argument("--precision", default="auto", choices=("auto", *PRECISIONS))
-    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
+    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help=DEVICE_HELP)
     parser.add_argument(
         "--calibration", type=Path, metavar="FILE", help="ranges for int8 (default: beside the weights)"
     )

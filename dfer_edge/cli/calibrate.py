@@ -11,7 +11,7 @@ from typing import Any
 
 from dfer_edge import weights
 from dfer_edge.cli import console
-from dfer_edge.cli.arguments import threads
+from dfer_edge.cli.arguments import LANDMARKS_HELP, threads
 from dfer_edge.errors import InvalidInput
 from dfer_edge.models import list_models
 
@@ -42,7 +42,7 @@ def add(commands: Any, common: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--report", type=Path, metavar="FOLDER", help="write the report as JSON, Markdown and PNG")
     parser.add_argument("--detector", default="auto", help="auto, haar, yunet, or a YuNet .onnx file")
-    parser.add_argument("--landmarks", metavar="FILE.onnx", help="68-point network, for networks that take landmarks")
+    parser.add_argument("--landmarks", metavar="FILE", help=LANDMARKS_HELP)
     parser.add_argument("--threads", type=threads, help="CPU threads (default: all cores)")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     parser.set_defaults(run=run)

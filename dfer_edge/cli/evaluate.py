@@ -10,7 +10,7 @@ from typing import Any
 from rich.table import Column, Table
 
 from dfer_edge.cli import console
-from dfer_edge.cli.arguments import threads
+from dfer_edge.cli.arguments import DEVICE_HELP, LANDMARKS_HELP, threads
 from dfer_edge.engines import ENGINES, PRECISIONS
 from dfer_edge.errors import InvalidInput
 from dfer_edge.models import list_models
@@ -30,9 +30,9 @@ def add(commands: Any, common: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--engine", nargs="+", default=["auto"], choices=("auto", *ENGINES))
     parser.add_argument("--precision", nargs="+", default=["auto"], choices=("auto", *PRECISIONS))
-    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
+    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help=DEVICE_HELP)
     parser.add_argument("--detector", default="auto", help="auto, haar, yunet, or a YuNet .onnx file")
-    parser.add_argument("--landmarks", metavar="FILE.onnx", help="68-point network, for networks that take landmarks")
+    parser.add_argument("--landmarks", metavar="FILE", help=LANDMARKS_HELP)
     parser.add_argument("--threads", type=threads, help="CPU threads of the engine (default: all cores)")
     parser.add_argument("--faces", default="detect", choices=("detect", "cropped"))
     parser.add_argument("--classes", nargs="+", metavar="LABEL", help="use samples of these only")

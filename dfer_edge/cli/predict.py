@@ -9,7 +9,7 @@ from typing import Any
 from rich.table import Table
 
 from dfer_edge.cli import console
-from dfer_edge.cli.arguments import check_outputs, mp4, png, seconds, threads
+from dfer_edge.cli.arguments import DEVICE_HELP, LANDMARKS_HELP, check_outputs, mp4, png, seconds, threads
 from dfer_edge.clips import WINDOW_S
 from dfer_edge.engines import ENGINES, PRECISIONS
 from dfer_edge.models import list_models
@@ -22,11 +22,9 @@ def add_recognizer_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--weights", default="default", help="default, random, or a .safetensors or .onnx file")
     parser.add_argument("--engine", default="auto", choices=("auto", *ENGINES))
     parser.add_argument("--precision", default="auto", choices=("auto", *PRECISIONS))
-    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
+    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help=DEVICE_HELP)
     parser.add_argument("--detector", default="auto", help="auto, haar, yunet, or a YuNet .onnx file")
-    parser.add_argument(
-        "--landmarks", metavar="FILE.onnx", help="landmark network for keypoint_tsa, instead of the shipped one"
-    )
+    parser.add_argument("--landmarks", metavar="FILE", help=LANDMARKS_HELP)
     parser.add_argument("--threads", type=threads, help="CPU threads of the engine (default: all cores)")
     parser.add_argument("--calibration", metavar="FILE", help="ranges for int8 (default: those beside the weights)")
 

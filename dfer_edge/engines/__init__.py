@@ -13,6 +13,7 @@ import logging
 from pathlib import Path
 from types import ModuleType
 
+from dfer_edge import board
 from dfer_edge.engines.base import Engine, EngineOptions
 from dfer_edge.errors import EngineUnavailable, InvalidInput, PrecisionUnavailable, WeightsNotFound
 from dfer_edge.inference.base import Form
@@ -33,6 +34,7 @@ __all__ = [
 ]
 
 _LOG = logging.getLogger("dfer_edge")
+_GPU_UNUSED = "; device auto is the CPU, the GPU is left unused: ask for device cuda"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,7 +99,8 @@ def choose(engine: str = "auto", precision: str = "auto", device: str = "auto") 
     """The engine and precision that a request means on this machine.
 
     ``auto`` takes the first installed engine (OpenVINO, ONNX Runtime, torch; for device ``cuda`` torch, TensorRT), and
-    bf16 where processor and engine have it, else fp32. The choice is logged.
+    bf16 where processor and engine have it, else fp32. Device ``auto`` is the CPU, also where there is a GPU, except
+    for TensorRT asked for by name. The choice is logged, with a GPU that it leaves unused.
 
     Raises
     ------
@@ -127,7 +130,10 @@ def choose(engine: str = "auto", precision: str = "auto", device: str = "auto") 
             declined.append(f"{name}: only simulates {wanted} in float; ask for it by name")
         elif not lacks[wanted]:
             if "auto" in (engine, precision):
-                _LOG.info("engine %s, precision %s (asked for: %s, %s)", name, wanted, engine, precision)
+                unused = (
+                    _GPU_UNUSED if device == "auto" and "cpu" in _BACKENDS[name].devices and board.has_gpu() else ""
+                )
+                _LOG.info("engine %s, precision %s (asked for: %s, %s)%s", name, wanted, engine, precision, unused)
             return Choice(name, wanted)
         else:
             declined.append(f"{name}: {lacks[wanted]}")
@@ -166,7 +172,7 @@ def load_engine(
     path
         Written by :func:`dfer_edge.export.export_onnx`.
     backend, precision, device
-        See :func:`choose`; ``auto`` of a Q/DQ file is int8, and it is not loaded as anything else.
+        See :func:`choose`; precision ``auto`` of a Q/DQ file is int8, and it is not loaded as anything else.
     threads
         CPU threads; the cores this process may use if None.
 

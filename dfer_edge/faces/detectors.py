@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeVar, cast
 
 import cv2
 import numpy as np
@@ -13,16 +14,30 @@ from dfer_edge.downloads import YUNET
 from dfer_edge.errors import CorruptArtifact, InvalidInput, WeightsNotFound
 from dfer_edge.types import Box, Detection, Image
 
+T = TypeVar("T")
 
-@runtime_checkable
+
 class Detector(Protocol):
-    """Anything with a ``name`` that finds faces."""
+    """Anything that finds faces; the ``name`` of an object that has none is that of its class."""
 
     name: str
 
     def detect(self, image: Image) -> list[Detection]:
         """Faces of an RGB frame [H, W, 3], best first, boxes in its pixels."""
         ...
+
+
+@dataclasses.dataclass(frozen=True)
+class _Named:
+    name: str
+    detect: Any
+
+
+def named(detector: T) -> T:
+    """A detector of faces or landmarks as it is, or under the name of its class if it has no ``name``."""
+    if hasattr(detector, "name"):
+        return detector
+    return cast(T, _Named(type(detector).__name__, detector.detect))  # type: ignore[attr-defined]
 
 
 def _shrunk(image: Image, longest: int) -> tuple[Image, float]:
@@ -133,14 +148,14 @@ def make_detector(detector: str | Path | Detector = "auto") -> Detector:
     ----------
     detector
         ``"auto"`` (YuNet if its file is there, else Haar), ``"haar"``, ``"yunet"``, the path of a YuNet ONNX file, or
-        an object with ``detect``.
+        an object with ``detect`` (see :class:`Detector`).
 
     Raises
     ------
     InvalidInput, WeightsNotFound, CorruptArtifact
     """
-    if isinstance(detector, Detector):
-        return detector
+    if not isinstance(detector, (str, Path)) and callable(getattr(detector, "detect", None)):
+        return named(detector)
     if detector == "haar":
         return HaarDetector()
     if detector in ("auto", "yunet"):

@@ -7,12 +7,13 @@ network trained on renders ships with the package; the user may name another (:f
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 import numpy as np
 
 from dfer_edge import settings
 from dfer_edge.errors import InvalidInput, WeightsNotFound
+from dfer_edge.faces.detectors import named
 from dfer_edge.types import Box, Image, Points
 
 COUNT = 68
@@ -20,9 +21,8 @@ SHIPPED = Path(__file__).parents[1] / "assets" / "landmarks68.onnx"
 CHOICES = "pass landmarks=, or landmark_detector= (--landmarks) an .onnx file, or set DFER_EDGE_LANDMARKS to one"
 
 
-@runtime_checkable
 class LandmarkDetector(Protocol):
-    """Anything with a ``name`` that finds the points of a face."""
+    """Anything that finds the points of a face; the ``name`` of an object that has none is that of its class."""
 
     name: str
 
@@ -67,8 +67,10 @@ def make_landmark_detector(
     ------
     InvalidInput, WeightsNotFound, CorruptArtifact, EngineUnavailable
     """
-    if detector is None or isinstance(detector, LandmarkDetector):
-        return detector
+    if detector is None:
+        return None
+    if not isinstance(detector, (str, Path)) and callable(getattr(detector, "detect", None)):
+        return named(detector)
     chosen = detector if detector != "auto" else settings.landmarks_override() or SHIPPED
     if not isinstance(chosen, (str, Path)) or Path(chosen).suffix not in (".onnx", ".dat"):
         raise InvalidInput(

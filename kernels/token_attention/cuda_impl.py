@@ -25,14 +25,16 @@ def run(x: Array, weights: Sequence[Array], softmax: bool, out: Array) -> None:
     from dfer_edge.kernels.token_attention import workspace
 
     units, classes = len(weights[1]), len(weights[3])
+    # Held until the launch: a tensor dropped before gives its memory to the next one, here the counter.
+    hidden, counter = empty((x.shape[0], units), "float32", x), workspace.counter(x.device)
     _cuda.token_attention(
         pointer(x),
         tuple(map(pointer, weights)),
         (*x.shape, units, classes),
         softmax,
         DTYPE_NUMBERS[dtype_name(x)],
-        pointer(empty((x.shape[0], units), "float32", x)),
-        pointer(workspace.counter(x.device)),
+        pointer(hidden),
+        pointer(counter),
         pointer(out),
         device_index(x),
         stream(x),

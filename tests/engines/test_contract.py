@@ -184,6 +184,23 @@ def test_requests_that_cannot_be_met(monkeypatch: pytest.MonkeyPatch) -> None:
         choose()
 
 
+@pytest.mark.parametrize(
+    ("device", "there", "said"), [("auto", True, True), ("auto", False, False), ("cpu", True, False)]
+)
+def test_auto_names_the_gpu_that_it_leaves_unused(
+    device: str,
+    there: bool,
+    said: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.setattr("dfer_edge.board._GPUS", (tmp_path / "absent", tmp_path if there else tmp_path / "absent too"))
+    with caplog.at_level("INFO", "dfer_edge"):
+        choose(device=device)
+    assert ("the GPU is left unused" in caplog.text) == said
+
+
 def test_auto_takes_what_is_installed_and_says_so(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -92,6 +92,23 @@ class Scripted:
         return [Detection(box, 0.9) for box in self._script.get(index, [])]
 
 
+class Nameless:
+    """As little as a detector may be."""
+
+    def detect(self, image: np.ndarray) -> list[Detection]:
+        return [Detection(Box(0, 0, 100, 100), 0.9)]
+
+
+def test_an_object_with_detect_alone_is_a_detector() -> None:
+    detector = make_detector(Nameless())
+    assert detector.name == "Nameless"
+    assert len(detector.detect(np.zeros((16, 16, 3), np.uint8))) == 1
+    scripted = Scripted({})
+    assert make_detector(scripted) is scripted
+    with pytest.raises(InvalidInput, match="expected detector"):
+        make_detector(object())
+
+
 def frames(count: int) -> list[Frame]:
     return [Frame(np.full((16, 16, 3), index, np.uint8), index) for index in range(count)]
 

@@ -202,6 +202,12 @@ def test_files_that_are_no_landmark_network(tmp_path: Path, yunet: Path) -> None
 def test_choices(media: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, networks: dict) -> None:
     assert make_landmark_detector().name == "rendered68"
     assert make_landmark_detector(None) is None
+
+    class Nameless:
+        def detect(self, image: np.ndarray, box: Box) -> None:
+            return None
+
+    assert make_landmark_detector(Nameless()).name == "Nameless"
     assert make_landmark_detector(networks["faceapi68"]) is networks["faceapi68"]
     for name in NAMES:
         monkeypatch.setenv("DFER_EDGE_LANDMARKS", str(media / "onnx" / FILES[name]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import shlex
 import shutil
@@ -9,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+import dfer_edge
 from bench.readme import BEGIN, END, spliced
+from dfer_edge.bench.plan import Plan
 from dfer_edge.cli.main import parser
 from dfer_edge.engines import BEST_FORM
 from dfer_edge.models import list_models
@@ -47,10 +50,36 @@ def test_commands_parse() -> None:
         parser().parse_args(shlex.split(line, comments=True)[1:])
 
 
-@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"])
-def test_links_lead_somewhere(page: str) -> None:
-    links = re.findall(r"\]\((?!https?://|#)([^)#]+)", (ROOT / page).read_text())
-    assert not [link for link in links if not (ROOT / link).exists()]
+PAGES = [
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "csrc/README.md")),
+    *sorted(ROOT.glob("kernels/*/README.md")),
+]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\((?!https?://|#)([^)#]+)", page.read_text())
+    assert not [link for link in links if not (page.parent / link).exists()]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_what_pages_name_exists(page: Path) -> None:
+    """Attributes of the package, modules after ``python -m``, cases after ``--only``, files in code marks."""
+    text = page.read_text()
+    modules = {name for name in re.findall(r"python -m ([\w.]+)", text) if name.split(".")[0] in ("bench", "dfer_edge")}
+    assert not [name for name in modules if importlib.util.find_spec(name) is None]
+    for pattern in re.findall(r"--only '?([\w/*-]+)", text):
+        Plan(threads=1, only=(pattern,))  # refuses what fits no case
+    assert set(re.findall(r"`dfer_edge\.([A-Za-z]\w*)", text)) <= set(dir(dfer_edge))
+    files = re.findall(r"`((?:bench|csrc|kernels|tests|dfer_edge|calibration)/[\w./*-]+)`", text)
+    assert not [name for name in files if not any(ROOT.glob(re.sub("OP|NAME|DEVICE", "*", name)))]
+
+
+def test_extras_are_those_of_the_package() -> None:
+    tomllib = pytest.importorskip("tomllib")
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    paragraph = README.partition("Extras:")[2].partition("\n\n")[0]
+    assert set(re.findall(r"`([a-z][a-z-]*)`", paragraph)) == set(extras)
 
 
 def test_make_targets_named_in_the_readme_exist() -> None:
