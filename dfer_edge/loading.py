@@ -100,11 +100,16 @@ def load_parts(request: Request, whole: Engine) -> tuple[Engine, Engine] | None:
 
     Returns
     -------
-    None for a network without such parts, an ``.onnx`` file or int8, and, with a warning in the log, if they cannot be
-    loaded: they spare time and change no result, and ``whole`` runs.
+    None, with the reason in the log, for a network without such parts, an ``.onnx`` file or int8, and, as a warning, if
+    they cannot be loaded: they spare time and change no result, and ``whole`` runs.
     """
-    is_file, is_int8 = Path(request.weights).suffix == ".onnx", whole.options.precision == "int8"
-    if is_file or is_int8 or not registry.find(whole.spec.name).frames_per_step:
+    reasons_whole = {
+        registry.find(whole.spec.name).no_steps: not registry.find(whole.spec.name).frames_per_step,
+        "an .onnx file has no parts": Path(request.weights).suffix == ".onnx",
+        "ranges for int8 are of the whole network": whole.options.precision == "int8",
+    }
+    if reason := next((text for text, holds in reasons_whole.items() if holds), None):
+        _LOG.info("overlapping windows of %s are computed one by one: %s", request.name, reason)
         return None
     choice = Choice(whole.name, whole.options.precision)
     try:
