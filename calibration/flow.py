@@ -19,7 +19,7 @@ from dfer_edge.calibration.sensitivity import Trial, sensitivity
 from dfer_edge.calibration.table import RangeTable
 from dfer_edge.errors import CalibrationError
 
-# Every fourth clip is kept for looking at what int8 changed.
+# A quarter of the clips is kept for looking at what int8 changed.
 _HOLD_OUT = 4
 _SNR_CLIPS = 4
 
@@ -47,7 +47,8 @@ def run(
     onnx_path
         A float network in any conv form.
     clips
-        Of faces. Every fourth is held out: the others make the ranges, these show what int8 changed.
+        Of faces. A quarter is held out, whole files where that is possible (:meth:`ClipSet.split`): the others make the
+        ranges, these show what int8 changed.
     method
         See :func:`dfer_edge.calibration.calibrate`.
     max_drop
@@ -67,8 +68,9 @@ def run(
     used, held = clips.split(_HOLD_OUT)
     if len(used) < LEAST_CLIPS:
         least = -(-LEAST_CLIPS * _HOLD_OUT // (_HOLD_OUT - 1))
+        apart = f", {len(used)} of them apart from those held out" if len(clips) >= least else ""
         raise CalibrationError(
-            f"expected at least {least} different clips, got {len(clips)}",
+            f"expected at least {least} different clips, got {len(clips)}{apart}",
             "give more videos of faces; hundreds are usual",
         )
     with bar("ranges") as progress:
