@@ -20,6 +20,7 @@ from dfer_edge.engines.cuda_memory import open_cuda
 from dfer_edge.engines.tensorrt_build import REVISION
 from dfer_edge.engines.tensorrt_engine import TensorRtEngine, identity
 from dfer_edge.engines.tensorrt_gate import gate_feed
+from dfer_edge.errors import CorruptArtifact
 from dfer_edge.inference import FORMS, Form
 from dfer_edge.spec import ModelSpec
 
@@ -32,7 +33,11 @@ def remembered(spec: ModelSpec, precision: str) -> Form | None:
     folder = cache.find(_key(spec, precision))
     if folder is None:
         return None
-    fastest = json.loads(cache_manifest.verified_bytes(folder, _FILE))["fastest"]
+    try:
+        fastest = json.loads(cache_manifest.verified_bytes(folder, _FILE))["fastest"]
+    except CorruptArtifact:
+        # Cleared by another process since it was found.
+        return None
     return next((form for form in FORMS if form == fastest), None)
 
 

@@ -236,6 +236,27 @@ def test_pycuda_is_accepted(monkeypatch: pytest.MonkeyPatch, clip_file: Path) ->
         assert mine.info()["gpu"] == "Orin"
 
 
+@pytest.mark.parametrize("damage", ["gone", "unreadable"])
+def test_a_timing_cache_that_does_not_read_only_costs_time(
+    damage: str, strong: World, clip_file: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    load_engine(clip_file, "tensorrt", "fp32").close()
+    real, read = cache.find, []
+
+    def find(key: cache.Key) -> Path | None:
+        if key.kind != "timing":
+            return real(key)
+        read.append(key)
+        if damage == "unreadable":
+            raise PermissionError("no")
+        return Path("gone")
+
+    monkeypatch.setattr(cache, "find", find)
+    load_engine(clip_file, "tensorrt", "fp16").close()
+    assert read
+    assert "the timing cache is not used" in caplog.text
+
+
 def test_the_manifest_of_an_engine_says_how_far_it_is_from_the_reference(strong: World, clip_file: Path) -> None:
     load_engine(clip_file, "tensorrt", "fp16").close()
     report = json.loads((cache.entries("engines")[0].path / "parity.json").read_text())
