@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import json
+import types
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,8 @@ import pytest
 
 from dfer_edge import CalibrationError, PrecisionUnavailable, Recognizer, cache, weights
 from dfer_edge.calibration import RangeTable
+from dfer_edge.calibration.report import Report, compare
+from dfer_edge.cli import calibrate as calibrate_command
 from dfer_edge.cli.main import main
 from dfer_edge.engines import planner, precision_reasons, reasons
 from dfer_edge.export import export_onnx
@@ -95,6 +99,8 @@ def test_export_int8(ranges: Path, tmp_path: Path, capsys: pytest.CaptureFixture
     [
         (["--clips", "missing", "--out", "r.json"], 1, "expected a folder with videos of faces"),
         (["--clips", ".", "--out", "missing/r.json"], 1, "expected a folder to write into"),
+        (["--clips", ".", "--out", "r.json", "--report", "missing"], 1, "expected a folder to write into"),
+        (["--clips", ".", "--out", "."], 1, "expected a file that can be written"),
         (["--clips", ".", "--out", "r.json", "--method", "kl"], 2, "invalid choice"),
         (["--clips", ".", "--out", "r.json", "--max-drop", "-1"], 2, "0 to 100 points"),
         (["--clips", ".", "--out", "r.json", "--count", "0"], 2, "positive number of clips"),
@@ -120,6 +126,45 @@ def test_wrong_use_of_calibrate(
         assert main(command) == code
     assert message in capsys.readouterr().err
     assert not (tmp_path / "r.json").exists()
+
+
+def fake_report(drop: float) -> Report:
+    found = compare(np.eye(2), np.eye(2), ("a", "b"))
+    found = dataclasses.replace(found, top1_agreement=1 - drop / 100)
+    return Report(NAME, "default", "minmax", "symmetric", "openvino", 16, found, {"a": 1.0}, ())
+
+
+@pytest.mark.parametrize(
+    ("drop", "max_drop", "said"),
+    [
+        (0.4, 2.0, ""),
+        (1.0, 2.0, "precision auto takes it up to 0.5"),
+        (0.4, 0.1, "more than 0.1 with any layers in float"),
+        (3.0, 2.0, "more than 2 with any layers in float"),
+    ],
+)
+def test_what_auto_will_do_is_said_by_its_own_budget(
+    drop: float, max_drop: float, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = argparse.Namespace(max_drop=max_drop, json=False)
+    calibrate_command._print(arguments, [Path("r.json")], fake_report(drop), {})
+    printed = capsys.readouterr().out
+    assert said in printed
+    assert ("precision auto" in printed) == (drop > planner.BUDGET)
+
+
+def test_a_report_without_its_picture_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], ranges: Path
+) -> None:
+    result = RangeTable.load(ranges), fake_report(0.0)
+    monkeypatch.setattr("dfer_edge.calibration.data.from_folder", lambda *a: types.SimpleNamespace(skipped={}))
+    monkeypatch.setattr("dfer_edge.calibration.flow.run", lambda *a, **k: result)
+    monkeypatch.setattr("dfer_edge.export.export_onnx", lambda *a: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    command = ["calibrate", NAME, "--weights", "random", "--clips", str(tmp_path), "--out", str(tmp_path / "r.json")]
+    assert main([*command, "--report", str(tmp_path)]) == 0
+    assert "no PNG of the report: matplotlib is not installed" in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["r.json", f"{NAME}.int8.json", f"{NAME}.int8.md"]
 
 
 def test_one_video_is_too_little(astronaut: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
