@@ -25,7 +25,6 @@ from dfer_edge.pipeline import Windower, WindowPlan
 from dfer_edge.sources import open_source
 from dfer_edge.spec import ModelSpec
 from dfer_edge.stopwatch import Stopwatch
-from dfer_edge.synthesis.storage import MANIFEST
 from dfer_edge.types import Box, Clip
 
 Feed = Mapping[str, FloatArray]
@@ -243,6 +242,9 @@ def from_folder(
     folder = Path(folder)
     if not folder.is_dir():
         raise CalibrationError(f"expected a folder with videos of faces, found none at {folder}")
+    # The renderer, which inference does not need.
+    from dfer_edge.synthesis.storage import MANIFEST
+
     if (folder / MANIFEST).is_file():
         from dfer_edge.calibration.rendered import from_rendered  # it fills the class of this module
 

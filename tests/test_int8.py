@@ -5,20 +5,30 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import subprocess
+import sys
 import types
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from dfer_edge import CalibrationError, PrecisionUnavailable, Recognizer, cache, weights
+from dfer_edge import (
+    CalibrationError,
+    CorruptArtifact,
+    InvalidInput,
+    PrecisionUnavailable,
+    Recognizer,
+    cache,
+    weights,
+)
 from dfer_edge.calibration import RangeTable
 from dfer_edge.calibration.report import Report, compare
 from dfer_edge.cli import calibrate as calibrate_command
 from dfer_edge.cli.main import main
 from dfer_edge.engines import planner, precision_reasons, reasons
 from dfer_edge.export import export_onnx
-from dfer_edge.models import registry
+from dfer_edge.models import create_model, registry
 from dfer_edge.spec import ModelSpec
 from tests.calibration import made_up
 
@@ -62,6 +72,29 @@ def test_a_recogniser_in_int8(
     cached = {entry.path for entry in cache.entries("networks") if "int8" in entry.name}
     assert len(cached) == 1
     assert [file.name for file in next(iter(cached)).iterdir() if file.suffix in (".onnx", ".data")] == ["model.onnx"]
+
+
+def test_ranges_are_read_only_where_int8_may_run(tmp_path: Path) -> None:
+    path = tmp_path / "mine.safetensors"
+    weights.save(path, create_model("slowr50"))
+    (tmp_path / "mine.ranges.json").write_text("damaged")
+    rec = Recognizer("slowr50", path, "onnxruntime", "fp32", detector="haar", threads=1)
+    assert rec.info()["precision"] == "fp32"
+    for precision in ("int8", "auto"):
+        with pytest.raises(CorruptArtifact, match=r"mine.ranges.json"):
+            Recognizer("slowr50", path, "onnxruntime", precision, detector="haar", threads=1)
+
+
+def test_calibration_does_not_go_with_a_file(ranges: Path, tmp_path: Path) -> None:
+    path = export_onnx("slowr50", tmp_path / "mine.onnx", "random", form="2d")
+    with pytest.raises(InvalidInput, match=r"expected no calibration for .*mine.onnx"):
+        Recognizer("slowr50", path, "onnxruntime", detector="haar", calibration=ranges)
+
+
+def test_a_recogniser_needs_no_renderer() -> None:
+    code = "import sys, dfer_edge.recognizer; print([name for name in sys.modules if 'synthesis' in name])"
+    printed = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    assert printed.strip() == "[]"
 
 
 def test_auto_says_why_int8_was_not_taken(able: None, ranges: Path) -> None:
@@ -239,9 +272,9 @@ def test_calibrate_on_real_media(media: Path, tmp_path: Path, capsys: pytest.Cap
     command = ["calibrate", NAME, "--weights", "random", "--clips", str(media), "--count", "24", "--json"]
     assert main([*command, "--out", str(out), "--report", str(tmp_path), "--max-drop", "100"]) == 0
     result = json.loads(capsys.readouterr().out)
-    assert result["within_budget"]
-    assert result["comparison"]["clips"] == 6
-    assert result["comparison"]["mean_probability_difference"] < 0.01
     table = RangeTable.load(out)
-    assert table.accuracy["clips"] == 6
-    assert {path.suffix for path in tmp_path.iterdir()} == {".json", ".md", ".png"}
+    assert table.clips + table.accuracy["clips"] <= 24
+    assert result["comparison"]["clips"] == table.accuracy["clips"] >= 3
+    assert 0 < result["comparison"]["mean_probability_difference"] < 0.01
+    names = {f"{NAME}.int8.{suffix}" for suffix in ("json", "md", "png")}
+    assert {path.name for path in tmp_path.iterdir()} == {out.name, *names}

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from dfer_edge.calibration.table import write_text
 from dfer_edge.cli import console
 from dfer_edge.cli.arguments import check_outputs
 from dfer_edge.engines import PRECISIONS
@@ -73,6 +72,7 @@ def run(arguments: argparse.Namespace) -> int:
 def run_self_test(arguments: argparse.Namespace) -> int:
     """Run it, write the file after each network, say what passed."""
     from dfer_edge import self_test
+    from dfer_edge.calibration.table import write_text
 
     check_outputs("", [arguments.out], plots=False)
 
