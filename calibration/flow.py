@@ -15,7 +15,7 @@ from dfer_edge.calibration.graph import GraphIndex, read
 from dfer_edge.calibration.placement import plan
 from dfer_edge.calibration.ranges import DEFAULT_METHOD, calibrate
 from dfer_edge.calibration.report import Report, layer_snr
-from dfer_edge.calibration.sensitivity import Trial, search
+from dfer_edge.calibration.sensitivity import Trial, check_budget, search
 from dfer_edge.calibration.table import RangeTable
 from dfer_edge.errors import CalibrationError
 
@@ -62,9 +62,10 @@ def run(
     Raises
     ------
     CalibrationError
-        For too few clips, or as :func:`dfer_edge.calibration.calibrate`.
+        For a negative budget, too few clips, or as :func:`dfer_edge.calibration.calibrate`.
     """
     path = Path(onnx_path)
+    check_budget(max_drop)
     used, held = clips.split(_HOLD_OUT)
     if len(used) < LEAST_CLIPS:
         least = -(-LEAST_CLIPS * _HOLD_OUT // (_HOLD_OUT - 1))

@@ -71,16 +71,21 @@ def sensitivity(
     CalibrationError
         For a negative budget or no clips.
     """
+    check_budget(max_drop)
     if not len(clips):
         raise CalibrationError("expected clips to compare on, got none")
     with tempfile.TemporaryDirectory() as folder:
         return search(Trial(Path(onnx_path), clips, Path(folder), truth, threads), table, max_drop, progress)
 
 
-def search(trial: Trial, table: RangeTable, max_drop: float, progress: Progress | None = None) -> Search:
-    """As :func:`sensitivity`, of a network and clips whose fp32 results are known already."""
+def check_budget(max_drop: float) -> None:
+    """Raises CalibrationError unless ``max_drop`` is a number of points."""
     if not max_drop >= 0:
         raise CalibrationError(f"expected a budget of at least 0 points, got {max_drop!r}")
+
+
+def search(trial: Trial, table: RangeTable, max_drop: float, progress: Progress | None = None) -> Search:
+    """As :func:`sensitivity`, of a network and clips whose fp32 results are known already."""
     index = GraphIndex(read(trial.path), trial.path)
     kinds = {layer.name: layer.kind for layer in plan(index, table.exclude).layers}
     names = [name for name, kind in kinds.items() if kind == "int8"]

@@ -202,3 +202,5 @@ def test_flow_with_true_classes_counts_recall(files: dict[str, Path], rng: np.ra
 def test_flow_with_too_few_clips(files: dict[str, Path]) -> None:
     with pytest.raises(CalibrationError, match="at least 22 different clips, got 0"):
         flow_module.run(files["3d"], ClipSet(tiny.SPEC))
+    with pytest.raises(CalibrationError, match="at least 0 points, got -1"):
+        flow_module.run(files["3d"], ClipSet(tiny.SPEC), max_drop=-1.0)
