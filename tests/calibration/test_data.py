@@ -1,15 +1,18 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from dfer_edge.calibration import ClipSet, from_folder
+from dfer_edge.calibration import data as data_module
 from dfer_edge.calibration.data import LEAST_CLIPS, check
 from dfer_edge.errors import CalibrationError, InvalidInput
-from dfer_edge.types import Box, Clip
+from dfer_edge.types import Box, Clip, Frame
 from tests.calibration import tiny
 
 SHAPES = {"clip": tiny.CLIP}
@@ -72,7 +75,10 @@ def test_no_frame_is_on_both_sides_of_a_split(rng: np.random.Generator, counts: 
         assert len(used) + len(held) == len(clips), "whole files lose no clip"
 
 
-def test_files_give_clips_in_turns(tmp_path: Path, astronaut: Path, media: Path) -> None:
+def test_files_give_clips_in_turns(
+    tmp_path: Path, astronaut: Path, media: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(data_module, "_WINDOWS", ((0.5, 0.1),))
     (tmp_path / "a_long.mp4").symlink_to(astronaut)
     for number in range(3):
         (tmp_path / f"still_{number}.png").symlink_to(media / "stills" / "astronaut.png")
@@ -86,6 +92,31 @@ def test_files_give_clips_in_turns(tmp_path: Path, astronaut: Path, media: Path)
     more = from_folder(tmp_path, tiny.SPEC, 6, "haar")
     assert len(more) == 6, "what some files do not give, others do"
     assert not more.sources() & set(more.skipped)
+
+
+def test_a_file_that_gave_clips_is_not_skipped_though_it_breaks_off(
+    tmp_path: Path, astronaut: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "one.mp4").symlink_to(astronaut)
+    real, opened = data_module.open_source, []
+
+    class BreaksOff:
+        in_memory = is_clip = False
+
+        def __init__(self, path: Path) -> None:
+            opened.append(path)
+            self._source = real(path)
+
+        def __iter__(self) -> Iterator[Frame]:
+            yield from itertools.islice(self._source, 40)
+            raise InvalidInput("cut off")
+
+    monkeypatch.setattr(data_module, "_WINDOWS", ((0.5, 0.1), (0.3, 0.1)))
+    monkeypatch.setattr(data_module, "open_source", BreaksOff)
+    clips = from_folder(tmp_path, tiny.SPEC, 99, "haar")
+    assert len(clips) > 1
+    assert not clips.skipped
+    assert len(opened) == 1, "a broken file is not tried again"
 
 
 def test_a_network_of_landmarks_gets_its_detector(rng: np.random.Generator, tmp_path: Path, astronaut: Path) -> None:
