@@ -20,18 +20,22 @@ from pathlib import Path
 import numpy as np
 
 from dfer_edge import engines
-from dfer_edge.calibration.data import ClipSet, Feed
+from dfer_edge.calibration.data import ClipSet, Feed, Progress
 from dfer_edge.calibration.qdq import quantize
+from dfer_edge.calibration.report import finite_logits
 from dfer_edge.calibration.sensitivity import int8_engine
 from dfer_edge.calibration.table import RangeTable
-from dfer_edge.inference.parts import LOGITS
 
 # The mean of a vector needs no more, and each clip is run twice.
 _CLIPS = 128
 
 
 def correct_bias(
-    onnx_path: str | Path, table: RangeTable, clips: ClipSet | Sequence[Feed], threads: int | None = None
+    onnx_path: str | Path,
+    table: RangeTable,
+    clips: ClipSet | Sequence[Feed],
+    threads: int | None = None,
+    progress: Progress | None = None,
 ) -> RangeTable:
     """The table with ``logit_shift``: what int8 adds to each logit on average over calibration clips.
 
@@ -43,6 +47,13 @@ def correct_bias(
         Those that the ranges were made from; up to 128 are read.
     threads
         CPU threads; the cores this process may use if None.
+    progress
+        Called with clips done and clips in all.
+
+    Raises
+    ------
+    InvalidInput
+        If logits are NaN or infinite.
     """
     plain = dataclasses.replace(table, logit_shift=())
     name, scheme = int8_engine()
@@ -52,6 +63,10 @@ def correct_bias(
             engines.load_engine(onnx_path, name, "fp32", threads=threads) as exact,
             engines.load_engine(quantised, name, "int8", threads=threads) as rough,
         ):
-            chosen = itertools.islice(clips, _CLIPS)
-            shifts = [(rough.infer(feed)[LOGITS] - exact.infer(feed)[LOGITS]).mean(0) for feed in chosen]
+            shifts = []
+            for number, feed in enumerate(itertools.islice(clips, _CLIPS)):
+                wrong_by = finite_logits(rough, feed, number) - finite_logits(exact, feed, number)
+                shifts.append(wrong_by.mean(0))
+                if progress:
+                    progress(number + 1, min(_CLIPS, len(clips)))
     return dataclasses.replace(plain, logit_shift=tuple(np.stack(shifts).mean(0, np.float64).tolist()))

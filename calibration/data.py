@@ -10,21 +10,21 @@ import hashlib
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from dfer_edge import preprocess
 from dfer_edge.engines.base import FloatArray
 from dfer_edge.errors import CalibrationError, DferError, InvalidInput
-from dfer_edge.faces import FaceTracker, make_detector
+from dfer_edge.faces import FaceTracker, make_detector, make_landmark_detector
+from dfer_edge.faces.detectors import Detector
 from dfer_edge.faces.landmarks import LandmarkDetector
 from dfer_edge.inference.parts import check_feed
 from dfer_edge.pipeline import Windower, WindowPlan
 from dfer_edge.sources import open_source
 from dfer_edge.spec import ModelSpec
 from dfer_edge.stopwatch import Stopwatch
-from dfer_edge.synthesis.storage import MANIFEST
 from dfer_edge.types import Box, Clip
 
 Feed = Mapping[str, FloatArray]
@@ -36,6 +36,15 @@ LEAST_CLIPS = 16
 # Window and hop in seconds, tried in turn until there are clips enough: long ones are what the network meets in use.
 _WINDOWS = ((4.0, 1.0), (2.0, 0.5), (1.0, 0.25))
 _SUFFIXES = {".mp4", ".mov", ".avi", ".mkv", ".webm", ".gif", ".jpg", ".jpeg", ".png", ".bmp"}
+
+
+class _Kept(NamedTuple):
+    """What is known of a clip: class, source (its own if None), first and last frame in that source."""
+
+    truth: int | None
+    source: str | None
+    first: int
+    last: int
 
 
 class ClipSet:
@@ -58,14 +67,14 @@ class ClipSet:
         self.spec = spec
         self.skipped: dict[str, str] = {}
         self._folder = tempfile.TemporaryDirectory(prefix="dfer-edge-clips-")
-        self._digests: dict[str, int | None] = {}
+        self._kept: dict[str, _Kept] = {}
 
     def __len__(self) -> int:
-        return len(self._digests)
+        return len(self._kept)
 
     @property
     def truth(self) -> list[int] | None:
-        known = [label for label in self._digests.values() if label is not None]
+        known = [clip.truth for clip in self._kept.values() if clip.truth is not None]
         return known if len(known) == len(self) else None
 
     def __iter__(self) -> Iterator[dict[str, FloatArray]]:
@@ -80,12 +89,62 @@ class ClipSet:
             yield preprocess.to_feed([clip], self.spec)
 
     def split(self, every: int) -> tuple[Subset, Subset]:
-        """All clips but each ``every``-th, and those: to calibrate on the first and look at the second."""
-        held = range(every - 1, len(self), every)
-        return Subset(self, [n for n in range(len(self)) if n not in held]), Subset(self, list(held))
+        """About all clips but one in ``every``, and those: to calibrate on the first and look at the second.
 
-    def add(self, clip: Clip, truth: int | None = None) -> bool:
-        """Keep one clip, with the position of its class if that is known; False for one that is there already.
+        Whole sources are held out, because windows of one video overlap. Where no source is small enough for that, the
+        last part of each is, and clips that reach into it are in neither subset.
+        """
+        held = self._whole_sources(every)
+        straddling: set[int] = set()
+        if 2 * every * len(held) < len(self):
+            held, straddling = self._tails(every)
+        used = [number for number in range(len(self)) if number not in held and number not in straddling]
+        return Subset(self, used), Subset(self, sorted(held))
+
+    def _by_source(self) -> list[list[int]]:
+        """Numbers of the clips of each source, in the order in which sources came."""
+        found: dict[object, list[int]] = {}
+        for number, clip in enumerate(self._kept.values()):
+            found.setdefault(number if clip.source is None else clip.source, []).append(number)
+        return list(found.values())
+
+    def _whole_sources(self, every: int) -> set[int]:
+        """Sources spread over the set, of those with one clip each ``every``-th; then whichever still fit."""
+        held: set[int] = set()
+        total = 0
+        for numbers in self._by_source():
+            total += len(numbers)
+            if every * (len(held) + len(numbers)) <= total:
+                held.update(numbers)
+        for numbers in self._by_source():
+            if every * len(held.union(numbers)) <= total:
+                held.update(numbers)
+        return held
+
+    def _tails(self, every: int) -> tuple[set[int], set[int]]:
+        """Of each source the clips that begin last, and those that reach beyond the first frame of these."""
+        clips = list(self._kept.values())
+        held: set[int] = set()
+        straddling: set[int] = set()
+        for numbers in self._by_source():
+            ordered = sorted(numbers, key=lambda number: clips[number].first)
+            if tail := ordered[len(ordered) - len(ordered) // every :]:
+                begin = clips[tail[0]].first
+                held.update(number for number in numbers if clips[number].first >= begin)
+                straddling.update(number for number in numbers if clips[number].first < begin <= clips[number].last)
+        return held, straddling
+
+    def add(self, clip: Clip, truth: int | None = None, source: str | None = None) -> bool:
+        """Keep one clip; False for one that is there already.
+
+        Parameters
+        ----------
+        clip
+            With landmarks for networks that take them.
+        truth
+            The position of its class, if that is known.
+        source
+            What it was cut from; :meth:`split` takes clips of one source, whose frames may overlap, for alike.
 
         Raises
         ------
@@ -99,15 +158,18 @@ class ClipSet:
             raise InvalidInput(f"expected uint8 [{self.spec.frames}, {size}, {size}, 3], got {clip.frames.shape}")
         if truth is not None and not 0 <= truth < self.spec.num_classes:
             raise InvalidInput(f"expected a class from 0 to {self.spec.num_classes - 1}, got {truth}")
+        if self.spec.landmarks and clip.landmarks is None:
+            raise InvalidInput(f"expected {self.spec.landmarks} landmarks a frame for {self.spec.name}, got none")
         kept = {"frames": clip.frames} | ({} if clip.landmarks is None else {"landmarks": clip.landmarks})
         digest = _digest(kept)
-        if digest in self._digests:
+        if digest in self._kept:
             return False
         try:
             np.savez(self._path(len(self)), **kept)  # type: ignore[arg-type] # the stub takes flags only
         except OSError as error:
             raise CalibrationError(f"cannot keep clips in {self._folder.name}: {error}", "set TMPDIR") from error
-        self._digests[digest] = truth
+        first, last = (min(clip.frame_indices), max(clip.frame_indices)) if clip.frame_indices else (0, 0)
+        self._kept[digest] = _Kept(truth, source, first, last)
         return True
 
     def _path(self, number: int) -> Path:
@@ -115,7 +177,11 @@ class ClipSet:
 
     def digests(self) -> list[str]:
         """Hash of each clip's content."""
-        return list(self._digests)
+        return list(self._kept)
+
+    def sources(self) -> set[str]:
+        """Everything that clips were cut from."""
+        return {clip.source for clip in self._kept.values() if clip.source is not None}
 
 
 class Subset(Sequence[Feed]):
@@ -155,7 +221,8 @@ def from_folder(
     ----------
     folder
         Read in name order. Videos are cut into overlapping windows, of 4 s first and of 2 and 1 s if that gives too
-        few; a picture is a clip of one frame. A set of ``dfer-edge synth`` gives its clips with their classes.
+        few; a picture is a clip of one frame. Files give in turns, so that a long one does not fill the set. A set of
+        ``dfer-edge synth`` gives its clips with their classes.
     spec
         Decides crop, size, sampling and normalisation.
     count
@@ -163,7 +230,7 @@ def from_folder(
     detector
         As for :class:`dfer_edge.Recognizer`.
     landmark_detector
-        For networks that take landmarks.
+        For networks that take landmarks; the one of :func:`dfer_edge.faces.make_landmark_detector` if None.
     progress
         Called with files read and files in all.
 
@@ -175,6 +242,9 @@ def from_folder(
     folder = Path(folder)
     if not folder.is_dir():
         raise CalibrationError(f"expected a folder with videos of faces, found none at {folder}")
+    # The renderer, which inference does not need.
+    from dfer_edge.synthesis.storage import MANIFEST
+
     if (folder / MANIFEST).is_file():
         from dfer_edge.calibration.rendered import from_rendered  # it fills the class of this module
 
@@ -182,34 +252,67 @@ def from_folder(
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES and path.is_file())
     if not paths:
         raise CalibrationError(f"expected videos or pictures in {folder}, found none")
-    clips, found, done = ClipSet(spec), make_detector(detector), 0
-    for window_s, hop_s in _WINDOWS:
-        for path in paths:
-            if len(clips) < count and str(path) not in clips.skipped:
-                _add_windows(clips, path, WindowPlan(window_s, hop_s), count, FaceTracker(found), landmark_detector)
-            done += 1
+    clips = ClipSet(spec)
+    collector = _Collector(clips, count, make_detector(detector), landmarks_for(spec, landmark_detector))
+    for number, seconds in enumerate(_WINDOWS):
+        for done in collector.collect(paths, WindowPlan(*seconds)):
             if progress:
-                progress(done, len(_WINDOWS) * len(paths))
+                progress(number * len(paths) + done, len(_WINDOWS) * len(paths))
+    clips.skipped.update(collector.skipped())
     if not len(clips):
         raise CalibrationError(f"expected faces in {folder}, found none in {len(paths)} files")
     return clips
 
 
-def _add_windows(
-    clips: ClipSet, path: Path, plan: WindowPlan, count: int, tracker: FaceTracker, landmarks: LandmarkDetector | None
-) -> None:
-    try:
-        windower = Windower(clips.spec, plan, Stopwatch(), landmark_detector=landmarks)
-        before = len(clips)
-        for window in windower.windows(open_source(path), tracker):
-            for clip in window.clips.values():
-                if len(clips) >= count:
-                    return
-                clips.add(clip)
-        if len(clips) == before and str(path) not in clips.skipped:
-            clips.skipped.setdefault(str(path), "no face, or nothing new")
-    except InvalidInput as error:
-        clips.skipped[str(path)] = error.message
+def landmarks_for(spec: ModelSpec, given: LandmarkDetector | None) -> LandmarkDetector | None:
+    """The landmark detector given, else the default one for a network that takes landmarks."""
+    return make_landmark_detector("auto") if given is None and spec.landmarks else given
+
+
+class _Collector:
+    """Fills a set from files in turns, each read again from its start in each turn: one is open at a time."""
+
+    def __init__(self, clips: ClipSet, count: int, detector: Detector, landmarks: LandmarkDetector | None) -> None:
+        self._clips, self._count, self._detector, self._landmarks = clips, count, detector, landmarks
+        self._barren: dict[str, str] = {}
+
+    def collect(self, paths: Sequence[Path], plan: WindowPlan) -> Iterator[int]:
+        """Take windows of the files until the set is full or they have no more; yields how many files are done."""
+        more = [path for path in paths if str(path) not in self._barren]
+        done = len(paths) - len(more)
+        while more and (room := self._count - len(self._clips)) > 0:
+            share, turn, more = max(1, room // len(more)), more, []
+            for path in turn:
+                if self._cut(path, plan, share):
+                    more.append(path)
+                else:
+                    done += 1
+                    yield done
+        yield len(paths)
+
+    def skipped(self) -> dict[str, str]:
+        """Files that never gave a clip, with the reason."""
+        gave = self._clips.sources()
+        return {path: reason for path, reason in self._barren.items() if path not in gave}
+
+    def _cut(self, path: Path, plan: WindowPlan, share: int) -> bool:
+        """Add up to ``share`` new clips of a file; whether it may have more."""
+        before = len(self._clips)
+        most = min(before + share, self._count)
+        if before == most:
+            return True
+        windower = Windower(self._clips.spec, plan, Stopwatch(), landmark_detector=self._landmarks)
+        try:
+            for window in windower.windows(open_source(path), FaceTracker(self._detector)):
+                for clip in window.clips.values():
+                    if len(self._clips) >= most:
+                        return True
+                    self._clips.add(clip, source=str(path))
+        except InvalidInput as error:
+            self._barren[str(path)] = error.message
+        if str(path) not in self._clips.sources():
+            self._barren.setdefault(str(path), "no face, or nothing new")
+        return False
 
 
 def check(clips: Sequence[Feed] | ClipSet, shapes: Mapping[str, tuple[int, ...]]) -> str:
@@ -234,7 +337,7 @@ def check(clips: Sequence[Feed] | ClipSet, shapes: Mapping[str, tuple[int, ...]]
     constant = 0
     for number, feed in enumerate(clips):
         _check_clip(feed, shapes, number)
-        constant += all(float(np.ptp(value)) == 0 for value in feed.values())
+        constant += all(_is_constant(value) for name, value in feed.items() if name != "landmarks")
         digests.setdefault(_digest(feed), number)
     if len(digests) < LEAST_CLIPS:
         total = f"{len(clips)} clips, {len(digests)} of them different" if len(digests) < len(clips) else len(clips)
@@ -244,10 +347,16 @@ def check(clips: Sequence[Feed] | ClipSet, shapes: Mapping[str, tuple[int, ...]]
         )
     if constant:
         raise CalibrationError(
-            f"expected clips with content, {constant} of {len(clips)} have one value in every pixel: their ranges are "
+            f"expected clips with content, {constant} of {len(clips)} have one colour in every pixel: their ranges are "
             "degenerate"
         )
     return hashlib.sha256("".join(digests).encode()).hexdigest()
+
+
+def _is_constant(value: FloatArray) -> bool:
+    """Whether each channel (axis 1) has one value over space and time."""
+    channels = np.moveaxis(value, 1, 0)
+    return not np.ptp(channels.reshape(len(channels), -1), axis=1).any()
 
 
 def _check_clip(feed: Feed, shapes: Mapping[str, tuple[int, ...]], number: int) -> None:

@@ -15,11 +15,11 @@ from dfer_edge.calibration.graph import GraphIndex, read
 from dfer_edge.calibration.placement import plan
 from dfer_edge.calibration.ranges import DEFAULT_METHOD, calibrate
 from dfer_edge.calibration.report import Report, layer_snr
-from dfer_edge.calibration.sensitivity import Trial, sensitivity
+from dfer_edge.calibration.sensitivity import Trial, check_budget, search
 from dfer_edge.calibration.table import RangeTable
 from dfer_edge.errors import CalibrationError
 
-# Every fourth clip is kept for looking at what int8 changed.
+# A quarter of the clips is kept for looking at what int8 changed.
 _HOLD_OUT = 4
 _SNR_CLIPS = 4
 
@@ -47,7 +47,8 @@ def run(
     onnx_path
         A float network in any conv form.
     clips
-        Of faces. Every fourth is held out: the others make the ranges, these show what int8 changed.
+        Of faces. A quarter is held out, whole files where that is possible (:meth:`ClipSet.split`): the others make the
+        ranges, these show what int8 changed.
     method
         See :func:`dfer_edge.calibration.calibrate`.
     max_drop
@@ -61,30 +62,42 @@ def run(
     Raises
     ------
     CalibrationError
-        For too few clips, or as :func:`dfer_edge.calibration.calibrate`.
+        For a negative budget, too few clips, or as :func:`dfer_edge.calibration.calibrate`.
     """
     path = Path(onnx_path)
+    check_budget(max_drop)
     used, held = clips.split(_HOLD_OUT)
     if len(used) < LEAST_CLIPS:
         least = -(-LEAST_CLIPS * _HOLD_OUT // (_HOLD_OUT - 1))
+        apart = f", {len(used)} of them apart from those held out" if len(clips) >= least else ""
         raise CalibrationError(
-            f"expected at least {least} different clips, got {len(clips)}",
+            f"expected at least {least} different clips, got {len(clips)}{apart}",
             "give more videos of faces; hundreds are usual",
         )
     with bar("ranges") as progress:
         table = calibrate(path, used, method, threads=threads, progress=progress)
-    table = correct_bias(path, table, used, threads)
-    with bar("sensitivity") as progress:
-        search = sensitivity(path, table, held, max_drop, held.truth, threads, progress)
-    return _measure(path, search.table, held, search.curve, threads)
-
-
-def _measure(path: Path, table: RangeTable, held: Subset, curve: Any, threads: int | None) -> tuple[RangeTable, Report]:
+    with bar("bias") as progress:
+        table = correct_bias(path, table, used, threads, progress)
     with tempfile.TemporaryDirectory() as folder:
-        quantised = Path(folder) / "int8.onnx"
-        trial = Trial(path, table, held, Path(folder), held.truth, threads)
-        found = trial.run((), keep=quantised)
-        snr = layer_snr(path, quantised, held[:_SNR_CLIPS], threads)
+        with bar("fp32") as progress:
+            trial = Trial(path, held, Path(folder), held.truth, threads, progress)
+        with bar("sensitivity") as progress:
+            found = search(trial, table, max_drop, progress)
+        table = found.table
+        if table.exclude:
+            # Other layers are int8 than when it was measured.
+            with bar("bias again") as progress:
+                table = correct_bias(path, table, used, threads, progress)
+        return _measure(trial, table, held, found.curve, threads, bar)
+
+
+def _measure(
+    trial: Trial, table: RangeTable, held: Subset, curve: Any, threads: int | None, bar: Bar
+) -> tuple[RangeTable, Report]:
+    with bar("accuracy") as progress:
+        found = trial.run(table, progress)
+    with bar("layers") as progress:
+        snr = layer_snr(trial.path, trial.write(table, "int8"), held[:_SNR_CLIPS], threads, progress)
     accuracy = {
         "clips": found.clips,
         "drop": found.drop,
@@ -104,7 +117,7 @@ def _measure(path: Path, table: RangeTable, held: Subset, curve: Any, threads: i
         calibration_clips=table.clips,
         comparison=found,
         snr_db=snr,
-        layers=plan(GraphIndex(read(path), path), table.exclude).rows(),
+        layers=plan(GraphIndex(read(trial.path), trial.path), table.exclude).rows(),
         curve=tuple(curve),
     )
     return table, report

@@ -12,6 +12,7 @@ from google.protobuf.message import DecodeError
 from onnx import TensorProto, helper
 
 from dfer_edge.errors import CalibrationError, CorruptArtifact, WeightsNotFound
+from dfer_edge.hashing import file_sha256
 
 # They move values or pick some of them: the range of what goes in holds for what comes out.
 MOVES = frozenset(
@@ -29,7 +30,7 @@ class GraphIndex:
     model
         Weights may be left in their file; nothing here reads them.
     source
-        Named in errors.
+        Named in errors; as a path also where weights outside of the file lie.
 
     Attributes
     ----------
@@ -45,7 +46,7 @@ class GraphIndex:
     """
 
     def __init__(self, model: onnx.ModelProto, source: object = "the model") -> None:
-        self.model = model
+        self.model, self._source = model, source
         for node in model.graph.node:
             if node.domain not in ("", "ai.onnx") or not onnx.defs.has(node.op_type):
                 name = f"{node.domain}.{node.op_type}".lstrip(".")
@@ -99,14 +100,32 @@ class GraphIndex:
     def identity(self) -> str:
         """Hash of the network: of weights and spec where the file names them (the same for all conv forms).
 
-        Files of other origin are hashed whole.
+        Files of other origin are hashed whole, with the weights that lie beside them.
+
+        Raises
+        ------
+        WeightsNotFound
+            If these are missing.
         """
         notes = self.metadata()
         if notes.get("dfer_edge.weights_sha256"):
             content = f"{notes['dfer_edge.weights_sha256']}|{notes.get('dfer_edge.spec', '')}".encode()
         else:
             content = self.model.SerializeToString(deterministic=True)
+            content += b"".join(self._beside(name) for name in self._locations())
         return hashlib.sha256(content).hexdigest()
+
+    def _locations(self) -> list[str]:
+        """Names of the files with external weights."""
+        outside = [t for t in self.constants.values() if t.data_location == TensorProto.EXTERNAL]
+        return sorted({entry.value for t in outside for entry in t.external_data if entry.key == "location"})
+
+    def _beside(self, name: str) -> bytes:
+        # ONNX forbids paths that lead out of the folder.
+        path = Path(str(self._source)).with_name(Path(name).name)
+        if not path.is_file():
+            raise WeightsNotFound(f"expected the weights of {self._source} in {path}, found nothing")
+        return f"|{name}|{file_sha256(path)}".encode()
 
 
 def _count(tensor: TensorProto) -> int:

@@ -15,7 +15,7 @@ The rules are TensorRT's, and OpenVINO's fusions follow from the same places:
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from typing import Literal
 
 import onnx
@@ -94,13 +94,10 @@ class Placement:
         All convolutions and products, in order.
     residuals
         Sums with a quantised identity.
-    floats
-        What else stays float, with the reason.
     """
 
     layers: tuple[Layer, ...]
     residuals: tuple[Residual, ...]
-    floats: Mapping[str, str]
 
     def places(self) -> dict[str, tuple[str, ...]]:
         """Key of each range that the plan needs -> tensors that it is taken over."""
@@ -144,7 +141,7 @@ def plan(index: GraphIndex, exclude: Collection[str] = ()) -> Placement:
     if unknown := sorted(set(exclude) - {layer.name for layer in layers}):
         raise CalibrationError(f"expected exclusions to be weights of the network, {unknown[0]!r} is none")
     residuals = _residuals(index, layers)
-    return Placement(tuple(layers), tuple(residuals), _floats(index, layers, residuals))
+    return Placement(tuple(layers), tuple(residuals))
 
 
 class _Rules:
@@ -215,17 +212,3 @@ def _residuals(index: GraphIndex, layers: list[Layer]) -> list[Residual]:
         elif origins[0] in carriers:
             found.append(Residual(node.output[0], operand, None, origins[0]))
     return found
-
-
-def _floats(index: GraphIndex, layers: list[Layer], residuals: list[Residual]) -> dict[str, str]:
-    known = {layer.node for layer in layers} | {residual.node for residual in residuals}
-    reasons = {
-        "MatMul": "product of two activations, or of a weight that is used in parts",
-        "Conv": "its weight is computed",
-        "Gemm": "its weight is computed",
-        "Add": "no int8 convolution before it could absorb it",
-        "Softmax": "exponentials need more than 8 bits",
-        "LayerNormalization": "a variance needs more than 8 bits",
-    }
-    nodes = [node for node in index.model.graph.node if node.op_type in reasons and node.output[0] not in known]
-    return {f"{node.op_type} {node.name or node.output[0]}": reasons[node.op_type] for node in nodes}

@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 
 from dfer_edge import labels
-from dfer_edge.calibration.data import ClipSet, Progress
+from dfer_edge.calibration.data import ClipSet, Progress, landmarks_for
 from dfer_edge.errors import CalibrationError, InvalidInput
 from dfer_edge.faces import FaceTracker, make_detector
 from dfer_edge.faces.detectors import Detector
@@ -56,6 +56,7 @@ def from_rendered(
         If the folder is no rendered set, or a damaged one.
     """
     rendered, clips, found = RenderedClips(folder), ClipSet(spec), make_detector(detector)
+    landmark_detector = landmarks_for(spec, landmark_detector)
     for number, drawn in enumerate(rendered):
         if len(clips) >= count:
             break

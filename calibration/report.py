@@ -16,7 +16,7 @@ from dfer_edge.calibration.graph import GraphIndex, read
 from dfer_edge.calibration.placement import plan
 from dfer_edge.calibration.ranges import Observer
 from dfer_edge.engines.base import Engine
-from dfer_edge.errors import CalibrationError
+from dfer_edge.errors import CalibrationError, InvalidInput
 from dfer_edge.inference.parts import LOGITS
 from dfer_edge.postprocess import softmax
 
@@ -67,16 +67,29 @@ class Comparison:
         return 0.0 - self.uar_delta if self.truth == "labels" else 100 * (1 - self.top1_agreement)
 
 
-def probabilities(
-    engine: Engine, clips: Sequence[Feed] | ClipSet, progress: Progress | None = None, start: int = 0
-) -> FloatArray:
-    """[clips, K]; of an image network the mean over a clip's frames."""
+def probabilities(engine: Engine, clips: Sequence[Feed] | ClipSet, progress: Progress | None = None) -> FloatArray:
+    """[clips, K]; of an image network the mean over a clip's frames. Raises as :func:`finite_logits`."""
     rows = []
     for number, feed in enumerate(clips):
-        rows.append(softmax(engine.infer(feed)[LOGITS]).mean(0))
+        rows.append(softmax(finite_logits(engine, feed, number)).mean(0))
         if progress:
-            progress(start + number + 1, None)
+            progress(number + 1, len(clips))
     return np.stack(rows).astype(np.float64)
+
+
+def finite_logits(engine: Engine, feed: Feed, number: int) -> npt.NDArray[np.float32]:
+    """Logits [B, K] of clip ``number``.
+
+    Raises
+    ------
+    InvalidInput
+        If one of them is NaN or infinite: nothing can be compared with it.
+    """
+    logits = engine.infer(feed)[LOGITS]
+    if not np.isfinite(logits).all():
+        what = f"{engine.name} in {engine.options.precision} on clip {number}"
+        raise InvalidInput(f"expected finite {LOGITS}, got NaN or infinity from {what}")
+    return logits
 
 
 def compare(
@@ -120,7 +133,11 @@ def compare(
 
 
 def layer_snr(
-    float_path: Path, quantised_path: Path, clips: Sequence[Feed], threads: int | None = None
+    float_path: Path,
+    quantised_path: Path,
+    clips: Sequence[Feed],
+    threads: int | None = None,
+    progress: Progress | None = None,
 ) -> dict[str, float]:
     """Signal-to-noise ratio in dB of each layer's output, float against quantised, in order of the network.
 
@@ -133,10 +150,12 @@ def layer_snr(
         Observer(float_path, index, list(layers), threads) as first,
         Observer(quantised_path, quantised, list(layers), threads, simulate=True) as second,
     ):
-        for feed in clips:
+        for number, feed in enumerate(clips):
             for (tensor, expected), (_, actual) in zip(first.run(feed), second.run(feed), strict=True):
                 signal[tensor] += float(np.square(expected, dtype=np.float64).sum())
                 noise[tensor] += float(np.square(actual - expected, dtype=np.float64).sum())
+            if progress:
+                progress(number + 1, len(clips))
     return {name: _decibel(signal[tensor], noise[tensor]) for tensor, name in layers.items()}
 
 

@@ -22,13 +22,15 @@ def write_report(report: Report, folder: str | Path, plot: bool = True) -> list[
     EngineUnavailable
         If a plot is asked for and matplotlib is not installed.
     """
-    stem = Path(folder) / f"{report.model}.int8"
-    written = [Path(f"{stem}.json"), Path(f"{stem}.md")]
-    write_text(written[0], json.dumps(report.to_dict(), indent=2) + "\n")
-    write_text(written[1], markdown(report))
-    if plot:
-        written.append(_plot(report, Path(f"{stem}.png")))
-    return written
+    data, page, picture = report_paths(report.model, folder)
+    write_text(data, json.dumps(report.to_dict(), indent=2) + "\n")
+    write_text(page, markdown(report))
+    return [data, page, _plot(report, picture)] if plot else [data, page]
+
+
+def report_paths(model: str, folder: str | Path) -> list[Path]:
+    """The JSON, Markdown and PNG files of a model's report."""
+    return [Path(folder) / f"{model}.int8.{suffix}" for suffix in ("json", "md", "png")]
 
 
 def markdown(report: Report) -> str:

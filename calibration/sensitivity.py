@@ -71,38 +71,57 @@ def sensitivity(
     CalibrationError
         For a negative budget or no clips.
     """
-    if not max_drop >= 0:
-        raise CalibrationError(f"expected a budget of at least 0 points, got {max_drop!r}")
+    check_budget(max_drop)
     if not len(clips):
         raise CalibrationError("expected clips to compare on, got none")
-    index = GraphIndex(read(onnx_path), onnx_path)
-    names = [layer.name for layer in plan(index).layers if layer.kind == "int8" and layer.name not in table.exclude]
     with tempfile.TemporaryDirectory() as folder:
-        trial = Trial(Path(onnx_path), table, clips, Path(folder), truth, threads)
-        curve = [_point((), trial.run(()))]
-        layers: list[dict[str, Any]] = []
-        if curve[0]["drop"] > max_drop:
-            for number, name in enumerate(dict.fromkeys(names)):
-                layers.append({"layer": name} | _point((name,), trial.run((name,))))
-                if progress:
-                    progress(number + 1, 2 * len(names))
-            layers.sort(key=lambda entry: (entry["mean_probability_difference"], entry["layer"]))
-            curve += _exclude(trial, [entry["layer"] for entry in layers], max_drop, progress)
+        return search(Trial(Path(onnx_path), clips, Path(folder), truth, threads), table, max_drop, progress)
+
+
+def check_budget(max_drop: float) -> None:
+    """Raises CalibrationError unless ``max_drop`` is a number of points."""
+    if not max_drop >= 0:
+        raise CalibrationError(f"expected a budget of at least 0 points, got {max_drop!r}")
+
+
+def search(trial: Trial, table: RangeTable, max_drop: float, progress: Progress | None = None) -> Search:
+    """As :func:`sensitivity`, of a network and clips whose fp32 results are known already."""
+    index = GraphIndex(read(trial.path), trial.path)
+    kinds = {layer.name: layer.kind for layer in plan(index, table.exclude).layers}
+    names = [name for name, kind in kinds.items() if kind == "int8"]
+    report = progress or (lambda done, total: None)
+    curve = [_point((), trial.run(table))]
+    report(1, 1 + 2 * len(names))
+    layers: list[dict[str, Any]] = []
+    if curve[0]["drop"] > max_drop:
+        for number, name in enumerate(names):
+            layers.append({"layer": name} | _point((name,), trial.run(without(table, (name,)))))
+            report(2 + number, 1 + 2 * len(names))
+        layers.sort(key=lambda entry: (entry["mean_probability_difference"], entry["layer"]))
+        curve += _exclude(trial, table, [entry["layer"] for entry in layers], max_drop, report)
     best = next((point for point in curve if point["drop"] <= max_drop), None)
     # Nothing met the budget: the closest is returned, and says that it is not within.
     chosen = best or min(curve, key=lambda point: (point["drop"], len(point["exclude"])))
-    excluded = dataclasses.replace(table, exclude=tuple(sorted({*table.exclude, *chosen["exclude"]})))
-    return Search(excluded, best is not None, layers, curve)
+    report(1 + 2 * len(names), 1 + 2 * len(names))
+    return Search(without(table, chosen["exclude"]), best is not None, layers, curve)
 
 
-def _exclude(trial: Trial, ranked: list[str], max_drop: float, progress: Progress | None) -> list[dict[str, Any]]:
+def without(table: RangeTable, exclude: Sequence[str]) -> RangeTable:
+    """The table with more layers in float; the shift of its logits was measured with them in int8 and goes."""
+    if not exclude:
+        return table
+    return dataclasses.replace(table, exclude=tuple(sorted({*table.exclude, *exclude})), logit_shift=())
+
+
+def _exclude(
+    trial: Trial, table: RangeTable, ranked: list[str], max_drop: float, report: Progress
+) -> list[dict[str, Any]]:
     """One more layer at a time, doubling: a handful of runs instead of one a layer."""
     curve, count = [], 1
     while count < 2 * len(ranked):
         chosen = tuple(ranked[:count])
-        curve.append(_point(chosen, trial.run(chosen)))
-        if progress:
-            progress(len(ranked) + min(count, len(ranked)), 2 * len(ranked))
+        curve.append(_point(chosen, trial.run(without(table, chosen))))
+        report(1 + len(ranked) + min(count, len(ranked)), 1 + 2 * len(ranked))
         if curve[-1]["drop"] <= max_drop:
             break
         count *= 2
@@ -130,36 +149,47 @@ class Trial:
 
     Parameters
     ----------
-    path, table
-        The float network and its ranges.
+    path
+        The float network.
     clips
         Read once for fp32 and once a run.
     folder
         For the quantised files.
     truth, threads
         As in :func:`sensitivity`.
+    progress
+        Called with clips done of fp32 and clips in all.
     """
 
     def __init__(
         self,
         path: Path,
-        table: RangeTable,
         clips: ClipSet | Sequence[Feed],
         folder: Path,
         truth: Sequence[int] | None = None,
         threads: int | None = None,
+        progress: Progress | None = None,
     ) -> None:
-        self._path, self._table, self._clips, self._folder = path, table, clips, folder
+        self.path, self._clips, self._folder = path, clips, folder
         self._truth, self._threads = truth, threads
+        self._known: dict[str, Comparison] = {}
         self.engine, self.scheme = int8_engine()
         with engines.load_engine(path, self.engine, "fp32", threads=threads) as engine:
             self._labels = engine.spec.labels
-            self._reference = probabilities(engine, clips)
+            self._reference = probabilities(engine, clips, progress)
 
-    def run(self, exclude: Sequence[str], keep: Path | None = None) -> Comparison:
-        """The comparison with these layers in float beside those of the table."""
-        table = dataclasses.replace(self._table, exclude=tuple(sorted({*self._table.exclude, *exclude})))
-        path = quantize(self._path, table, keep or self._folder / "trial.onnx", self.scheme)
-        with engines.load_engine(path, self.engine, "int8", threads=self._threads) as engine:
-            found: FloatArray = probabilities(engine, self._clips)
-        return compare(self._reference, found, self._labels, self._truth)
+    def run(self, table: RangeTable, progress: Progress | None = None) -> Comparison:
+        """The comparison with these ranges, exclusions and shift; the same table is not run again."""
+        if table.scales_sha256 in self._known:
+            if progress:
+                progress(len(self._clips), len(self._clips))
+        else:
+            path = self.write(table, "trial")
+            with engines.load_engine(path, self.engine, "int8", threads=self._threads) as engine:
+                found: FloatArray = probabilities(engine, self._clips, progress)
+            self._known[table.scales_sha256] = compare(self._reference, found, self._labels, self._truth)
+        return self._known[table.scales_sha256]
+
+    def write(self, table: RangeTable, name: str) -> Path:
+        """The quantised file as :meth:`run` runs it."""
+        return quantize(self.path, table, self._folder / f"{name}.onnx", self.scheme)

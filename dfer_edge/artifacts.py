@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dfer_edge import cache, export
-from dfer_edge.inference import Form, Part, record
+from dfer_edge._version import __version__
+from dfer_edge.inference import Form, Part, SymbolicGraph, record
 from dfer_edge.weights import Weights
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def discard(path: Path) -> bool:
 
 def key(source: Weights, form: Form, part: Part = "whole") -> cache.Key:
     """What the cache calls the export of ``source``."""
-    # The recording is part of the key: another release's graph is another file.
+    # Another release may fold the same weights otherwise; between releases the recording tells graphs apart.
     graph, _, _ = record(source.spec, form, part)
     fields = {
         "model": source.spec.name,
@@ -82,7 +83,15 @@ def key(source: Weights, form: Form, part: Part = "whole") -> cache.Key:
         "spec": source.spec.to_json(),
         "form": form,
         "part": part,
-        "graph_sha256": hashlib.sha256(repr(graph.nodes).encode()).hexdigest(),
+        "graph_sha256": _graph_sha256(graph),
+        "version": __version__,
     }
     label = f"{source.spec.name}-{form}" if part == "whole" else f"{source.spec.name}-{form}-{part}"
     return cache.Key("networks", label, fields)
+
+
+def _graph_sha256(graph: SymbolicGraph) -> str:
+    digest = hashlib.sha256(repr((graph.nodes, graph.weights)).encode())
+    for name, values in graph.constants.items():
+        digest.update(f"{name}|{values.dtype}|{values.shape}|".encode() + values.tobytes())
+    return digest.hexdigest()

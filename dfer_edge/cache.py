@@ -18,6 +18,7 @@ kind                    what
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import dataclasses
 import hashlib
 import json
@@ -41,6 +42,8 @@ KINDS = ("networks", "engines", "timing", "choices")
 _LOCK_TIMEOUT_S = 3600.0
 _QUIET_WAIT_S = 2.0
 _SCRATCH = "scratch-"
+
+_published: contextvars.ContextVar[list[Path]] = contextvars.ContextVar("published")
 
 Build = Callable[[Path], None]
 """Writes the files of an entry into an empty folder."""
@@ -137,6 +140,17 @@ def put(key: Key, build: Build) -> Path:
         return _publish(key, folder, build)
 
 
+@contextlib.contextmanager
+def publications() -> Iterator[list[Path]]:
+    """The folders of entries that are written inside the block, by this thread and no other process."""
+    made: list[Path] = []
+    token = _published.set(made)
+    try:
+        yield made
+    finally:
+        _published.reset(token)
+
+
 def discard(key_or_path: Key | Path) -> bool:
     """Remove an entry; False if there is none, or the path is no entry of this cache."""
     path = _folder(key_or_path) if isinstance(key_or_path, Key) else key_or_path
@@ -224,6 +238,7 @@ def _publish(key: Key, folder: Path, build: Build) -> Path:
             cache_manifest.write(scratch, key.kind, key.name, key.fields)
             _remove(folder)
             scratch.replace(folder)
+            _published.get([]).append(folder)
         except BaseException:
             shutil.rmtree(scratch, ignore_errors=True)
             raise

@@ -60,6 +60,7 @@ def read(folder: Path) -> Manifest | None:
             return None
         manifest = Manifest(**content)
         well_formed = all(isinstance(part, dict) for part in (manifest.fields, manifest.files))
+        well_formed &= isinstance(manifest.seal, str)
         sized = all(isinstance(value, list) and len(value) == 2 for value in manifest.files.values())
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None
@@ -75,12 +76,20 @@ def problem(folder: Path, kind: str, name: str, fields: Mapping[str, str] | None
     if manifest is None:
         return "corrupt: its manifest is missing or does not read"
     secret = _secret()
-    if not secret or not hmac.compare_digest(manifest.seal, manifest.sealed(secret)):
+    if not secret or not hmac.compare_digest(manifest.seal.encode(errors="replace"), manifest.sealed(secret).encode()):
         return "foreign: it was not built by this cache, or its manifest was changed"
     if (manifest.kind, manifest.name) != (kind, name):
         return f"foreign: it was built as {manifest.kind}/{manifest.name}"
     if fields is not None and manifest.fields != dict(fields):
         return "foreign: it was built for another key"
+    try:
+        return _changed(folder, manifest)
+    except FileNotFoundError:
+        # Another process cleared the cache.
+        return "gone while it was read"
+
+
+def _changed(folder: Path, manifest: Manifest) -> str:
     actual = {path.name for path in folder.iterdir()} - {MANIFEST}
     if actual != set(manifest.files):
         return f"corrupt: expected the files {sorted(manifest.files)}, found {sorted(actual)}"
@@ -118,9 +127,12 @@ def verified_bytes(folder: Path, file: str) -> bytes:
     Raises
     ------
     CorruptArtifact
-        If the file changed since the entry was verified.
+        If the file changed since the entry was verified, or is gone.
     """
-    manifest, content = read(folder), (folder / file).read_bytes()
+    try:
+        manifest, content = read(folder), (folder / file).read_bytes()
+    except OSError as error:
+        raise CorruptArtifact(f"expected {file} as it was built in {folder}: {error}") from error
     expected = manifest.files.get(file) if manifest else None
     if expected is None or hashlib.sha256(content).hexdigest() != expected[1]:
         raise CorruptArtifact(f"expected {file} as it was built, it changed in {folder}")

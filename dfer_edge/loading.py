@@ -6,10 +6,10 @@ import dataclasses
 import logging
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dfer_edge import artifacts
 from dfer_edge import weights as weights_files
-from dfer_edge.calibration.qdq import Scheme
 from dfer_edge.calibration.table import RangeTable
 from dfer_edge.engines import (
     Choice,
@@ -27,6 +27,9 @@ from dfer_edge.errors import CalibrationError, CorruptArtifact, DferError, Inval
 from dfer_edge.inference import Part
 from dfer_edge.models import registry
 from dfer_edge.weights import Weights
+
+if TYPE_CHECKING:
+    from dfer_edge.calibration.qdq import Scheme
 
 _LOG = logging.getLogger("dfer_edge")
 
@@ -100,11 +103,16 @@ def load_parts(request: Request, whole: Engine) -> tuple[Engine, Engine] | None:
 
     Returns
     -------
-    None for a network without such parts, an ``.onnx`` file or int8, and, with a warning in the log, if they cannot be
-    loaded: they spare time and change no result, and ``whole`` runs.
+    None, with the reason in the log, for a network without such parts, an ``.onnx`` file or int8, and, as a warning, if
+    they cannot be loaded: they spare time and change no result, and ``whole`` runs.
     """
-    is_file, is_int8 = Path(request.weights).suffix == ".onnx", whole.options.precision == "int8"
-    if is_file or is_int8 or not registry.find(whole.spec.name).frames_per_step:
+    reasons_whole = {
+        registry.find(whole.spec.name).no_steps: not registry.find(whole.spec.name).frames_per_step,
+        "an .onnx file has no parts": Path(request.weights).suffix == ".onnx",
+        "ranges for int8 are of the whole network": whole.options.precision == "int8",
+    }
+    if reason := next((text for text, holds in reasons_whole.items() if holds), None):
+        _LOG.info("overlapping windows of %s are computed one by one: %s", request.name, reason)
         return None
     choice = Choice(whole.name, whole.options.precision)
     try:
@@ -118,6 +126,9 @@ def load_parts(request: Request, whole: Engine) -> tuple[Engine, Engine] | None:
 
 
 def _load_file(request: Request) -> Engine:
+    if request.calibration is not None:
+        reason = f"expected no calibration for {request.weights}: an .onnx file carries its own scales, or has none"
+        raise InvalidInput(reason, "dfer-edge export --int8 --ranges FILE writes one with scales")
     precision = request.precision
     if precision == "auto" and Path(request.weights).is_file():
         found = file_precision(request.weights)
@@ -127,7 +138,9 @@ def _load_file(request: Request) -> Engine:
 
 
 def _table(request: Request, source: Weights) -> RangeTable | None:
-    path = request.calibration or weights_files.ranges_beside(request.name, request.weights)
+    path = request.calibration
+    if path is None and request.precision in ("int8", "auto"):
+        path = weights_files.ranges_beside(request.name, request.weights)
     if path is None:
         return None
     table = RangeTable.load(path)

@@ -20,7 +20,6 @@ from dfer_edge.errors import InvalidInput
 from dfer_edge.faces import landmarks as faces_landmarks
 from dfer_edge.faces.landmarks import LandmarkDetector
 from dfer_edge.inference.keypoint_graph import fill_missing
-from dfer_edge.models import registry
 from dfer_edge.sources import Source
 from dfer_edge.spec import ModelSpec
 from dfer_edge.stopwatch import Stopwatch
@@ -58,11 +57,13 @@ class WindowPlan:
     """How a source with a clock is cut: ``window_s`` long, one every ``hop_s``; one window of all if infinite.
 
     ``longest_only``: if all is one window, only the person seen longest gets a clip; spares the others' inference.
+    ``step_frames``: frames of a clip whose features overlapping windows share, 0 for none; clips then begin on a grid.
     """
 
     window_s: float
     hop_s: float
     longest_only: bool = False
+    step_frames: int = 0
 
     @property
     def overlaps(self) -> bool:
@@ -262,11 +263,11 @@ class Windower:
         return Window(start_s, end_s, last.index, clips, {track_id: counts[track_id] for track_id in kept})
 
     def _shared_start(self, start_s: float) -> float | None:
-        """Where the clips of a window begin so that overlapping windows share features; None where they cannot.
+        """Where the clips of a window begin so that overlapping windows share features; None where they share none.
 
         At most a hop before the window: those frames are still here.
         """
-        frames = registry.find(self._spec.name).frames_per_step
+        frames = self._plan.step_frames
         if not frames or not self._plan.overlaps:
             return None
         return grid_start(start_s, self._plan.hop_s, frames * self._plan.window_s / self._spec.frames)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 import os
@@ -204,8 +205,9 @@ class Recognizer:
         """Observations of everyone, one every ``hop_s`` seconds over the last ``window_s``, as frames come in.
 
         Where windows overlap and the network allows it, features of frames that windows share are computed once, on two
-        parts of the network that the first such stream loads beside the whole. For windows to share frames their clips
-        begin on a grid: less than a hop and less than a step (one frame of a clip, or one tubelet) before the window.
+        parts of the network that the first such stream loads beside the whole. Not in int8 and not from ``.onnx``
+        files; the log says so once. For windows to share frames their clips begin on a grid: less than a hop and less
+        than a step (one frame of a clip, or one tubelet) before the window.
 
         Parameters
         ----------
@@ -221,11 +223,14 @@ class Recognizer:
         InvalidInput
         """
         opened, watch = open_source(source), Stopwatch()
-        plan = WindowPlan(window_s, hop_s)
-        windower = self._windower(plan, watch, opened, faces, None)
-        windows = windower.windows(opened, self._tracker(faces, stride=1))
+        plan = _checked(WindowPlan(window_s, hop_s), opened)
+        tracker = self._tracker(faces, stride=1)
         parts = self._parts if plan.overlaps and not opened.is_clip else None
-        score = StepCache(*parts, _MAX_BATCH).logits if parts else self._score
+        score = self._score
+        if parts:
+            plan = dataclasses.replace(plan, step_frames=registry.find(self.spec.name).frames_per_step)
+            score = StepCache(*parts, _MAX_BATCH).logits
+        windows = self._windower(plan, watch, opened, faces, None).windows(opened, tracker)
         return self._observations(windows, watch, score)
 
     def info(self) -> dict[str, Any]:
@@ -277,11 +282,7 @@ class Recognizer:
     def _windower(
         self, plan: WindowPlan, watch: Stopwatch, source: Source, faces: str, landmarks: Points | None
     ) -> Windower:
-        for what, value in (("window", plan.window_s), ("hop", plan.hop_s)):
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= SHORTEST_S:
-                raise InvalidInput(f"expected a {what} of at least {SHORTEST_S} s, got {value!r}")
-            if math.isinf(value) and getattr(source, "live", False):
-                raise InvalidInput(f"expected a {what} that ends, of a live source that need not, got {value!r}")
+        _checked(plan, source)
         points = None if landmarks is None else _checked_landmarks(landmarks, self.spec.landmarks, source)
         if self.spec.landmarks and points is None and self._landmark_detector is None:
             what = f"{self.spec.name} takes {self.spec.landmarks} landmarks a frame"
@@ -327,6 +328,15 @@ class Recognizer:
     @functools.cached_property
     def _parts(self) -> tuple[Engine, Engine] | None:
         return load_parts(self._request, self._engine)
+
+
+def _checked(plan: WindowPlan, source: Source) -> WindowPlan:
+    for what, value in (("window", plan.window_s), ("hop", plan.hop_s)):
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= SHORTEST_S:
+            raise InvalidInput(f"expected a {what} of at least {SHORTEST_S} s, got {value!r}")
+        if math.isinf(value) and getattr(source, "live", False):
+            raise InvalidInput(f"expected a {what} that ends, of a live source that need not, got {value!r}")
+    return plan
 
 
 def _require_whole(engine: Engine, name: str) -> None:

@@ -77,7 +77,7 @@ def run(
     forms: Iterable[Form] = ("2d",),
     quantised: Path | None = None,
     samples: int = 200,
-    report: Callable[[Row], None] = lambda row: None,
+    report: Callable[[dict[str, Any]], None] = lambda so_far: None,
 ) -> dict[str, Any]:
     """Build, check and time.
 
@@ -95,7 +95,7 @@ def run(
     samples
         Timed runs.
     report
-        Called with each row as soon as it is known.
+        Called after each row with the result so far.
 
     Returns
     -------
@@ -107,13 +107,7 @@ def run(
         If TensorRT or the device cannot be used at all.
     """
     library, cuda = tensorrt_library.load(), open_cuda()
-    rows: list[Row] = []
-    for model in models or list_models():
-        for precision in precisions:
-            for row in _network(model, precision, tuple(forms), quantised, samples):
-                rows.append(row)
-                report(row)
-    return {
+    result: dict[str, Any] = {
         "self_test": "tensorrt",
         # A double's version says so itself: its numbers are of no device.
         "simulated": "simulated" in library.version,
@@ -123,8 +117,14 @@ def run(
         "system": platform.platform(),
         "board": board.name(),
         **identity(library, cuda.device()),
-        "rows": [dataclasses.asdict(row) for row in rows],
+        "rows": [],
     }
+    for model in models or list_models():
+        for precision in precisions:
+            for row in _network(model, precision, tuple(forms), quantised, samples):
+                result["rows"].append(dataclasses.asdict(row))
+                report(result)
+    return result
 
 
 def _network(
@@ -134,7 +134,6 @@ def _network(
         yield _of_file(Row(model, precision, "file", weights="of the file", ranges="of the file"), quantised, samples)
         return
     source = weights.resolve(model, "default" if weights.shipped(model) else "random")
-    before = {entry.path for entry in cache.entries()}
     measured: dict[Form, float] = {}
     ranges = functools.cache(lambda: _ranges(source))
 
@@ -146,10 +145,11 @@ def _network(
 
     for form in _distinct(source, forms):
         row = Row(model, precision, form, weights=source.name)
-        _try(row, functools.partial(prepare, row, form), samples)
+        with cache.publications() as made:
+            _try(row, functools.partial(prepare, row, form), samples)
+        _forget(made)
         if row.result == "pass" and row.latency_ms is not None:
             measured[form] = row.latency_ms
-        _forget_since(before)
         yield row
     if len(measured) > 1:
         tensorrt_forms.remember(source.spec, precision, measured)
@@ -217,9 +217,8 @@ def _compare(row: Row, path: Path, engine: Engine) -> None:
     row.reason = "" if row.result == "pass" else "too far from ONNX Runtime"
 
 
-def _forget_since(before: set[Path]) -> None:
+def _forget(made: Iterable[Path]) -> None:
     """Remove what the test itself put on the disk; timing caches and choices stay."""
-    for kind in ("networks", "engines"):
-        for entry in cache.entries(kind):
-            if entry.path not in before:
-                cache.discard(entry.path)
+    for path in made:
+        if path.parent.name in ("networks", "engines"):
+            cache.discard(path)

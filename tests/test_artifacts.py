@@ -36,6 +36,24 @@ def test_exported_once_and_keyed_by_what_changes_the_file(monkeypatch: pytest.Mo
     assert len({key.name for key in others}) == 6
 
 
+def test_another_constant_or_release_is_another_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    source, real = weights.random("smate"), artifacts.record
+    before = artifacts.key(source, "2d")
+
+    def changed(*arguments: object) -> object:
+        graph, *others = real(*arguments)
+        name = next(name for name, values in graph.constants.items() if values.dtype == np.float32)
+        graph.constants[name] = graph.constants[name] + 1
+        return graph, *others
+
+    monkeypatch.setattr(artifacts, "record", changed)
+    assert artifacts.key(source, "2d").name != before.name
+    monkeypatch.setattr(artifacts, "record", real)
+    assert artifacts.key(source, "2d").name == before.name
+    monkeypatch.setattr(artifacts, "__version__", "0.1.1")
+    assert artifacts.key(source, "2d").name != before.name
+
+
 def test_a_damaged_export_is_written_again(caplog: pytest.LogCaptureFixture) -> None:
     """One bit of a weight: it loads, it runs, it is wrong. Only the hash sees it."""
     path = artifacts.prepare(weights.random("slowr50"), "2d")

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from dfer_edge import DferError, InvalidInput, cache
+from dfer_edge import CorruptArtifact, DferError, InvalidInput, cache
 from dfer_edge.cli.main import main
 
 KEY = cache.Key("engines", "slowr50 fp16/2d", {"model": "abc", "gpu": "Orin"})
@@ -70,7 +70,19 @@ def tamper_byte(entry: Path) -> None:
     path.write_bytes(path.read_bytes()[:-1] + b"!")
 
 
+def seal(value: object):
+    def change(entry: Path) -> None:
+        content = json.loads((entry / "manifest.json").read_text())
+        (entry / "manifest.json").write_text(json.dumps(content | {"seal": value}))
+
+    return change
+
+
 TAMPERINGS = {
+    "no seal": (seal(None), "corrupt: its manifest"),
+    "number for a seal": (seal(5), "corrupt: its manifest"),
+    "seal beyond ASCII": (seal("\u00e9"), "foreign: it was not built by this cache"),
+    "half a character for a seal": (seal("\ud800"), "foreign: it was not built by this cache"),
     "another byte": (tamper_byte, "corrupt: engine.plan has another sha256"),
     "cut": (lambda e: (e / "engine.plan").write_text("eng"), "corrupt: expected 6 bytes"),
     "missing": (lambda e: (e / "engine.plan").unlink(), "corrupt: expected the files"),
@@ -95,6 +107,33 @@ def test_what_does_not_verify_is_rebuilt_with_a_line_in_the_log(case: str, caplo
     assert reason in caplog.text
     assert (cache.obtain(KEY, build("again")) / "engine.plan").read_text() == "again"
     assert sorted(path.name for path in entry.iterdir()) == ["engine.plan", "manifest.json", "note.json"]
+
+
+@pytest.mark.parametrize("step", ["read", "file_sha256"])
+def test_an_entry_that_is_cleared_while_it_is_read_is_not_found(
+    step: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    entry = cache.obtain(KEY, build())
+    real = getattr(cache.cache_manifest, step)
+
+    def meanwhile(path: Path) -> object:
+        if step == "read":
+            found = real(path)
+            shutil.rmtree(entry)
+            return found
+        shutil.rmtree(entry, ignore_errors=True)
+        return real(path)
+
+    monkeypatch.setattr(cache.cache_manifest, step, meanwhile)
+    assert cache.find(KEY) is None
+    assert "gone while it was read" in caplog.text
+
+
+def test_a_file_that_is_gone_does_not_read_as_verified() -> None:
+    entry = cache.obtain(KEY, build())
+    (entry / "engine.plan").unlink()
+    with pytest.raises(CorruptArtifact, match=r"expected engine.plan as it was built"):
+        cache.cache_manifest.verified_bytes(entry, "engine.plan")
 
 
 def test_an_entry_of_another_cache_is_foreign(folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import itertools
 import logging
+import types
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from dfer_edge.inference.parts import Streaming
 from dfer_edge.models import registry
 from dfer_edge.pipeline import Windower, WindowPlan
 from dfer_edge.sources import Source
+from dfer_edge.spec import ModelSpec
 from dfer_edge.step_cache import StepCache
 from dfer_edge.stopwatch import Stopwatch
 from dfer_edge.types import Box, Clip, Frame, Image, Observation, Points, TrackedFace
@@ -120,8 +122,10 @@ def stream(network: Recognizer, people: Any = ONE, film: Source | None = None, *
 
 
 def without_reuse(network: Recognizer, *args: Any, **options: Any) -> list[Observation]:
+    """The same windows, each through the whole network."""
+    whole = types.SimpleNamespace(logits=network._score)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(network.__dict__, "_parts", None)
+        patch.setattr("dfer_edge.recognizer.StepCache", lambda *parts: whole)
         return stream(network, *args, **options)
 
 
@@ -252,17 +256,24 @@ def test_parts_are_loaded_once_and_only_when_needed(
 # -- what runs whole ----------------------------------------------------------------------------------------------
 
 
-def test_files_and_networks_without_parts_run_whole(tmp_path: Path, files: dict[str, Path]) -> None:
+def test_files_run_whole_and_the_log_says_so_once(
+    tmp_path: Path, files: dict[str, Path], caplog: pytest.LogCaptureFixture
+) -> None:
     path = export.export_onnx("smate", tmp_path / "own.onnx", files["smate"], form="2d")
     own = recogniser("smate", path)
+    with caplog.at_level(logging.INFO, "dfer_edge"):
+        first, again = stream(own), stream(own)
     assert own._parts is None
-    assert_equal(
-        [dataclasses.replace(o, prediction=dataclasses.replace(o.prediction, weights={})) for o in stream(own)],
-        [
-            dataclasses.replace(o, prediction=dataclasses.replace(o.prediction, weights={}))
-            for o in stream(recogniser("smate", files["smate"]))
-        ],
-    )
+    assert [record.message.count("an .onnx file has no parts") for record in caplog.records] == [1], "said once"
+    assert_equal(again, first)
+    seen = [observation.prediction.frame_indices for observation in first]
+    assert seen == cut_by(own.spec, WindowPlan(WINDOW_S, HOP_S))
+    assert seen != cut_by(own.spec, WindowPlan(WINDOW_S, HOP_S, step_frames=2)), "nothing is shared: nothing moves"
+
+
+def cut_by(spec: ModelSpec, plan: WindowPlan) -> list[tuple[int, ...]]:
+    windows = Windower(spec, plan, Stopwatch()).windows(Film(60), Script(ONE))
+    return [window.clips[0].frame_indices for window in windows]
 
 
 @pytest.mark.parametrize("change", ["gone", "other"])
@@ -283,7 +294,7 @@ def test_weights_that_changed_since(
     assert_equal(actual, without_reuse(network))
 
 
-def test_int8_runs_whole(networks: Callable[[str], Recognizer]) -> None:
+def test_int8_runs_whole(networks: Callable[[str], Recognizer], caplog: pytest.LogCaptureFixture) -> None:
     from dfer_edge.loading import load_parts
 
     network = networks("smate")
@@ -291,7 +302,9 @@ def test_int8_runs_whole(networks: Callable[[str], Recognizer]) -> None:
     class Int8:
         spec, options = network.spec, dataclasses.replace(network._engine.options, precision="int8")
 
-    assert load_parts(network._request, Int8()) is None
+    with caplog.at_level(logging.INFO, "dfer_edge"):
+        assert load_parts(network._request, Int8()) is None
+    assert "computed one by one: ranges for int8" in caplog.text
     assert load_parts(network._request, network._engine) is not None
 
 
@@ -405,44 +418,3 @@ def test_parts_that_do_not_belong_together() -> None:
     other = Part(dataclasses.replace(SPEC, size=24), "head")
     with pytest.raises(InvalidInput, match="two parts of one network"):
         StepCache(features, other)
-
-
-# -- which frames -------------------------------------------------------------------------------------------------
-
-
-def chosen(name: str, film: Source, people: Any, plan: WindowPlan) -> list[tuple[float, float, tuple[int, ...]]]:
-    windows = Windower(registry.find(name).spec, plan, Stopwatch()).windows(film, Script(people))
-    return [(w.start_s, w.end_s, w.clips[0].frame_indices) for w in windows if 0 in w.clips]
-
-
-@pytest.mark.parametrize("plan", [WindowPlan(4.0, 0.5), WindowPlan(4.0, 1.0), WindowPlan(4.0, 0.3), WindowPlan(3, 0.7)])
-@pytest.mark.parametrize("name", NAMES)
-def test_windows_share_their_steps_whatever_the_clock(
-    name: str, plan: WindowPlan, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(Windower, "_crop", lambda self, image, box: image)
-    film, streaming = Film(400, late_s=0.09), Streaming.of(registry.find(name).spec)
-    frames, known, new = streaming.frames_per_step, set(), []
-    *cut, _ = chosen(name, film, ONE, plan)
-    for start_s, end_s, indices in cut:
-        times_s = film._times_s[list(indices)]
-        assert times_s[-1] < end_s
-        assert times_s[0] >= start_s - plan.hop_s
-        steps = {indices[first : first + frames] for first in range(0, streaming.steps * frames, frames)}
-        new.append(len(steps - known))
-        known |= steps
-    # A hop of n steps brings n new ones, and at most one more where it is no whole number of steps.
-    step_s = plan.window_s * frames / registry.find(name).spec.frames
-    is_whole = np.isclose(plan.hop_s / step_s % 1, 0)
-    assert np.mean(new[10:]) <= 1.1 * (plan.hop_s / step_s + (not is_whole))
-
-
-def test_who_comes_or_goes_is_sampled_over_the_time_there() -> None:
-    plan = WindowPlan(4.0, 0.5)
-    cut = chosen("slowr50_sa", Film(100), {0: lambda index: HERE if 20 <= index < 60 else None}, plan)
-    entering = next(indices for start_s, _, indices in cut if start_s == 0)
-    assert entering == (21, 23, 26, 28, 31, 33, 36, 38)
-    whole = next(indices for start_s, _, indices in cut if start_s == 2)
-    assert whole == (22, 27, 32, 37, 42, 47, 52, 57)
-    leaving = next(indices for start_s, _, indices in cut if start_s == 4)
-    assert leaving == (41, 43, 46, 48, 51, 53, 56, 58)

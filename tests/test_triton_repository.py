@@ -154,7 +154,22 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["export", "r2plus1d_sta", *where, "--json"]) == 0
     version = Path(json.loads(capsys.readouterr().out)["path"])
     assert (version / "model.onnx").is_file()
-    for wrong in ([], [*where, str(tmp_path / "x.onnx")], [*where, "--batch", "2"], [*where, "--part", "head"]):
+    file = [str(tmp_path / "x.onnx"), "--weights", "random"]
+    for wrong in (
+        [],
+        [*where, file[0]],
+        [*where, "--batch", "2"],
+        [*where, "--part", "head"],
+        [*where, "--form", "3d"],
+        [*where, "--ranges", "r.json"],
+        [*file, "--ranges", "r.json"],
+        [*file, "--precision", "fp16"],
+        [*file, "--accelerator", "none"],
+        [*file, "--max-batch", "8"],
+        [*file, "--instances", "0"],
+    ):
         with pytest.raises(SystemExit, match="2"):
             main(["export", "slowr50", *wrong])
+        option = wrong[-2] if wrong else ""
+        assert not option.startswith("--") or f"{option} " in capsys.readouterr().err
     assert main(["export", "r2plus1d_sta", *where, "--max-batch", "0"]) == 1

@@ -1,7 +1,7 @@
 """``dfer-edge build``: make a network ready on this device, so that the first prediction does not wait for it.
 
 Exports, quantises where there are ranges, builds what the engine needs, measures where there is a choice, and keeps all
-of it in the cache. Says what was taken and why the others were not.
+of it in the cache. Says what was taken and why the others were not, and writes no report: ``--json`` prints it.
 """
 
 from __future__ import annotations

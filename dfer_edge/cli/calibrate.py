@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import sys
 import tempfile
 from collections import Counter
 from pathlib import Path
@@ -11,8 +12,7 @@ from typing import Any
 
 from dfer_edge import weights
 from dfer_edge.cli import console
-from dfer_edge.cli.arguments import LANDMARKS_HELP, threads
-from dfer_edge.errors import InvalidInput
+from dfer_edge.cli.arguments import LANDMARKS_HELP, check_outputs, threads
 from dfer_edge.models import list_models
 
 _RENDERERS = 2
@@ -38,7 +38,8 @@ def add(commands: Any, common: argparse.ArgumentParser) -> None:
         type=_points,
         default=0.5,
         metavar="POINTS",
-        help="points of 100 that int8 may cost: of recall where classes are known (rendered clips), else of agreement",
+        help="points of 100 that int8 may cost before layers stay float: of recall where classes are known (rendered "
+        "clips), else of agreement; precision auto takes int8 up to 0.5 whatever this is",
     )
     parser.add_argument("--report", type=Path, metavar="FOLDER", help="write the report as JSON, Markdown and PNG")
     parser.add_argument("--detector", default="auto", help="auto, haar, yunet, or a YuNet .onnx file")
@@ -69,13 +70,14 @@ def run(arguments: argparse.Namespace) -> int:
     from dfer_edge.calibration import flow
     from dfer_edge.calibration.data import from_folder
     from dfer_edge.calibration.rendered import render
-    from dfer_edge.calibration.report_files import write_report
+    from dfer_edge.calibration.report_files import report_paths, write_report
     from dfer_edge.export import export_onnx
     from dfer_edge.faces import make_landmark_detector
 
-    for folder in (arguments.out.parent, arguments.report):
-        if folder is not None and not folder.is_dir():
-            raise InvalidInput(f"expected a folder to write into, found none at {folder}")
+    outputs = [arguments.out]
+    if arguments.report is not None:
+        outputs += report_paths(arguments.model, arguments.report)
+    check_outputs(str(arguments.clips or ""), outputs, plots=False)
     # Not the registry's: weights say how large and how many frames they want their clips.
     spec = weights.resolve(arguments.model, arguments.weights).spec
     detector = make_landmark_detector(arguments.landmarks or "auto", arguments.threads) if spec.landmarks else None
@@ -92,11 +94,16 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.report is not None:
         plot = importlib.util.find_spec("matplotlib") is not None
         written += write_report(report, arguments.report, plot)
+        if not plot:
+            hint = 'pip install "dfer-edge[plots]"'
+            print(f"no PNG of the report: matplotlib is not installed ({hint})", file=sys.stderr)
     _print(arguments, written, report, clips.skipped)
     return 0
 
 
 def _print(arguments: argparse.Namespace, written: list[Path], report: Any, skipped: dict[str, str]) -> None:
+    from dfer_edge.engines.planner import BUDGET
+
     found, within = report.comparison, report.comparison.drop <= arguments.max_drop
     if arguments.json:
         files = {"written": list(map(str, written)), "within_budget": within, "skipped": skipped}
@@ -115,4 +122,6 @@ def _print(arguments: argparse.Namespace, written: list[Path], report: Any, skip
         f"{found.mean_probability_difference:.4f}{recall}; {kinds.count('int8')} of {len(kinds)} layers int8"
     )
     if not within:
-        print(f"int8 costs {found.drop:.1f} points, more than {arguments.max_drop:g}: precision auto will not take it")
+        print(f"int8 costs {found.drop:.1f} points, more than {arguments.max_drop:g} with any layers in float")
+    if not found.drop <= BUDGET:
+        print(f"int8 costs {found.drop:.1f} points: precision auto takes it up to {BUDGET:g}, ask for int8 by name")

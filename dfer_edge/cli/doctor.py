@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 
 from dfer_edge.cli import console
+from dfer_edge.cli.arguments import check_outputs
 from dfer_edge.engines import PRECISIONS
 from dfer_edge.inference import FORMS
 from dfer_edge.models import list_models
@@ -38,11 +39,17 @@ def add(commands: Any, common: argparse.ArgumentParser) -> None:
         help="of convolutions over time: 3d 2d shifted",
     )
     test.add_argument("--qdq", type=Path, metavar="FOLDER", help="Q/DQ files MODEL.onnx for int8 (default: made here)")
-    test.add_argument("--samples", type=int, default=200, help="timed runs (default: %(default)s)")
+    test.add_argument("--samples", type=_samples, default=200, help="timed runs (default: %(default)s)")
     test.add_argument(
         "--out", type=Path, default=Path("tensorrt-self-test.json"), help="the file to send in (default: %(default)s)"
     )
     parser.set_defaults(run=run)
+
+
+def _samples(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected at least 1 timed run, got {text!r}")
+    return int(text)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -63,8 +70,17 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def run_self_test(arguments: argparse.Namespace) -> int:
-    """Run it, write the file, say what passed."""
+    """Run it, write the file after each network, say what passed."""
     from dfer_edge import self_test
+    from dfer_edge.calibration.table import write_text
+
+    check_outputs("", [arguments.out], plots=False)
+
+    def report(so_far: dict[str, Any]) -> None:
+        # A board may hang or run out of power: what is known by then is worth sending.
+        write_text(arguments.out, json.dumps(so_far, indent=1))
+        row = self_test.Row(**so_far["rows"][-1])
+        print(f"{row.model} {row.precision} {row.form}: {row.result} {row.reason}", file=sys.stderr)
 
     result = self_test.run(
         arguments.models,
@@ -72,9 +88,8 @@ def run_self_test(arguments: argparse.Namespace) -> int:
         arguments.forms,
         arguments.qdq,
         arguments.samples,
-        lambda row: print(f"{row.model} {row.precision} {row.form}: {row.result} {row.reason}", file=sys.stderr),
+        report,
     )
-    arguments.out.write_text(json.dumps(result, indent=1))
     rows = [self_test.Row(**row) for row in result["rows"]]
     if arguments.json:
         console.print_json(result)

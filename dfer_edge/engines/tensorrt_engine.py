@@ -135,8 +135,7 @@ class TensorRtEngine(Engine):
     def _build(self, label: str, recipe: Recipe, folder: Path) -> None:
         """Write the engine, and how far its results are from ONNX Runtime's; raises if they are too far."""
         timing = cache.Key("timing", "tensorrt", identity(self._library, self._device))
-        known = cache.find(timing)
-        before = cache_manifest.verified_bytes(known, "timing.cache") if known else b""
+        before = self._known_timing(timing)
         _LOG.info("building %s with TensorRT %s for %s", label, self._library.version, self._device.name)
         tracker = Tracker(label)
         plan, after = build(self._library, self.path, recipe, self._shapes, before, folder, tracker)
@@ -150,6 +149,16 @@ class TensorRtEngine(Engine):
         (folder / "parity.json").write_text(json.dumps(report))
         if after != before:
             self._keep_timing(timing, after)
+
+    @staticmethod
+    def _known_timing(key: cache.Key) -> bytes:
+        """What earlier builds measured; nothing if it does not read: only this build is slower."""
+        try:
+            known = cache.find(key)
+            return cache_manifest.verified_bytes(known, "timing.cache") if known else b""
+        except (CorruptArtifact, OSError) as error:
+            _LOG.warning("the timing cache is not used: %s", error)
+            return b""
 
     @staticmethod
     def _keep_timing(key: cache.Key, content: bytes) -> None:

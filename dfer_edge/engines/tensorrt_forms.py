@@ -6,20 +6,19 @@ Built, not yet run on hardware.
 
 from __future__ import annotations
 
-import contextlib
 import json
-import statistics
 import time
 from collections.abc import Mapping
 from pathlib import Path
 
 from dfer_edge import cache, cache_manifest
 from dfer_edge.engines import tensorrt_library
-from dfer_edge.engines.base import Engine, EngineOptions
+from dfer_edge.engines.base import Engine
 from dfer_edge.engines.cuda_memory import open_cuda
 from dfer_edge.engines.tensorrt_build import REVISION
-from dfer_edge.engines.tensorrt_engine import TensorRtEngine, identity
+from dfer_edge.engines.tensorrt_engine import identity
 from dfer_edge.engines.tensorrt_gate import gate_feed
+from dfer_edge.errors import CorruptArtifact
 from dfer_edge.inference import FORMS, Form
 from dfer_edge.spec import ModelSpec
 
@@ -32,7 +31,11 @@ def remembered(spec: ModelSpec, precision: str) -> Form | None:
     folder = cache.find(_key(spec, precision))
     if folder is None:
         return None
-    fastest = json.loads(cache_manifest.verified_bytes(folder, _FILE))["fastest"]
+    try:
+        fastest = json.loads(cache_manifest.verified_bytes(folder, _FILE))["fastest"]
+    except CorruptArtifact:
+        # Cleared by another process since it was found.
+        return None
     return next((form for form in FORMS if form == fastest), None)
 
 
@@ -46,32 +49,6 @@ def remember(spec: ModelSpec, precision: str, latency_ms: Mapping[Form, float]) 
 
     cache.put(_key(spec, precision), write)
     return fastest
-
-
-def time_forms(paths: Mapping[Form, Path], precision: str, samples: int = 200) -> dict[Form, float]:
-    """Median milliseconds of one clip by form, host to host, the forms taking turns.
-
-    Parameters
-    ----------
-    paths
-        The same network in each form; for int8, Q/DQ files.
-    precision
-        ``fp32``, ``fp16`` or ``int8``.
-    samples
-        Runs of each form.
-
-    Raises
-    ------
-    DferError
-        As :class:`TensorRtEngine`.
-    """
-    options = EngineOptions(precision, "cuda")
-    with contextlib.ExitStack() as stack:
-        engines: dict[Form, Engine] = {
-            form: stack.enter_context(TensorRtEngine(path, options)) for form, path in paths.items()
-        }
-        times = latencies_ms(engines, samples)
-    return {form: statistics.median(values) for form, values in times.items()}
 
 
 def latencies_ms(engines: Mapping[Form, Engine], samples: int) -> dict[Form, list[float]]:

@@ -7,11 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from dfer_edge import cpu
+from dfer_edge.engines import load_engine
 from dfer_edge.engines.base import FloatArray
 from dfer_edge.errors import PrecisionUnavailable
 from dfer_edge.inference.parts import LOGITS
-from dfer_edge.onnx_session import cpu_session
 from dfer_edge.postprocess import softmax
 
 # Largest difference of a probability, or relative difference of features, on noise. Wide enough for rounding, narrow
@@ -72,7 +71,9 @@ def check(
     PrecisionUnavailable
         If they are further apart than the precision explains.
     """
-    expected = cpu_session(str(source), source, cpu.available_cores()).run(None, feed)[0]
+    exact = "int8" if precision == "int8" else "fp32"
+    with load_engine(source, "onnxruntime", exact, "cpu") as reference:
+        expected = reference.infer(feed)[output]
     parts = {size: run({name: value[:size] for name, value in feed.items()}) for size in sizes}
     difference = max(disagreement(output, expected[:size], actual) for size, actual in parts.items())
     if not difference <= TOLERANCE[precision]:

@@ -168,23 +168,33 @@ class Runner:
             context = self._engine.create_execution_context()
             if context is None:
                 raise EngineUnavailable(f"TensorRT made no execution context: {self._messages.take()}")
-            if index:
-                done = context.set_optimization_profile_async(index, self.stream)
-                self._require(done, f"switch to profile {index}")
-                self._cuda.synchronize(self.stream)
-            shapes = {**self._inputs, self._output: self.output_shape}
-            sizes = {name: self.limits[index] * math.prod(shape) * _FLOAT_BYTES for name, shape in shapes.items()}
-            self._slots[index] = _Slot(context, {name: self._cuda.allocate(size) for name, size in sizes.items()})
+            self._slots[index] = _Slot(context, {})
+            try:
+                self._fill(self._slots[index], index)
+            except BaseException:
+                self._drop(index)
+                raise
         return self._slots[index]
+
+    def _fill(self, slot: _Slot, index: int) -> None:
+        if index:
+            done = slot.context.set_optimization_profile_async(index, self.stream)
+            self._require(done, f"switch to profile {index}")
+            self._cuda.synchronize(self.stream)
+        for name, shape in {**self._inputs, self._output: self.output_shape}.items():
+            slot.buffers[name] = self._cuda.allocate(self.limits[index] * math.prod(shape) * _FLOAT_BYTES)
+
+    def _drop(self, index: int) -> None:
+        slot = self._slots.pop(index)
+        slot.context = None
+        for buffer in slot.buffers.values():
+            self._cuda.free(buffer)
 
     def close(self) -> None:
         """Free device memory; the runner cannot be used after."""
         self._cuda.synchronize(self.stream)
-        for slot in self._slots.values():
-            slot.context = None
-            for buffer in slot.buffers.values():
-                self._cuda.free(buffer)
-        self._slots.clear()
+        for index in tuple(self._slots):
+            self._drop(index)
         self._cuda.destroy_stream(self.stream)
         # In this order: the library wants contexts gone before engines, and engines before runtimes.
         self._engine = self._runtime = None

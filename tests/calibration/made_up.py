@@ -11,7 +11,7 @@ from dfer_edge.calibration.table import Range
 
 
 def table(path: Path, name: str) -> RangeTable:
-    index = GraphIndex(read(path))
+    index = GraphIndex(read(path), path)
     ranges = {}
     for place, origins in plan(index).places().items():
         signed = any(origin in index.inputs or index.producers[origin].op_type != "Relu" for origin in origins)

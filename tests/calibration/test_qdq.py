@@ -142,7 +142,7 @@ def test_parts_of_a_concatenation_share_a_scale(table: RangeTable) -> None:
         Layer("3", "alone", "int8", "", ("c",)),
     )
     ranges = {"both:input": Range(0, 1, 1), "first:input": Range(0, 9, 9), "alone:input": Range(-2, 2, 2)}
-    found = scales(Placement(layers, (), {}), ranges, "unsigned")
+    found = scales(Placement(layers, ()), ranges, "unsigned")
     assert found["a"] == found["b"]
     assert found["a"].step == pytest.approx(9 / 255)
     assert (found["c"].step, found["c"].unsigned) == (pytest.approx(2 / 127), False)

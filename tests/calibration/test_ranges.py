@@ -9,6 +9,7 @@ import pytest
 
 from dfer_edge.calibration import RangeTable, calibrate, quantize
 from dfer_edge.calibration import ranges as ranges_module
+from dfer_edge.calibration.graph import GraphIndex, read
 from dfer_edge.errors import CalibrationError, CorruptArtifact, InvalidInput, WeightsNotFound
 from tests.calibration import tiny
 
@@ -107,6 +108,23 @@ def test_a_changed_table_is_refused(change, table: RangeTable, tmp_path: Path) -
     path.write_text(json.dumps(content))
     with pytest.raises(CorruptArtifact):
         RangeTable.load(path)
+
+
+def test_weights_beside_a_foreign_file_are_part_of_its_identity(tmp_path: Path) -> None:
+    path = tiny.network(tmp_path / "inside.onnx")
+    model = onnx.load(path)
+    del model.metadata_props[:]
+    out = tmp_path / "foreign.onnx"
+    onnx.save(model, out, save_as_external_data=True, location="foreign.bin", size_threshold=0)
+    before, again = (GraphIndex(read(out), out).identity() for _ in range(2))
+    assert before == again
+    content = bytearray((tmp_path / "foreign.bin").read_bytes())
+    content[100] ^= 64
+    (tmp_path / "foreign.bin").write_bytes(content)
+    assert GraphIndex(read(out), out).identity() != before
+    (tmp_path / "foreign.bin").unlink()
+    with pytest.raises(WeightsNotFound, match=r"expected the weights of .*foreign.onnx in .*foreign.bin"):
+        GraphIndex(read(out), out).identity()
 
 
 def test_tables_that_cannot_be_written_or_found(table: RangeTable, tmp_path: Path) -> None:

@@ -59,7 +59,8 @@ class FakeCuda:
     def _new(self, size: int, kind: str) -> tuple[Any, int | None]:
         if type(size) is not int or size <= 0:
             return cudaError_t.cudaErrorInvalidValue, None
-        if self.limit_bytes is not None and size > self.limit_bytes:
+        used = sum(len(array) for array, _ in self.memory.values())
+        if self.limit_bytes is not None and used + size > self.limit_bytes:
             return cudaError_t.cudaErrorMemoryAllocation, None
         array = np.full(-(-size // 4), np.nan, np.float32).view(np.uint8)[:size]
         self.memory[array.ctypes.data] = array, kind

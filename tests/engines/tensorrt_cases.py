@@ -6,13 +6,13 @@ import dataclasses
 from pathlib import Path
 
 import numpy as np
-import onnx
-from onnx import helper, numpy_helper
 
 from dfer_edge import engines
 from dfer_edge import weights as weights_files
+from dfer_edge.calibration import quantize
 from dfer_edge.engines.tensorrt_gate import gate_feed
 from dfer_edge.weights import Weights
+from tests.calibration import made_up
 from tests.engines.fake_cuda import FakeCuda
 from tests.engines.strict_double import World
 
@@ -32,39 +32,8 @@ def feed_of(engine: engines.Engine, rows: int, seed: int = 3) -> dict[str, np.nd
 
 
 def quantised(path: Path, target: Path) -> Path:
-    """Symmetric Q/DQ around the inputs and weights of every convolution, with made-up ranges."""
-    model = onnx.load(path)
-    entry = model.metadata_props.add()
-    entry.key, entry.value = "dfer_edge.precision", "int8"  # as calibration.quantize marks its files
-    weights = {tensor.name: tensor for tensor in model.graph.initializer}
-    nodes, zero = [], numpy_helper.from_array(np.int8(0), "zero")
-    extra = [zero, numpy_helper.from_array(np.float32(8 / 127), "range")]
-    for node in model.graph.node:
-        if node.op_type == "Conv":
-            x, w = node.input[0], node.input[1]
-            array = numpy_helper.to_array(weights[w])
-            scale = np.maximum(np.abs(array).reshape(len(array), -1).max(1) / 127, 1e-9).astype(np.float32)
-            shaped = scale.reshape(-1, *(1,) * (array.ndim - 1))
-            integers = np.clip(np.round(array / shaped), -127, 127).astype(np.int8)
-            extra += [numpy_helper.from_array(integers, f"{w}_q"), numpy_helper.from_array(scale, f"{w}_s")]
-            extra.append(numpy_helper.from_array(np.zeros(len(array), np.int8), f"{w}_z"))
-            nodes += [
-                helper.make_node("QuantizeLinear", [x, "range", "zero"], [f"{node.name}_q"], f"{node.name}_q"),
-                helper.make_node(
-                    "DequantizeLinear", [f"{node.name}_q", "range", "zero"], [f"{node.name}_d"], f"{node.name}_d"
-                ),
-                helper.make_node("DequantizeLinear", [f"{w}_q", f"{w}_s", f"{w}_z"], [f"{w}_d"], f"{w}_d", axis=0),
-            ]
-            node.input[0], node.input[1] = f"{node.name}_d", f"{w}_d"
-        nodes.append(node)
-    convs = {name for node in nodes if node.op_type == "DequantizeLinear" for name in [node.output[0][:-2]]}
-    kept = [tensor for tensor in model.graph.initializer if tensor.name not in convs]
-    copies = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
-    del model.graph.node[:], model.graph.initializer[:]
-    model.graph.node.extend(copies)
-    model.graph.initializer.extend(kept + extra)
-    onnx.save(model, target)
-    return target
+    """Q/DQ as the SDK writes it for every engine, with made-up ranges."""
+    return quantize(path, made_up.table(path, "made up"), target)
 
 
 class OnDevice:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import argparse
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
 
-from dfer_edge import DferError, EngineUnavailable, artifacts, cache, self_test
+from dfer_edge import EngineUnavailable, artifacts, cache, self_test
+from dfer_edge.cli import doctor
 from dfer_edge.cli.main import main
 from dfer_edge.engines import Choice, Engine, best_form, tensorrt_forms
 from dfer_edge.models import registry
@@ -105,6 +109,57 @@ def test_int8_on_tensorrt_has_channels_in_multiples_of_32(strong: World, monkeyp
     assert {width % 32 for width in widths} == {0}
 
 
+def test_the_file_is_written_after_each_row(strong: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = self_test._try
+
+    def hang_up(row: self_test.Row, *others: object) -> None:
+        if row.precision == "fp16":
+            raise KeyboardInterrupt
+        real(row, *others)
+
+    monkeypatch.setattr(self_test, "_try", hang_up)
+    with pytest.raises(KeyboardInterrupt):
+        run_self_test(["--models", "r2plus1d_sta", "--samples", "1"])
+    document = json.loads(Path("tensorrt-self-test.json").read_text())
+    assert [(row["precision"], row["result"]) for row in document["rows"]] == [("fp32", "pass")]
+    assert document["simulated"] is True
+
+
+def run_self_test(words: list[str]) -> int:
+    """The command without what turns an interruption into an exit code."""
+    parser = argparse.ArgumentParser()
+    doctor.add(parser.add_subparsers(), argparse.ArgumentParser(add_help=False))
+    return doctor.run(parser.parse_args(["doctor", "--self-test", "tensorrt", *words]))
+
+
+def test_what_cannot_be_written_is_said_before_the_work(
+    strong: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(self_test, "run", lambda *a: pytest.fail("worked first"))
+    assert main(["doctor", "--self-test", "tensorrt", "--out", "missing/file.json"]) == 1
+    assert "expected a folder to write into" in capsys.readouterr().err
+    for samples in ("0", "-3", "many"):
+        with pytest.raises(SystemExit, match="2"):
+            main(["doctor", "--self-test", "tensorrt", "--samples", samples])
+
+
+def test_only_what_the_test_made_is_removed(strong: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process exports a network while the test runs."""
+    real = self_test._try
+    theirs = []
+
+    def meanwhile(*arguments: object) -> None:
+        code = "import sys; from pathlib import Path; from dfer_edge import cache; print(cache.obtain("
+        code += "cache.Key('networks', 'theirs', {'n': '1'}), lambda f: (f / 'model.onnx').write_text('x') and None))"
+        theirs.append(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout)
+        real(*arguments)
+
+    monkeypatch.setattr(self_test, "_try", meanwhile)
+    self_test.run(["r2plus1d_sta"], ["fp32"], samples=1)
+    assert [str(entry.path) for entry in cache.entries("networks")] == [theirs[0].strip()]
+    assert not cache.entries("engines")
+
+
 def test_int8_takes_shipped_ranges(strong: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     source = small("r2plus1d_sta")
     table = made_up.table(artifacts.prepare(source, "2d"), "r2plus1d_sta")
@@ -150,15 +205,22 @@ def test_the_fastest_form_is_remembered_for_the_device(monkeypatch: pytest.Monke
     assert best_form(Choice("openvino", "fp32"), spec) == "3d"
 
 
-def test_forms_take_turns_on_equal_terms(weak: World) -> None:
-    source: Weights = small("r2plus1d_sta")
-    paths = {form: artifacts.prepare(source, form) for form in ("2d", "shifted")}
-    times = tensorrt_forms.time_forms(paths, "fp32", samples=3)
-    assert set(times) == {"2d", "shifted"}
-    assert all(value > 0 for value in times.values())
-    assert not weak.cuda.memory
-    with pytest.raises(DferError):
-        tensorrt_forms.time_forms(paths, "int8", samples=1)
+def test_forms_take_turns_on_equal_terms() -> None:
+    ran = []
+
+    class Recorded:
+        input_shapes, batch = {"clip": (3, 2, 4, 4)}, None
+
+        def __init__(self, form: str) -> None:
+            self._form = form
+
+        def infer(self, feed: dict[str, np.ndarray]) -> None:
+            ran.append((self._form, feed["clip"].tobytes()))
+
+    times = tensorrt_forms.latencies_ms({form: Recorded(form) for form in ("2d", "shifted")}, 3)
+    assert [form for form, _ in ran[-6:]] == ["2d", "shifted"] * 3
+    assert len({feed for _, feed in ran}) == 1, "another input"
+    assert {form: len(values) for form, values in times.items()} == {"2d": 3, "shifted": 3}
 
 
 def test_networks_without_a_convolution_over_time_have_one_form() -> None:

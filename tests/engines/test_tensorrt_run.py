@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 
 from dfer_edge import EngineUnavailable, InvalidInput, Recognizer, cache
-from dfer_edge.engines import load_engine
+from dfer_edge.engines import load_engine, tensorrt_gate
 from dfer_edge.engines.build_progress import BuildState, reporting_to
 from dfer_edge.engines.tensorrt_engine import TensorRtEngine
 from tests.engines.fake_cuda import FakeCuda
 from tests.engines.fake_tensorrt import VERSIONS, install
 from tests.engines.strict_double import World
-from tests.engines.tensorrt_cases import OnDevice, builds, feed_of
+from tests.engines.tensorrt_cases import OnDevice, builds, feed_of, quantised
 
 pytestmark = pytest.mark.usefixtures("fresh_cache")
 
@@ -28,6 +28,34 @@ def test_out_of_device_memory_is_one_clear_error_and_leaks_nothing(clip_file: Pa
     with pytest.raises(EngineUnavailable, match="CUDA failed in cudaHostAlloc: cudaErrorMemoryAllocation"):
         load_engine(clip_file, "tensorrt", "fp32")
     assert not strong.cuda.memory
+
+
+def test_a_profile_that_does_not_fit_leaves_the_others_running(clip_file: Path, strong: World) -> None:
+    """The second of its buffers finds no memory: the first is freed, and later calls may find room again."""
+    with load_engine(clip_file, "tensorrt", "fp32") as engine:
+        expected = engine.infer(feed_of(engine, 1))["logits"]
+        before = set(strong.cuda.memory)
+        clip_bytes = 8 * feed_of(engine, 1)["clip"].nbytes
+        used = sum(len(array) for array, _ in strong.cuda.memory.values())
+        strong.cuda.limit_bytes = used + 2 * clip_bytes
+        with pytest.raises(EngineUnavailable, match="cudaErrorMemoryAllocation"):
+            engine.infer(feed_of(engine, 2))
+        assert set(strong.cuda.memory) == before
+        np.testing.assert_array_equal(engine.infer(feed_of(engine, 1))["logits"], expected)
+        strong.cuda.limit_bytes = None
+        assert engine.infer(feed_of(engine, 2))["logits"].shape == (2, 7)
+    assert not strong.cuda.memory
+
+
+def test_the_gate_simulates_q_dq_as_the_engine_does(
+    clip_file: Path, strong: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    asked = []
+    real = tensorrt_gate.load_engine
+    monkeypatch.setattr(tensorrt_gate, "load_engine", lambda path, *how: asked.append(how) or real(path, *how))
+    load_engine(quantised(clip_file, tmp_path / "int8.onnx"), "tensorrt", "int8").close()
+    load_engine(clip_file, "tensorrt", "fp16").close()
+    assert asked == [("onnxruntime", "int8", "cpu"), ("onnxruntime", "fp32", "cpu")]
 
 
 def test_built_once_and_bound_to_what_it_depends_on(
@@ -234,6 +262,27 @@ def test_pycuda_is_accepted(monkeypatch: pytest.MonkeyPatch, clip_file: Path) ->
         feed = feed_of(mine, 2)
         np.testing.assert_allclose(mine.infer(feed)["logits"], reference.infer(feed)["logits"], atol=1e-5)
         assert mine.info()["gpu"] == "Orin"
+
+
+@pytest.mark.parametrize("damage", ["gone", "unreadable"])
+def test_a_timing_cache_that_does_not_read_only_costs_time(
+    damage: str, strong: World, clip_file: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    load_engine(clip_file, "tensorrt", "fp32").close()
+    real, read = cache.find, []
+
+    def find(key: cache.Key) -> Path | None:
+        if key.kind != "timing":
+            return real(key)
+        read.append(key)
+        if damage == "unreadable":
+            raise PermissionError("no")
+        return Path("gone")
+
+    monkeypatch.setattr(cache, "find", find)
+    load_engine(clip_file, "tensorrt", "fp16").close()
+    assert read
+    assert "the timing cache is not used" in caplog.text
 
 
 def test_the_manifest_of_an_engine_says_how_far_it_is_from_the_reference(strong: World, clip_file: Path) -> None:
