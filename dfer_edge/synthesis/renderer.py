@@ -35,7 +35,7 @@ class FaceRenderer:
         self.outline = make_outline(model)
         self._moves = np.ascontiguousarray(model.expression[:, self.outline.vertices])
         self._units = shape_matrix(model.shape_names)
-        self._shifts = [model.shape_index.get(name) for name in SHIFTS]
+        self._shifts = [model.shape_index[name] for name in SHIFTS]
         self._last: tuple[tuple[int, int], Person] | None = None
         self._native = NATIVE.Renderer(**_runs(model.expression))
 
@@ -51,9 +51,7 @@ class FaceRenderer:
     def weights(self, performance: Performance) -> np.ndarray:
         """Weights of the model's shapes; float32 [T, K]."""
         weights = shape_weights(performance.units, self._units, self.model.shape_names)
-        for column, shift in zip(self._shifts, performance.shifts.T, strict=True):
-            if column is not None:
-                weights[:, column] += shift
+        weights[:, self._shifts] += performance.shifts
         return weights
 
     def landmarks(self, person: Person, weights: np.ndarray) -> np.ndarray:
