@@ -5,13 +5,23 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from dfer_edge.errors import InvalidInput
 from dfer_edge.training.data import layouts
 from dfer_edge.training.data.faces import FaceCropper
-from dfer_edge.training.data.samples import Choose, ClipDataset, Sample, Subset, require_all_classes, split_groups
+from dfer_edge.training.data.samples import (
+    TARGETS,
+    Choose,
+    ClipDataset,
+    Sample,
+    Subset,
+    require_all_classes,
+    split_groups,
+    target_shapes,
+)
 from dfer_edge.training.data.shards import open_shards
 
 # Share of the identities held out where a data set has no split of its own.
@@ -139,6 +149,8 @@ def joined(parts: Sequence[ClipDataset], names: tuple[str, ...]) -> ClipDataset:
 
 
 class _Joined:
+    """Several sets as one. An auxiliary target that not all of them have, in one shape, is left out of all."""
+
     def __init__(self, parts: Sequence[Subset]) -> None:
         self.parts, self.labels = parts, parts[0].labels
         self.name = "+".join(part.name for part in parts)
@@ -151,6 +163,9 @@ class _Joined:
             groups.append(np.where(part.groups < 0, -1, part.groups + taken))
             taken += int(part.groups.max(initial=-1)) + 1
         self.groups = np.concatenate(groups)
+        shapes = [target_shapes(part) for part in parts if len(part)]
+        shared = [name for name in TARGETS if shapes and len({found.get(name) for found in shapes}) == 1]
+        self._dropped: dict[str, Any] = dict.fromkeys(name for name in TARGETS if name not in shared)
 
     def _locate(self, index: int) -> tuple[Subset, int]:
         part = int(np.searchsorted(self._starts, index, side="right")) - 1
@@ -162,4 +177,4 @@ class _Joined:
 
     def read(self, index: int, choose: Choose) -> Sample:
         part, row = self._locate(index)
-        return part.read(row, choose)
+        return dataclasses.replace(part.read(row, choose), **self._dropped)
