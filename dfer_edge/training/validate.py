@@ -11,14 +11,14 @@ import numpy.typing as npt
 import torch
 
 from dfer_edge.errors import InvalidInput
-from dfer_edge.evaluation.metrics import measure
+from dfer_edge.metrics import measure
 from dfer_edge.training.objective import Objective
 
 Array = npt.NDArray[np.float64]
 
 
 def scores(probabilities: Array, labels: npt.NDArray[np.int64]) -> dict[str, float | None]:
-    """UAR, WAR, log loss and the recall of each class by :func:`dfer_edge.evaluation.metrics.measure`, as one row.
+    """UAR, WAR, log loss and the recall of each class by :func:`dfer_edge.metrics.measure`, as one row.
 
     A class without a clip does not count towards UAR; its recall is None.
     """

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from dfer_edge.errors import InvalidInput
+from dfer_edge.errors import InvalidInput, SourceNotFound
 from dfer_edge.training.data import layouts
 from dfer_edge.training.data.faces import FaceCropper
 from dfer_edge.training.data.samples import (
@@ -113,10 +113,10 @@ def open_split(
         For an unknown name or layout (the message says what was looked for), a fold that does not exist, or a class
         without a sample in the training set.
     """
-    opened = [_open(spec, fold, cropper) for spec in data]
+    opened = [open_named(spec, fold, cropper) for spec in data]
     names = class_names or opened[0][0].labels
     if val:
-        validation: ClipDataset = joined([_open(spec, fold, cropper)[1] for spec in val], names)
+        validation: ClipDataset = joined([open_named(spec, fold, cropper)[1] for spec in val], names)
         train: ClipDataset = joined([pair[0] for pair in opened], names)
     elif all(pair[0] is not pair[1] for pair in opened):
         train, validation = joined([pair[0] for pair in opened], names), joined([pair[1] for pair in opened], names)
@@ -130,13 +130,22 @@ def open_split(
     return Split(train.name, train, validation)
 
 
-def _open(spec: str, fold: int, cropper: FaceCropper | None) -> tuple[ClipDataset, ClipDataset]:
+def open_named(spec: str, fold: int, cropper: FaceCropper | None = None) -> tuple[ClipDataset, ClipDataset]:
+    """Training and validation set of ``NAME:PATH``; without a split both are the same set.
+
+    Raises
+    ------
+    SourceNotFound
+        If there is no such folder.
+    InvalidInput
+        For an unknown name, a fold that does not exist, or a folder of another layout.
+    """
     name, _, path = spec.partition(":")
     if name not in LAYOUTS or not path:
         raise InvalidInput(f"expected NAME:PATH with a name out of {', '.join(LAYOUTS)}; got {spec!r}")
     layout, folder = LAYOUTS[name], Path(path).expanduser()
     if not folder.is_dir():
-        raise InvalidInput(f"expected a folder with {name}, found none at {folder}")
+        raise SourceNotFound(f"expected a folder with {name}, found none at {folder}")
     if not 1 <= fold <= max(layout.folds, 1):
         raise InvalidInput(f"expected a fold of {name} from 1 to {max(layout.folds, 1)}, got {fold}")
     return layout.open(folder, fold, cropper)
