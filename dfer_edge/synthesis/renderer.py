@@ -56,7 +56,8 @@ class FaceRenderer:
 
     def landmarks(self, person: Person, weights: np.ndarray) -> np.ndarray:
         """``person.landmarks`` with an expression, head space, cm; float32 [T, 68 + 17 * M, 3]."""
-        return np.asarray(person.landmarks + np.tensordot(weights, self._moves, axes=1), np.float32)
+        # Not through BLAS, whose rounding depends on its threads: workers have one, the caller's process may have more.
+        return np.asarray(person.landmarks + np.einsum("tk,kvj->tvj", weights, self._moves), np.float32)
 
     def frame(
         self,
