@@ -63,11 +63,7 @@ def add(commands: Any, common: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--show-recipe", action="store_true", help="print the recipe as JSON and stop")
     parser.add_argument("--out", type=Path, help="folder for checkpoint, logs and weights")
-    parser.add_argument(
-        "--init",
-        metavar="FILE",
-        help="start from weights: default (the shipped ones), a file of ours, or a public backbone's .safetensors",
-    )
+    parser.add_argument("--init", metavar="FILE", help="start from: default (shipped), ours, or a public .safetensors")
     parser.add_argument("--seed", type=types.whole, default=0)
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     parser.add_argument(
