@@ -196,7 +196,12 @@ def read_batches(
         collate_fn=collate,
         prefetch_factor=4 if workers else None,
     )
-    for batch in loader:
+    # Begun here, not at the first batch: torch draws a seed for the workers, and steps seed their generators later.
+    return _unpacked(iter(loader))
+
+
+def _unpacked(batches: Iterator[Any]) -> Iterator[tuple[Batch, list[tuple[str, str]]]]:
+    for batch in batches:
         if isinstance(batch, DferError):
             raise batch
         yield batch
