@@ -89,7 +89,7 @@ void Renderer::cast_shadow(const Person& person, const View& view, Lighting& lig
   float* mean = depth + texels + kRowPad;
   float* square = mean + texels;
   std::fill(depth, depth + texels, kShadowFloor);
-  // The screen array is free until the camera's projection is drawn; here it holds the light's.
+  // The scratch array is free until ambient occlusion; here it holds the vertices as the light sees them.
   std::vector<float>& plane = scratch_;
   plane.resize(3 * static_cast<std::size_t>(person.vertex_count));
   project_light(world_.data(), person.vertex_count, light.shadow_basis, light.shadow_half, plane.data());

@@ -33,6 +33,22 @@ def threads(text: str) -> int:
     return int(text)
 
 
+def whole(text: str) -> int:
+    """A whole number of at least 0."""
+    return _at_least(0, text)
+
+
+def positive(text: str) -> int:
+    """A whole number of at least 1."""
+    return _at_least(1, text)
+
+
+def _at_least(lowest: int, text: str) -> int:
+    if not text.isdecimal() or int(text) < lowest:
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least {lowest}, got {text!r}")
+    return int(text)
+
+
 def mp4(text: str) -> Path:
     """A path that ends in .mp4."""
     return _with_suffix(text, ".mp4")

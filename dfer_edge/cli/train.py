@@ -39,7 +39,9 @@ def add(commands: Any, common: argparse.ArgumentParser) -> None:
         metavar="NAME:PATH",
         help="validation data (default: the data's own split)",
     )
-    parser.add_argument("--fold", type=int, default=1, help="fold of the official split (default: %(default)s)")
+    parser.add_argument(
+        "--fold", type=types.positive, default=1, help="fold of the official split (default: %(default)s)"
+    )
     parser.add_argument(
         "--labels", help=f"classes: {', '.join(_LABEL_SETS)}, or names with commas (default: the data's)"
     )
@@ -61,10 +63,8 @@ def add(commands: Any, common: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--show-recipe", action="store_true", help="print the recipe as JSON and stop")
     parser.add_argument("--out", type=Path, help="folder for checkpoint, logs and weights")
-    parser.add_argument(
-        "--init", type=Path, metavar="FILE", help="start from weights: ours, or a public backbone's .safetensors"
-    )
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--init", metavar="FILE", help="start from: default (shipped), ours, or a public .safetensors")
+    parser.add_argument("--seed", type=types.whole, default=0)
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     parser.add_argument(
         "--precision", default="auto", choices=("auto", "fp32", "bf16", "fp16"), help="auto: bf16 where it is fast"
@@ -73,8 +73,12 @@ def add(commands: Any, common: argparse.ArgumentParser) -> None:
         "--form", default="auto", choices=("auto", "2d", "3d"), help="how 3-D layers run (auto: 2d on a CPU)"
     )
     parser.add_argument("--threads", type=types.threads, help="CPU threads (default: all cores)")
-    parser.add_argument("--workers", type=int, default=1, help="processes that read clips (default: %(default)s)")
-    parser.add_argument("--accumulate", type=int, default=1, help="parts a batch is cut into, to save memory")
+    parser.add_argument(
+        "--workers", type=types.whole, default=1, help="processes that read clips (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--accumulate", type=types.positive, default=1, help="parts a batch is cut into, to save memory"
+    )
     parser.add_argument(
         "--save-every", type=types.seconds, default=300.0, metavar="S", help="seconds between checkpoints"
     )

@@ -1,7 +1,7 @@
 """Evaluation: how right a network is, by engine and precision, with where the numbers come from.
 
 ``evaluate(Plan(...))`` runs labelled clips or stills through the real flow, ``write_report`` writes JSON, figures and a
-page; :mod:`~dfer_edge.evaluation.metrics` has the metrics, :mod:`~dfer_edge.evaluation.timeline` labels over time,
+page; :mod:`dfer_edge.metrics` has the metrics, :mod:`~dfer_edge.evaluation.timeline` labels over time,
 :mod:`~dfer_edge.evaluation.card` model cards. Figures need matplotlib (extra ``evaluate``); looking inside needs torch.
 """
 

@@ -82,7 +82,9 @@ def _evaluation(evaluation: Mapping[str, Any]) -> Iterator[str]:
     for video in evaluation.get("timeline", ()):
         yield from ("", _video(video))
     provenance = evaluation["provenance"]
-    versions = ", ".join(f"{key} {value}" for key, value in provenance.items() if key not in ("date", "cores"))
+    versions = ", ".join(
+        f"{key} {value}" for key, value in provenance.items() if value and key not in ("date", "cores")
+    )
     yield from ("", f"Measured {provenance['date']}: {versions}.")
 
 

@@ -10,19 +10,15 @@ from __future__ import annotations
 import csv
 import dataclasses
 import functools
-import importlib
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
-
-import numpy as np
-import numpy.typing as npt
 
 from dfer_edge import labels as label_names
 from dfer_edge.clips import uniform_indices
 from dfer_edge.errors import InvalidInput, SourceNotFound
 from dfer_edge.sources import IMAGES
+from dfer_edge.training.data import ClipDataset, open_named
 from dfer_edge.types import Image
 
 VIDEOS = {".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".gif", ".flv"}
@@ -92,22 +88,6 @@ class DataSet:
         return {label: counts[index] for index, label in enumerate(self.labels)}
 
 
-class Clips(Protocol):
-    """What a data set of :mod:`dfer_edge.training.data` gives; see there."""
-
-    name: str
-    labels: tuple[str, ...]
-    targets: npt.NDArray[np.int64]
-
-    def describe(self, index: int) -> str:
-        """Name of a clip."""
-        ...
-
-    def read(self, index: int, choose: Callable[[int], Sequence[int]]) -> Any:
-        """An object whose ``frames`` are those at the positions ``choose(length)``."""
-        ...
-
-
 def read(path: str | Path, labels: Sequence[str], classes: Sequence[str] | None = None, fold: int = 1) -> DataSet:
     """Find the samples of a file or folder.
 
@@ -132,10 +112,10 @@ def read(path: str | Path, labels: Sequence[str], classes: Sequence[str] | None 
         If no layout fits (the message says what each looked for), a class is unknown, or no sample is left.
     """
     wanted = _wanted(labels, classes)
-    name, colon, folder = str(path).partition(":")
+    if ":" in str(path) and not Path(path).exists():
+        # No cropper: evaluation finds the faces by itself, as a user's call would.
+        return from_clips(open_named(str(path), fold)[1], labels, wanted)
     path = Path(path)
-    if colon and not path.exists():
-        return from_clips(_known_to_training(name, Path(folder).expanduser(), fold), labels, wanted)
     if not path.exists():
         raise SourceNotFound(f"expected a data set, found nothing at {path}")
     declined = []
@@ -148,23 +128,7 @@ def read(path: str | Path, labels: Sequence[str], classes: Sequence[str] | None 
     raise InvalidInput(f"expected a data set of a known layout, got {path}; {'; '.join(declined)}")
 
 
-def _known_to_training(name: str, folder: Path, fold: int) -> Clips:
-    try:
-        known = importlib.import_module("dfer_edge.training.data").LAYOUTS
-    except ModuleNotFoundError as error:
-        raise InvalidInput(f"expected a path, got the data set {name}: {error.name} is not installed") from error
-    if name not in known:
-        raise InvalidInput(f"expected NAME:PATH with a name out of {', '.join(known)}; got {name}")
-    if not folder.is_dir():
-        raise SourceNotFound(f"expected a folder with {name}, found none at {folder}")
-    if not 1 <= fold <= max(known[name].folds, 1):
-        raise InvalidInput(f"expected a fold of {name} from 1 to {max(known[name].folds, 1)}, got {fold}")
-    # No cropper: evaluation finds the faces by itself, as a user's call would.
-    validation: Clips = known[name].open(folder, fold, None)[1]
-    return validation
-
-
-def from_clips(clips: Clips, labels: Sequence[str], wanted: Collection[int]) -> DataSet:
+def from_clips(clips: ClipDataset, labels: Sequence[str], wanted: Collection[int]) -> DataSet:
     """The samples of a data set of training whose classes are among the positions ``wanted`` of ``labels``.
 
     Raises
@@ -185,7 +149,7 @@ def from_clips(clips: Clips, labels: Sequence[str], wanted: Collection[int]) -> 
     return DataSet(clips.name, "of training", tuple(labels), tuple(samples), dict(left_out))
 
 
-def _frames(clips: Clips, index: int, count: int) -> list[Image]:
+def _frames(clips: ClipDataset, index: int, count: int) -> list[Image]:
     return list(clips.read(index, lambda length: uniform_indices(length, count)).frames)
 
 

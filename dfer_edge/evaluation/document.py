@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from dfer_edge import metrics
 from dfer_edge.errors import CorruptArtifact
-from dfer_edge.evaluation import metrics
 from dfer_edge.evaluation.data import DataSet
 from dfer_edge.evaluation.jitter import Jitter
 from dfer_edge.evaluation.provenance import provenance

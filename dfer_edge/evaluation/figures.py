@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dfer_edge import metrics
 from dfer_edge.errors import EngineUnavailable
-from dfer_edge.evaluation import metrics
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -165,9 +165,11 @@ class _Run:
         if labels != self.first.spec.labels:
             raise InvalidInput(f"expected weights with the classes {self.first.spec.labels}, got {labels} in {weights}")
         self.data = self.data or read(plan.data, labels, plan.classes, plan.fold)
+        if plan.fit_on is not None and self.split is None:
+            self.split = read(plan.fit_on, labels, plan.classes, plan.fold)
+            _require_apart(self.data, self.split)
         self.columns.append(self._score(recognizer, detector, self.data, name, plan.jitter))
-        if plan.fit_on is not None:
-            self.split = self.split or read(plan.fit_on, labels, plan.classes, plan.fold)
+        if self.split is not None:
             self.fitted.append(self._score(recognizer, detector, self.split, name, None))
         if plan.video is not None:
             self.videos.append(timeline.check(recognizer, plan.video, plan.runs) | {"column": name})
@@ -179,3 +181,16 @@ class _Run:
         progress = None if told is None else lambda done, total: told(f"{name} on {data.name}", done, total)
         column = score(recognizer, detector, data, jitter, self._plan.faces, progress)
         return dataclasses.replace(column, name=name)
+
+
+def _require_apart(data: DataSet, split: DataSet) -> None:
+    """InvalidInput if a temperature would be fitted on samples that it is judged on."""
+    evaluated, fitted = (
+        {(sample.path.resolve(), sample.name if sample.frames else "") for sample in part.samples}
+        for part in (data, split)
+    )
+    if shared := len(evaluated & fitted):
+        raise InvalidInput(
+            f"expected a temperature fitted on other samples than those of {data.name}, {shared} are in both",
+            "name another split with --fit-temperature",
+        )

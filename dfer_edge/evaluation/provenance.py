@@ -5,6 +5,8 @@ from __future__ import annotations
 import datetime
 import importlib.metadata
 import platform
+import subprocess
+from pathlib import Path
 from typing import Any
 
 from dfer_edge import cpu
@@ -14,7 +16,7 @@ _PACKAGES = ("numpy", "opencv-python-headless", "onnxruntime", "openvino", "torc
 
 
 def provenance() -> dict[str, Any]:
-    """Versions, device and date, JSON-safe."""
+    """Versions, device, date and commit, JSON-safe."""
     return {
         "dfer_edge": __version__,
         "python": platform.python_version(),
@@ -23,7 +25,25 @@ def provenance() -> dict[str, Any]:
         "processor": cpu.name(),
         "cores": cpu.available_cores(),
         "date": datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
+        "commit": commit(),
     }
+
+
+def commit() -> str:
+    """Of the checkout that the package lies in, ``+changes`` if files differ from it; empty for an installed one."""
+    root = Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists():
+        return ""
+    try:
+        head, status = (_git(root, *words) for words in (("rev-parse", "--short", "HEAD"), ("status", "-s", "-uno")))
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return head.strip() + ("+changes" if status else "")
+
+
+def _git(root: Path, *words: str) -> str:
+    command = ["git", "-C", str(root), *words]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout  # noqa: S603
 
 
 def _version(package: str) -> str:

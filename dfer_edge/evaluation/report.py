@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dfer_edge import metrics
 from dfer_edge import weights as weights_files
 from dfer_edge.errors import DferError
-from dfer_edge.evaluation import figures, metrics
+from dfer_edge.evaluation import figures
 from dfer_edge.evaluation.document import write_json
 from dfer_edge.evaluation.page import page
 from dfer_edge.evaluation.plan import Evaluation, Progress

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
@@ -64,6 +64,13 @@ def shape_matrix(shape_names: Sequence[str]) -> np.ndarray:
                 elif shape in index:
                     matrix[row, side, index[shape]] += 0.5 * weight
     return matrix.reshape(2 * len(ACTION_UNITS), -1)
+
+
+def missing_shapes(shape_names: Collection[str], more: Collection[str] = ()) -> list[str]:
+    """Shapes of action units, and ``more``, that a model does not have, neither as a whole nor for both sides."""
+    needed = {shape for parts in SHAPES.values() for shape, _ in parts} | set(more)
+    there = {name for name in needed if name in shape_names or {f"{name}_L", f"{name}_R"} <= set(shape_names)}
+    return sorted(needed - there)
 
 
 def shape_weights(units: np.ndarray, matrix: np.ndarray, shape_names: Sequence[str]) -> np.ndarray:

@@ -17,7 +17,9 @@ import numpy as np
 
 from dfer_edge import settings
 from dfer_edge.errors import CorruptArtifact, SourceNotFound
+from dfer_edge.synthesis.action_units import missing_shapes
 from dfer_edge.synthesis.obj import read_folder
+from dfer_edge.synthesis.recipes import SHIFTS
 
 HINT = (
     "get https://github.com/ICT-VGL/ICT-FaceKit and name its FaceXModel folder in DFER_EDGE_FACE_MODEL, "
@@ -139,25 +141,34 @@ def _read_npz(path: Path) -> dict[str, np.ndarray]:
 
 
 def _check(raw: dict[str, np.ndarray], path: Path) -> None:
-    vertices = len(raw["neutral"])
     expected = {
-        "vertices": (vertices, VERTICES),
+        "vertices": (raw["neutral"].shape, (VERTICES, 3)),
         "identity": (raw["identity"].shape[1:], (VERTICES, 3)),
         "expression": (raw["expression"].shape[1:], (VERTICES, 3)),
         "landmarks": (raw["landmarks68"].shape, (68,)),
         "shape names": (len(raw["expression_names"]), len(raw["expression"])),
-        "polygon materials": (len(raw["face_material"]), len(raw["faces"])),
+        "polygons": (raw["faces"].shape[1:], (4,)),
+        "polygon materials": (raw["face_material"].shape, raw["faces"].shape[:1]),
     }
     for what, (got, want) in expected.items():
         if got != want:
             raise CorruptArtifact(f"expected the light face model, {what}: {want}; {path} has {got}", HINT)
-    if not 0 <= int(raw["landmarks68"].min()) <= int(raw["landmarks68"].max()) < VERTICES:
-        raise CorruptArtifact(f"expected landmarks among {VERTICES} vertices in {path}", HINT)
+    for name, lowest, end in (
+        ("landmarks68", 0, VERTICES),
+        ("faces", -1, VERTICES),
+        ("face_material", 0, len(raw["material_names"])),
+    ):
+        values = raw[name]
+        if not (len(values) and values.dtype.kind in "iu" and lowest <= values.min() <= values.max() < end):
+            raise CorruptArtifact(f"expected whole numbers from {lowest} to {end - 1} as {name} in {path}", HINT)
+    if (raw["faces"][:, :3] < 0).any():
+        raise CorruptArtifact(f"expected at least three corners in each of faces in {path}", HINT)
+    if missing := missing_shapes({str(name) for name in raw["expression_names"]}, SHIFTS):
+        raise CorruptArtifact(f"expected expression shapes with {missing[0]}, {path} has none", HINT)
     if not {"M_Face", "M_ScleraLeft", "M_ScleraRight"} <= {str(name) for name in raw["material_names"]}:
         raise CorruptArtifact(f"expected polygons of face and eyes with their materials in {path}", HINT)
-    finite = all(np.isfinite(raw[name]).all() for name in ("neutral", "identity", "expression"))
-    if not len(raw["faces"]) or int(raw["faces"].max()) >= VERTICES or not finite:
-        raise CorruptArtifact(f"expected finite vertices and polygons among them in {path}", HINT)
+    if not all(np.isfinite(raw[name]).all() for name in ("neutral", "identity", "expression")):
+        raise CorruptArtifact(f"expected finite vertices in {path}", HINT)
 
 
 def _assemble(raw: dict[str, np.ndarray], path: Path) -> FaceModel:

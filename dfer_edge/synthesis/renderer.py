@@ -35,7 +35,7 @@ class FaceRenderer:
         self.outline = make_outline(model)
         self._moves = np.ascontiguousarray(model.expression[:, self.outline.vertices])
         self._units = shape_matrix(model.shape_names)
-        self._shifts = [model.shape_index.get(name) for name in SHIFTS]
+        self._shifts = [model.shape_index[name] for name in SHIFTS]
         self._last: tuple[tuple[int, int], Person] | None = None
         self._native = NATIVE.Renderer(**_runs(model.expression))
 
@@ -51,14 +51,13 @@ class FaceRenderer:
     def weights(self, performance: Performance) -> np.ndarray:
         """Weights of the model's shapes; float32 [T, K]."""
         weights = shape_weights(performance.units, self._units, self.model.shape_names)
-        for column, shift in zip(self._shifts, performance.shifts.T, strict=True):
-            if column is not None:
-                weights[:, column] += shift
+        weights[:, self._shifts] += performance.shifts
         return weights
 
     def landmarks(self, person: Person, weights: np.ndarray) -> np.ndarray:
         """``person.landmarks`` with an expression, head space, cm; float32 [T, 68 + 17 * M, 3]."""
-        return np.asarray(person.landmarks + np.tensordot(weights, self._moves, axes=1), np.float32)
+        # Not through BLAS, whose rounding depends on its threads: workers have one, the caller's process may have more.
+        return np.asarray(person.landmarks + np.einsum("tk,kvj->tvj", weights, self._moves), np.float32)
 
     def frame(
         self,

@@ -66,13 +66,13 @@ def write_clips(
                 progress(done + len(batch), clips.count)
             _write_shard(folder, len(manifest["shards"]), batch)
             manifest["shards"].append({"number": len(manifest["shards"]), "count": len(batch)})
-            _write(folder / MANIFEST, lambda file: file.write(json.dumps(manifest, indent=1).encode()))
+            _write_manifest(folder, manifest)
             done += len(batch)
     return manifest
 
 
 def _begin(clips: SyntheticClips, folder: Path) -> dict[str, Any]:
-    """The manifest to go on from."""
+    """The manifest to go on from; in the folder before the first shard is, so that that one can be interrupted too."""
     job = {name: value for name, value in clips.job().items() if name != "model"}
     fresh = {"format": FORMAT, "synthetic": True, "job": job, "classes": list(CLASSES), "units": list(AU_NAMES)}
     if (folder / MANIFEST).is_file():
@@ -80,10 +80,17 @@ def _begin(clips: SyntheticClips, folder: Path) -> dict[str, Any]:
         if {name: manifest.get(name) for name in fresh} != fresh:
             raise InvalidInput(f"expected an empty folder, {folder} holds another rendered set", "name another folder")
         return manifest
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    # A kill while the manifest was first written leaves its scratch file.
+    if folder.exists() and (not folder.is_dir() or any(path.name != f"{MANIFEST}.part" for path in folder.iterdir())):
         raise InvalidInput(f"expected an empty folder or none at {folder}", "name another folder")
     _guard(folder, lambda: folder.mkdir(parents=True, exist_ok=True))
-    return {**fresh, "shards": []}
+    manifest = {**fresh, "shards": []}
+    _write_manifest(folder, manifest)
+    return manifest
+
+
+def _write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
+    _write(folder / MANIFEST, lambda file: file.write(json.dumps(manifest, indent=1).encode()))
 
 
 def _write_shard(folder: Path, number: int, batch: Sequence[SyntheticClip]) -> None:

@@ -1,6 +1,6 @@
 """Training: the papers' recipes and our own for rendered faces, as data; a plain loop with exact resume.
 
-Torch is imported on use. ``dfer-edge train`` is the command line of :func:`dfer_edge.training.trainer.train`.
+Torch is imported on use. ``dfer-edge train`` is the command line of :class:`dfer_edge.training.trainer.Trainer`.
 """
 
 from __future__ import annotations

@@ -32,7 +32,8 @@ class Checkpoint:
     tensors
         By name.
     state
-        JSON: ``identity`` (what the run is), ``position``, ``best``, ``history`` and more.
+        JSON: ``identity`` (what the run is), ``progress`` (position, best value, history, skipped clips) and
+        ``scaler`` (of the loss, in fp16).
     """
 
     tensors: Mapping[str, torch.Tensor]
@@ -75,7 +76,8 @@ def _sync_folder(folder: Path) -> None:
 def sweep(folder: Path) -> None:
     """Remove scratch files of runs that were killed while writing."""
     for path in folder.glob(".*-*"):
-        owner = path.name[1:].split("-")[0]
+        # weights.write puts a dot of its own before the name.
+        owner = path.name.lstrip(".").split("-")[0]
         if owner.isdecimal() and path.is_file():
             path.unlink(missing_ok=True)
 

@@ -25,12 +25,17 @@ def processes(device: str) -> Iterator[tuple[int, int, torch.device]]:
         distributed.init_process_group("nccl" if where.type == "cuda" else "gloo")
     try:
         yield rank, world, where
-        if world > 1:
-            # Who leaves first closes connections that the others still read from, and Gloo aborts on that.
-            distributed.barrier()
+        # Who leaves first closes connections that the others still read from, and Gloo aborts on that.
+        barrier(world)
     finally:
         if world > 1:
             distributed.destroy_process_group()
+
+
+def barrier(world: int) -> None:
+    """Wait until all processes are here."""
+    if world > 1:
+        distributed.barrier()
 
 
 def wrapped(module: nn.Module, world: int, unused: bool) -> nn.Module:

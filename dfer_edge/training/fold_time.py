@@ -150,12 +150,14 @@ def _folds(conv: nn.Conv3d) -> bool:
 def centre_taps_only(module: nn.Module) -> None:
     """Zero the outer taps of all temporal kernels: frames do not see each other until training says so.
 
-    Before training on single images, whose clips of one frame never reach those taps; they would stay random.
+    Before training on single images, whose clips of one frame never reach those taps; they would stay random. Where a
+    temporal kernel strides (``r2plus1d_sta``) the centre tap reads every second frame alone, so the others count
+    nowhere until the outer taps are trained.
 
     Raises
     ------
     InvalidInput
-        If the network has temporal strides: there a tap is also a choice of frames.
+        For a temporal kernel of even length, which has no centre.
     """
     for layer in module.modules():
         if isinstance(layer, nn.Conv3d) and layer.kernel_size[0] > 1 and layer.kernel_size[1:] == (1, 1):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import cv2
@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from dfer_edge import preprocess
 from dfer_edge.clips import uniform_indices
-from dfer_edge.errors import InvalidInput
+from dfer_edge.errors import DferError, InvalidInput
 from dfer_edge.inference.keypoint_graph import fill_missing
 from dfer_edge.kernels.clip_to_tensor import crop_resize, normalise
 from dfer_edge.spec import ModelSpec
@@ -151,27 +151,60 @@ class Reader(Dataset[dict[str, Any]]):
         return arrays
 
 
-def collate(items: Sequence[Mapping[str, Any]]) -> tuple[Batch, list[tuple[str, str]]]:
-    """Tensors by name, batch first, and the clips that were skipped with the reason."""
+class _Fetcher(Dataset[Any]):
+    """A reader whose errors are values: torch would wrap one that a worker raises in its whole traceback."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+
+    def __getitem__(self, key: Key) -> dict[str, Any] | DferError:
+        try:
+            return self._reader[key]
+        except DferError as error:
+            return error
+
+
+def collate(items: Sequence[Any]) -> tuple[Batch, list[tuple[str, str]]] | DferError:
+    """Tensors by name, batch first, and the clips that were skipped with the reason; or the first error."""
+    for item in items:
+        if isinstance(item, DferError):
+            return item
     skipped = [entry for item in items for entry in item["skipped"]]
     read = [item for item in items if "clip" in item]
     names = [name for name in (read[0] if read else ()) if name != "skipped" and all(name in item for item in read)]
     return {name: torch.from_numpy(np.stack([item[name] for item in read])) for name in names}, skipped
 
 
-def loader(reader: Reader, batches: Sequence[Sequence[Key]], workers: int) -> DataLoader[Any]:
-    """Batches of keys, in order, read by worker processes (0: in this one)."""
+def read_batches(
+    reader: Reader, batches: Sequence[Sequence[Key]], workers: int
+) -> Iterator[tuple[Batch, list[tuple[str, str]]]]:
+    """Batches of keys, in order, read by worker processes (0: in this one), each with the clips that were skipped.
+
+    Raises
+    ------
+    InvalidInput
+        As :class:`Reader`, if too many clips in a row do not read.
+    """
     # One thread: workers are forked, and one that inherits OpenCV's pool without its threads would wait for them for
     # ever. And no IPP: neither with it nor over threads does OpenCV promise the same pixels twice.
     cv2.setNumThreads(1)
     cv2.ipp.setUseIPP(False)
-    return DataLoader(
-        reader,
+    loader = DataLoader(
+        _Fetcher(reader),
         batch_sampler=batches,  # type: ignore[arg-type]
         num_workers=workers,
         collate_fn=collate,
         prefetch_factor=4 if workers else None,
     )
+    # Begun here, not at the first batch: torch draws a seed for the workers, and steps seed their generators later.
+    return _unpacked(iter(loader))
+
+
+def _unpacked(batches: Iterator[Any]) -> Iterator[tuple[Batch, list[tuple[str, str]]]]:
+    for batch in batches:
+        if isinstance(batch, DferError):
+            raise batch
+        yield batch
 
 
 def epoch_keys(count: int, seeds: tuple[int, ...], batch: int, rank: int, world: int) -> list[list[Key]]:

@@ -38,6 +38,8 @@ def build_network(model: str, recipe: Recipe, class_names: Sequence[str]) -> nn.
         options["size"] = size
     network = create_model(model, class_names=tuple(class_names), **options)
     spec = dataclasses.replace(spec_of(network), face_margin=recipe.face_margin or default.face_margin)
+    if recipe.reads_grey:
+        spec = dataclasses.replace(spec, mean=_of_grey(spec.mean), std=_of_grey(spec.std))
     if size != spec.size:
         _require_free_size(network, size)
         spec = dataclasses.replace(spec, size=size)
@@ -45,6 +47,12 @@ def build_network(model: str, recipe: Recipe, class_names: Sequence[str]) -> nn.
     if recipe.weak_residuals:
         scale_residuals(network, 0.0)
     return network
+
+
+def _of_grey(channels: tuple[float, float, float]) -> tuple[float, float, float]:
+    """One number for all channels, weighed as grey is: what :func:`fold_grey` needs."""
+    grey = round(float(np.dot(GREY, channels)), 4)
+    return grey, grey, grey
 
 
 def scale_residuals(network: nn.Module, factor: float) -> None:
@@ -75,6 +83,15 @@ def fold_grey(network: nn.Module) -> None:
     InvalidInput
         If the channels are normalised differently, or the first layer does not read three channels.
     """
+    first = require_one_scale(network)
+    with torch.no_grad():
+        total = first.weight.sum(1, keepdim=True)
+        luma = torch.from_numpy(GREY).to(total)
+        first.weight.copy_(total * luma.view(1, 3, *[1] * (total.ndim - 2)))
+
+
+def require_one_scale(network: nn.Module) -> nn.Conv2d | nn.Conv3d:
+    """The first layer of a network whose three channels have one mean and deviation; else InvalidInput."""
     spec = spec_of(network)
     first = next(layer for layer in network.modules() if isinstance(layer, (nn.Conv2d, nn.Conv3d)))
     if len({*spec.mean}) > 1 or len({*spec.std}) > 1 or first.in_channels != 3:
@@ -83,10 +100,14 @@ def fold_grey(network: nn.Module) -> None:
             f"mean {spec.mean}, std {spec.std}",
             "train with stages.pixels.grey below 1",
         )
-    with torch.no_grad():
-        total = first.weight.sum(1, keepdim=True)
-        luma = torch.from_numpy(GREY).to(total)
-        first.weight.copy_(total * luma.view(1, 3, *[1] * (total.ndim - 2)))
+    return first
+
+
+def inference_part(network: nn.Module) -> nn.Module:
+    """``network`` without what only its training loss reads, in place: what a weights file holds."""
+    if isinstance(network, R2Plus1D):
+        network.loss_branch = None
+    return network
 
 
 def stage_spec(network: nn.Module, stage: Stage) -> ModelSpec:
@@ -120,8 +141,16 @@ def _is_pooled(network: nn.Module) -> bool:
     return isinstance(network, R2Plus1D) and network.pooled and network.loss_branch is None
 
 
-def start_from(network: nn.Module, path: Path) -> str:
-    """Copy weights into ``network``: a file of ours with the same tensors, or a public backbone's safetensors.
+def start_from(network: nn.Module, source: str | Path) -> str:
+    """Copy weights into ``network``, where names and shapes agree.
+
+    Parameters
+    ----------
+    network
+        Training form.
+    source
+        ``"default"`` for the shipped weights, or a path: a file of ours, full or compact, or a public backbone's
+        safetensors.
 
     Returns
     -------
@@ -131,22 +160,29 @@ def start_from(network: nn.Module, path: Path) -> str:
     ------
     InvalidInput, CorruptArtifact, WeightsNotFound
     """
-    if not path.is_file():
-        raise WeightsNotFound(f"expected a weights file, found nothing at {path}")
-    try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            ours = (file.metadata() or {}).get("format") == weights.FORMAT
-            state = {} if ours else {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-    except (safetensors.SafetensorError, OSError) as error:
-        raise CorruptArtifact(f"expected a safetensors file, got {path} which does not read: {error}") from error
-    if not ours:
-        return str(weights.import_backbone(network, state))
-    loaded = {key: torch.from_numpy(np.array(value)) for key, value in (weights.load(path).state or {}).items()}
+    foreign = None if source == "default" else _foreign_state(Path(source))
+    if foreign is not None:
+        return str(weights.import_backbone(network, foreign))
+    found = weights.resolve(spec_of(network).name, "default") if source == "default" else weights.load(source)
+    loaded = {key: torch.from_numpy(np.array(value)) for key, value in (found.state or {}).items()}
     own = network.state_dict()
     # numpy has no contiguous scalars: counters come back as [1].
     loaded = {key: value.reshape(()) if key in own and own[key].ndim == 0 else value for key, value in loaded.items()}
     fitting = {key: value for key, value in loaded.items() if key in own and own[key].shape == value.shape}
     if not fitting:
-        raise InvalidInput(f"expected weights of {spec_of(network).name}, nothing in {path} fits")
+        raise InvalidInput(f"expected weights of {spec_of(network).name}, nothing in {source} fits")
     network.load_state_dict(own | fitting)
-    return f"{len(fitting)} of {len(own)} tensors from {path.name}"
+    return f"{len(fitting)} of {len(own)} tensors from {found.name}"
+
+
+def _foreign_state(path: Path) -> dict[str, torch.Tensor] | None:
+    """Tensors of a safetensors file that is not ours; None if it is."""
+    if not path.is_file():
+        raise WeightsNotFound(f"expected a weights file, found nothing at {path}")
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            if (file.metadata() or {}).get("format") in (weights.FORMAT, weights.COMPACT_FORMAT):
+                return None
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+    except (safetensors.SafetensorError, OSError) as error:
+        raise CorruptArtifact(f"expected a safetensors file, got {path} which does not read: {error}") from error

@@ -11,7 +11,7 @@ from torch import nn
 
 from dfer_edge.errors import InvalidInput
 from dfer_edge.models import guidance
-from dfer_edge.models.keypoint import KeypointTSA, mixed_loss
+from dfer_edge.models.keypoint import KeypointTSA
 from dfer_edge.models.r2plus1d import R2Plus1D
 from dfer_edge.models.simplified import spec_of
 from dfer_edge.models.slowr50 import SlowR50
@@ -86,13 +86,13 @@ class Objective(nn.Module):
 
     def forward(self, batch: Batch) -> dict[str, torch.Tensor]:
         """``loss`` and its parts, scalars, of ``clip`` [B, 3, T, H, W], ``label`` [B] and what else the batch has."""
-        clip, soft = self._mixed_up(batch)
+        clip = batch["clip"]
         features = self._features(clip, batch)
         logits = self._head(features)
-        parts = self._label_losses(features, logits, batch, soft)
+        parts = self._label_losses(features, logits, batch)
         if self.heads is not None:
             vectors = frame_vectors(self.network, features, clip.shape[2]).float()
-            parts |= self.heads(vectors, batch, spec_of(self.network).size)
+            parts |= self.heads(vectors, batch, clip.shape[-1])
         return {"loss": torch.stack(list(parts.values())).sum(), **parts}
 
     def logits(self, batch: Batch) -> torch.Tensor:
@@ -108,14 +108,6 @@ class Objective(nn.Module):
             return network.forward_auxiliary(features).float()
         logits: torch.Tensor = network.forward_head(features).float()  # type: ignore[operator]
         return logits
-
-    def _mixed_up(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor | None]:
-        if not self.losses.mixup:
-            return batch["clip"], None
-        share = float(np.random.default_rng(int(torch.randint(2**31, ()))).beta(self.losses.mixup, self.losses.mixup))
-        order = torch.randperm(len(batch["clip"]))
-        target = F.one_hot(batch["label"], spec_of(self.network).num_classes).float()
-        return batch["clip"].lerp(batch["clip"][order], 1 - share), target.lerp(target[order], 1 - share)
 
     def _features(self, clip: torch.Tensor, batch: Batch) -> torch.Tensor:
         network = self.network
@@ -135,27 +127,27 @@ class Objective(nn.Module):
             return None
         if "landmarks" not in batch:
             raise InvalidInput("expected landmarks for the guidance mask 'hull'", "set losses.guidance=template")
-        size = spec_of(self.network).size
+        size = batch["clip"].shape[-1]
         masks = [guidance.hull_mask(points, size) for points in batch["landmarks"].flatten(0, 1).cpu().numpy()]
         return torch.from_numpy(np.stack(masks)).unsqueeze(1).to(batch["clip"].device)
 
-    def _label_losses(
-        self, features: torch.Tensor, logits: torch.Tensor, batch: Batch, soft: torch.Tensor | None
-    ) -> dict[str, torch.Tensor]:
+    def _label_losses(self, features: torch.Tensor, logits: torch.Tensor, batch: Batch) -> dict[str, torch.Tensor]:
         network, labels = self.network, batch["label"]
         if isinstance(network, VGG):
             labels = labels.repeat_interleave(batch["clip"].shape[2])
-        target = labels if soft is None else soft
-        entropy = F.cross_entropy(logits, target, self.class_weights, label_smoothing=self.losses.label_smoothing)
+        entropy = self._entropy(logits, labels)
         if isinstance(network, KeypointTSA):
-            return {
-                "label": mixed_loss(network.forward_auxiliary(features).float(), logits, labels, self.losses.auxiliary)
-            }
+            spatial, temporal = self.losses.auxiliary
+            spatial_entropy = self._entropy(network.forward_auxiliary(features).float(), labels)
+            return {"label": spatial * spatial_entropy + temporal * entropy}
         if isinstance(network, R2Plus1D) and self.losses.sparse_centre:
             with torch.autocast(features.device.type, enabled=False):
                 centre = network.sparse_center_loss(features.float(), labels)
             return {"label": entropy, "centre": self.losses.sparse_centre * centre}
         return {"label": entropy}
+
+    def _entropy(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        return F.cross_entropy(logits, labels, self.class_weights, label_smoothing=self.losses.label_smoothing)
 
 
 def _images(clip: torch.Tensor) -> torch.Tensor:

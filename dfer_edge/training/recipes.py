@@ -244,8 +244,6 @@ class Losses:
         Weight of ``r2plus1d_sta``'s sparse centre loss, and learning rate of the centres' own SGD; 0 for none.
     guidance
         Mask on the image: ``"template"``, ``"hull"`` (of landmarks) or ``"none"``; the networks of paper 002.
-    mixup
-        alpha of the beta distribution; 0 for none.
     units, landmarks, intensity
         Weights of the auxiliary heads on action units, landmarks and the intensity curve. Heads are trained where the
         data have their targets and dropped at export.
@@ -257,7 +255,6 @@ class Losses:
     sparse_centre: float = 0.0
     centre_lr: float = 0.5
     guidance: str = "none"
-    mixup: float = 0.0
     units: float = 0.0
     landmarks: float = 0.0
     intensity: float = 0.0
@@ -325,50 +322,64 @@ class Recipe:
             value = json.loads(text)
         except ValueError:
             value = text
-        replaced: Recipe = _replace(self, path.split("."), value, path)
+        replaced: Recipe = _replace(Recipe, self, path.split("."), value, path)
         return replaced
 
 
-def _replace(node: Any, parts: list[str], value: Any, path: str) -> Any:
+def _replace(kind: Any, node: Any, parts: list[str], value: Any, path: str) -> Any:
+    """``node``, of type ``kind``, with the field at ``parts`` replaced."""
     if not parts:
-        return _same_type(node, value, path)
+        return _build(kind, value, path)
     head, *rest = parts
-    if isinstance(node, tuple) and not dataclasses.is_dataclass(node) and not head.isdecimal():
-        return tuple(_replace(item, parts, value, path) for item in node)
-    if isinstance(node, tuple) and int(head) < len(node):
-        return tuple(_replace(v, rest, value, path) if i == int(head) else v for i, v in enumerate(node))
-    names = [field.name for field in dataclasses.fields(node)] if dataclasses.is_dataclass(node) else []
-    if head not in names:
-        known = ", ".join(names) or (f"0 to {len(node) - 1}" if isinstance(node, tuple) else "no further fields")
+    if isinstance(node, tuple):
+        kinds = _item_kinds(kind, len(node))
+        if not head.isdecimal():
+            return tuple(_replace(k, item, parts, value, path) for k, item in zip(kinds, node, strict=True))
+        if int(head) < len(node):
+            at = int(head)
+            return (*node[:at], _replace(kinds[at], node[at], rest, value, path), *node[at + 1 :])
+    hints = typing.get_type_hints(type(node)) if dataclasses.is_dataclass(node) else {}
+    if head not in hints:
+        known = ", ".join(hints) or (f"0 to {len(node) - 1}" if isinstance(node, tuple) else "no further fields")
         raise InvalidInput(f"expected a field of the recipe, got {path!r}: {head!r} is none of {known}")
-    return dataclasses.replace(node, **{head: _replace(getattr(node, head), rest, value, path)})
-
-
-def _same_type(old: Any, value: Any, path: str) -> Any:
-    if isinstance(old, tuple) and isinstance(value, list):
-        return tuple(value)
-    if isinstance(old, float) and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if type(old) is not type(value):
-        raise InvalidInput(f"expected a {type(old).__name__} for {path}, got {value!r}")
-    return value
+    return dataclasses.replace(node, **{head: _replace(hints[head], getattr(node, head), rest, value, path)})
 
 
 def from_json(text: str) -> Recipe:
     """Inverse of :meth:`Recipe.to_json`; InvalidInput for anything else."""
     try:
-        recipe: Recipe = _build(Recipe, json.loads(text))
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        recipe: Recipe = _build(Recipe, json.loads(text), "a recipe")
+    except ValueError as error:
         raise InvalidInput(f"expected a recipe as JSON, got {text[:60]!r}: {error}") from error
     return recipe
 
 
-def _build(kind: Any, value: Any) -> Any:
+def _build(kind: Any, value: Any, path: str) -> Any:
+    """``value``, parsed JSON, as a ``kind``: one of the dataclasses above, a tuple or a plain type."""
     if dataclasses.is_dataclass(kind):
-        hints = typing.get_type_hints(kind)
-        return kind(**{name: _build(hints[name], item) for name, item in value.items()})  # type: ignore[operator]
-    arguments = typing.get_args(kind)
+        return _build_record(kind, value, path)
     if typing.get_origin(kind) is tuple:
-        repeated = arguments[:1] * len(value) if arguments[-1] is Ellipsis else arguments
-        return tuple(_build(item, v) for item, v in zip(repeated, value, strict=True))
+        length = 0 if typing.get_args(kind)[-1] is Ellipsis else len(typing.get_args(kind))
+        if not isinstance(value, list) or (length and len(value) != length):
+            raise InvalidInput(f"expected a list{f' of {length}' if length else ''} for {path}, got {value!r}")
+        return tuple(_build(k, item, path) for k, item in zip(_item_kinds(kind, len(value)), value, strict=True))
+    if kind is float and type(value) is int:
+        return float(value)
+    if kind is not Any and type(value) is not kind:
+        raise InvalidInput(f"expected a {kind.__name__} for {path}, got {value!r}")
     return value
+
+
+def _build_record(kind: Any, value: Any, path: str) -> Any:
+    hints = typing.get_type_hints(kind)
+    required = {field.name for field in dataclasses.fields(kind) if field.default is dataclasses.MISSING}
+    if not isinstance(value, dict):
+        raise InvalidInput(f"expected a {kind.__name__} for {path}, got {value!r}")
+    if odd := sorted((set(value) - set(hints)) | (required - set(value))):
+        raise InvalidInput(f"expected {', '.join(hints)} for {path}; {odd[0]!r} is unknown or missing")
+    return kind(**{name: _build(hints[name], item, name) for name, item in value.items()})
+
+
+def _item_kinds(kind: Any, count: int) -> tuple[Any, ...]:
+    kinds = typing.get_args(kind)
+    return kinds[:1] * count if kinds[-1] is Ellipsis else kinds

@@ -96,7 +96,7 @@ _KEYPOINT = Recipe(
     pretrained="ImageNet resnet18 (torchvision)",  # [D]
 )
 
-# Paper 004. Epochs, schedule and augmentation are not stated.
+# Paper 004. Epochs, schedule and augmentation are not stated; a flip of half of the clips is our default [D].
 _R2PLUS1D = Recipe(
     name="r2plus1d_sta",
     source="Singh et al., 3D-CNN deep features discrimination, doi 10.5281/zenodo.777609",

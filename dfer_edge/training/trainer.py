@@ -11,6 +11,7 @@ import contextlib
 import copy
 import dataclasses
 import hashlib
+import math
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -25,10 +26,10 @@ from dfer_edge import weights
 from dfer_edge.errors import InvalidInput
 from dfer_edge.models.simplified import spec_of
 from dfer_edge.training import checkpoint, distributed, journal
-from dfer_edge.training.data.samples import ClipDataset
+from dfer_edge.training.data.samples import ClipDataset, target_shapes
 from dfer_edge.training.fold_time import centre_taps_only, fold_time, unfold_time
-from dfer_edge.training.loader import Batch, Key, Reader, epoch_keys, loader, validation_keys
-from dfer_edge.training.network import fold_grey, stage_spec
+from dfer_edge.training.loader import Batch, Key, Reader, epoch_keys, read_batches, validation_keys
+from dfer_edge.training.network import fold_grey, inference_part, require_one_scale, stage_spec
 from dfer_edge.training.objective import Objective
 from dfer_edge.training.optimise import average, build_optimisers, rate, set_rates
 from dfer_edge.training.recipes import Recipe, Stage
@@ -124,10 +125,16 @@ class Trainer:
         self.report, self.rank, self.world = report or (lambda *_: None), rank, world
         self.device = device or torch.device(settings.device)
         _check(recipe, settings, len(train_set.targets), world)
+        if recipe.reads_grey:
+            require_one_scale(network)
         if settings.fold if settings.fold is not None else self.device.type == "cpu":
             fold_time(network)
         spec = spec_of(network)
-        outputs = target_widths(train_set)
+        outputs = {name: math.prod(shape) for name, shape in target_shapes(train_set).items()}
+        if spec.landmarks and not (outputs.get("landmarks") and target_shapes(val_set).get("landmarks")):
+            raise InvalidInput(
+                f"expected landmarks for {spec.name}, {train_set.name} or {val_set.name} has none in some of its clips"
+            )
         counts = np.bincount(train_set.targets, minlength=spec.num_classes).tolist()
         seed_everything((settings.seed,))
         self.objective = Objective(network, recipe.losses, outputs, counts).to(self.device)
@@ -174,7 +181,7 @@ class Trainer:
     def _epoch(self, stage: Stage, model: nn.Module, reader: Reader) -> None:
         keys = self._keys(stage)
         steps, parts = len(keys) // self.settings.accumulate, self.settings.accumulate
-        batches = iter(loader(reader, keys[self.progress.step * parts :], self.settings.workers))
+        batches = read_batches(reader, keys[self.progress.step * parts :], self.settings.workers)
         model.train()
         while self.progress.step < steps:
             seed_everything(
@@ -253,7 +260,7 @@ class Trainer:
         row |= {"lr": self._optimisers[0].param_groups[0]["initial_lr"] * share}
         row |= {name: value / steps for name, value in position.sums.items()}
         if self.rank == 0:
-            batches = loader(
+            batches = read_batches(
                 reader, validation_keys(len(self.val_set.targets), max(1, stage.batch // 2)), self.settings.workers
             )
             chosen = self.averaged or self.objective
@@ -280,6 +287,8 @@ class Trainer:
                 journal.write_skipped(self.settings.out / "skipped.csv", position.skipped)
 
     def _begin_stage(self, stage: Stage) -> None:
+        # What the first process wrote is whole, and nobody still reads the checkpoint that it replaces below.
+        distributed.barrier(self.world)
         network = self.objective.network
         if stage.start == "best":
             state = weights.load(self.settings.out / "best.safetensors").state or {}
@@ -294,7 +303,17 @@ class Trainer:
             centre_taps_only(network)
         if self.averaged is not None and (stage.centre_taps or stage.start == "best" or not self.progress.updates):
             self.averaged.load_state_dict(self.objective.state_dict())
+        self._forget_incomparable_best(stage)
         self._make_optimisers(stage)
+        # best.safetensors may be replaced from here on: a killed run must not begin this stage again from the new one.
+        self.save()
+
+    def _forget_incomparable_best(self, stage: Stage) -> None:
+        """Values of a validation on other frames or another size do not compete with this stage's."""
+        if self.progress.stage:
+            network, before = self.objective.network, self.recipe.stages[self.progress.stage - 1]
+            if stage_spec(network, before) != stage_spec(network, stage):
+                self.progress.best = {}
 
     def _make_optimisers(self, stage: Stage) -> None:
         self._optimisers = build_optimisers(self.objective, stage.optimiser, self.recipe.losses, stage.batch)
@@ -335,10 +354,11 @@ class Trainer:
         checkpoint.save(self.checkpoint_path, checkpoint.Checkpoint(tensors, state))
 
     def _resume(self) -> bool:
-        if not self.checkpoint_path.exists():
-            return False
         if self.rank == 0:
             checkpoint.sweep(self.settings.out)
+        # The first process decides: its own first checkpoint may be there before another one looks.
+        if not distributed.from_first(self.checkpoint_path.exists(), self.world):
+            return False
         loaded = checkpoint.load(self.checkpoint_path, self.identity())
         self.objective.load_state_dict(_within(loaded.tensors, "objective."))
         if self.averaged is not None:
@@ -361,7 +381,7 @@ class Trainer:
         """Weights of the network (their average, if there is one) for inference; auxiliary parts stay behind."""
         if self.rank:
             return
-        network = unfold_time(copy.deepcopy((self.averaged or self.objective).network)).cpu()
+        network = inference_part(unfold_time(copy.deepcopy((self.averaged or self.objective).network)).cpu())
         if self.recipe.reads_grey:
             fold_grey(network)
         notes = {
@@ -397,16 +417,6 @@ def seed_everything(seeds: Sequence[int]) -> None:
     random.seed(value)
 
 
-def target_widths(data: ClipDataset) -> dict[str, int]:
-    """Auxiliary targets of a data set: name -> numbers a frame, from its first clip that reads."""
-    for index in range(min(len(data.targets), 20)):
-        with contextlib.suppress(InvalidInput):
-            sample = data.read(index, lambda _: [0])
-            arrays = {name: getattr(sample, name) for name in ("landmarks", "units", "intensity")}
-            return {name: int(value[0].size) for name, value in arrays.items() if value is not None}
-    raise InvalidInput(f"expected clips that read, the first ones of {data.name} do not")
-
-
 def _within(tensors: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
     return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
 
@@ -415,6 +425,11 @@ def _check(recipe: Recipe, settings: Settings, clips: int, world: int) -> None:
     if settings.precision not in PRECISIONS or (settings.precision == "fp16" and settings.device != "cuda"):
         raise InvalidInput(
             f"expected precision fp32, bf16, or fp16 on CUDA; got {settings.precision!r} on {settings.device}"
+        )
+    if settings.accumulate < 1 or settings.workers < 0 or settings.seed < 0:
+        raise InvalidInput(
+            f"expected accumulate of at least 1, workers and seed of at least 0; got {settings.accumulate}, "
+            f"{settings.workers}, {settings.seed}"
         )
     for stage in recipe.stages:
         if stage.batch % (world * settings.accumulate):

@@ -32,6 +32,11 @@ def stills(name: str, media: Path, yunet: Path) -> dict[str, Any]:
     return column
 
 
+@pytest.fixture(scope="module")
+def slowr50_sa(media: Path, yunet: Path) -> dict[str, Any]:
+    return stills("slowr50_sa", media, yunet)
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_stills_are_read_better_than_public_networks_read_them(name: str, media: Path, yunet: Path) -> None:
     """Public per-frame networks trained on real faces: 69.6 and 73.9 % (synthesis notes of the project)."""
@@ -40,14 +45,22 @@ def test_stills_are_read_better_than_public_networks_read_them(name: str, media:
     assert column["metrics"]["war"] > 0.739
 
 
-@pytest.mark.xfail(reason="not reached yet: the model card has the figures", strict=True)
-@pytest.mark.parametrize("name", ["slowr50_sa"])
-def test_bar_on_stills(name: str, media: Path, yunet: Path) -> None:
-    column = stills(name, media, yunet)
-    assert column["jitter"]["war_mean"] >= 0.84
-    assert column["jitter"]["log_loss_mean"] <= 0.55
-    assert column["metrics"]["war"] >= 0.84
-    assert column["metrics"]["log_loss"] <= 0.55
+def test_what_is_reached_on_stills(slowr50_sa: dict[str, Any]) -> None:
+    """The bar of log loss, and a little less than the accuracy of the model card."""
+    assert slowr50_sa["jitter"]["log_loss_mean"] <= 0.55
+    assert slowr50_sa["metrics"]["log_loss"] <= 0.55
+    assert slowr50_sa["jitter"]["war_mean"] >= 0.78
+    assert slowr50_sa["metrics"]["war"] >= 0.78
+
+
+@pytest.mark.xfail(reason="not reached yet: the model card has the figures", strict=True, raises=AssertionError)
+def test_bar_of_accuracy_over_moved_boxes(slowr50_sa: dict[str, Any]) -> None:
+    assert slowr50_sa["jitter"]["war_mean"] >= 0.84
+
+
+@pytest.mark.xfail(reason="not reached yet: the model card has the figures", strict=True, raises=AssertionError)
+def test_bar_of_accuracy(slowr50_sa: dict[str, Any]) -> None:
+    assert slowr50_sa["metrics"]["war"] >= 0.84
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -7,8 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from dfer_edge import InvalidInput
-from dfer_edge.evaluation import metrics
+from dfer_edge import InvalidInput, metrics
 
 TRUTH = [0, 0, 0, 0, 1, 1, 2]
 PROBABILITIES = [

@@ -28,14 +28,33 @@ def stills(astronaut_frames: list[np.ndarray], tmp_path_factory: pytest.TempPath
     return folder
 
 
+@pytest.fixture(scope="module")
+def other_stills(astronaut_frames: list[np.ndarray], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Another split, to fit a temperature on."""
+    folder = tmp_path_factory.mktemp("others")
+    for name, index in (("happy_1", 10), ("sad_3", 30)):
+        assert cv2.imwrite(str(folder / f"{name}.png"), cv2.cvtColor(astronaut_frames[index], cv2.COLOR_RGB2BGR))
+    return folder
+
+
 def arguments(stills: Path, out: Path, *more: str) -> list[str]:
     fixed = ["--data", str(stills), "--out", str(out), "--detector", "haar"]
     return ["evaluate", "slowr50_sa", *fixed, "--engine", "onnxruntime", "--threads", "1", *more]
 
 
-def test_command(stills: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_command(stills: Path, other_stills: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "deep" / "report"
-    more = ["--weights", "random", "--jitter", "2", "--precision", "fp32", "int8", "--fit-temperature", str(stills)]
+    more = [
+        "--weights",
+        "random",
+        "--jitter",
+        "2",
+        "--precision",
+        "fp32",
+        "int8",
+        "--fit-temperature",
+        str(other_stills),
+    ]
     assert main(arguments(stills, out, *more)) == 0
     printed = capsys.readouterr().out
     assert "3 of 5 samples, no face in 1, 1 unreadable" in printed
@@ -57,6 +76,21 @@ def test_command(stills: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert page.count("data:image/png;base64,") == 3
     for name in ("confusion", "recall", "reliability"):
         assert cv2.imread(str(out / f"{name}.png")) is not None
+
+
+@pytest.mark.parametrize("listed", [False, True])
+def test_a_temperature_is_not_fitted_on_what_it_is_judged_on(
+    stills: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], listed: bool
+) -> None:
+    """Neither on the same folder, nor where some samples are in both."""
+    split = tmp_path / "split.csv"
+    split.write_text(f"{stills / 'happy_1.png'},happy\n{stills / 'sad_3.png'},sad\n")
+    out = tmp_path / "out"
+    more = ["--weights", "random", "--fit-temperature", str(split if listed else stills)]
+    assert main(arguments(stills, out, *more)) == 1
+    message = f"other samples than those of {stills.name}, {2 if listed else 5} are in both"
+    assert message in capsys.readouterr().err.splitlines()[0]
+    assert not out.exists()
 
 
 def test_moved_boxes_reach_the_network(stills: Path) -> None:

@@ -160,7 +160,7 @@ def test_document(stills: dict[str, Path], tmp_path: Path) -> None:
     assert (one["agreement_with_first"], two["agreement_with_first"]) == (1.0, pytest.approx(2 / 3))
     assert two["largest_difference_to_first"] == pytest.approx(0.75 - 0.25 / 6)
     assert one["calibrated"]["log_loss"] <= one["metrics"]["log_loss"] + 1e-9
-    assert {"numpy", "processor", "date", "dfer_edge"} <= set(made["provenance"])
+    assert {"numpy", "processor", "date", "dfer_edge", "commit"} <= set(made["provenance"])
     names = [prediction["name"] for prediction in made["predictions"]]
     assert names == ["happy_1.png", "sad_1.png", "sad_2.png"]
     assert str(tmp_path) not in str(made)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +14,7 @@ import pytest
 from dfer_edge.errors import DferError, InvalidInput, SourceNotFound
 from dfer_edge.synthesis import AU_NAMES, CLASSES, ClipSettings, FaceModel, FaceRenderer, SyntheticClip, SyntheticClips
 from dfer_edge.synthesis import workers as processes
+from tests.conftest import ROOT
 
 SMALL = {"frames": 2, "size": 32}
 
@@ -36,6 +40,25 @@ def test_the_same_bytes_for_any_number_of_workers(fake_path: Path, per_person: i
     assert len(set(alone)) == 11
     assert drawn(1) == alone
     assert drawn(3) == alone
+
+
+MANY_THREADS = """
+import sys
+from dfer_edge.synthesis import SyntheticClips
+
+here, there = (SyntheticClips(4, seed=1, frames=64, size=16, model=sys.argv[1], workers=w) for w in (0, 1))
+for one, other in zip(here, there, strict=True):
+    assert one.frames.tobytes() == other.frames.tobytes()
+    assert one.landmarks.tobytes() == other.landmarks.tobytes()
+"""
+
+
+def test_threads_of_the_caller_change_no_bit(fake_path: Path) -> None:
+    """A worker's BLAS has one thread, the caller's may have many; long clips, which it would share out."""
+    many = {**os.environ, "OMP_NUM_THREADS": "4", "OPENBLAS_NUM_THREADS": "4", "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", MANY_THREADS, str(fake_path)]
+    done = subprocess.run(command, env=many, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_any_order_gives_the_same_clip(fake_path: Path) -> None:

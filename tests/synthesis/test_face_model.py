@@ -31,7 +31,7 @@ def _folder(folder: Path, raw: dict[str, np.ndarray]) -> Path:
     _obj(folder / NEUTRAL, raw["neutral"], raw)
     for number, mode in enumerate(raw["identity"][:2]):
         _obj(folder / f"identity{number:03d}.obj", raw["neutral"] + mode)
-    for name, shape in list(zip(raw["expression_names"], raw["expression"], strict=True))[:3]:
+    for name, shape in zip(raw["expression_names"], raw["expression"], strict=True):
         _obj(folder / f"{name}.obj", raw["neutral"] + shape)
     return folder
 
@@ -105,9 +105,18 @@ def _changed(tmp_path: Path, **changes: np.ndarray | None) -> Path:
     [
         ({"identity": None}, "identity"),
         ({"neutral": np.zeros((7, 3))}, "26719"),
+        ({"neutral": np.zeros((26719, 2))}, "vertices: .26719, 3."),
+        ({"faces": np.zeros((5, 3), int), "face_material": np.zeros(5, int)}, "polygons: .4,."),
+        ({"faces": np.full((5, 4), -1), "face_material": np.zeros(5, int)}, "at least three corners"),
+        ({"faces": np.full((5, 4), 26719), "face_material": np.zeros(5, int)}, "26718 as faces"),
+        ({"faces": np.zeros((0, 4), int), "face_material": np.zeros(0, int)}, "as faces"),
+        ({"faces": np.zeros((5, 4)), "face_material": np.zeros(5, int)}, "whole numbers .* as faces"),
+        ({"faces": np.zeros((5, 4), int), "face_material": np.full(5, 3)}, "0 to 2 as face_material"),
+        ({"faces": np.zeros((5, 4), int), "face_material": np.full(5, -1)}, "0 to 2 as face_material"),
         ({"landmarks68": np.zeros(5, int)}, "landmarks"),
         ({"landmarks68": np.full(68, 26719)}, "landmarks"),
         ({"expression_names": np.array(["a"])}, "shape names"),
+        ({"landmarks68": np.zeros(68)}, "whole numbers .* as landmarks"),
         ({"neutral": np.full((26719, 3), np.nan)}, "finite"),
         ({"neutral": np.array(["x"], dtype=object)}, "cannot read"),
     ],
@@ -115,6 +124,19 @@ def _changed(tmp_path: Path, **changes: np.ndarray | None) -> Path:
 def test_another_topology(tmp_path: Path, changes: dict[str, np.ndarray | None], what: str) -> None:
     with pytest.raises(CorruptArtifact, match=what):
         load_face_model(_changed(tmp_path, **changes))
+
+
+def test_a_shape_that_action_units_need(tmp_path: Path) -> None:
+    """Without jawOpen no mouth would open, and nothing else would tell."""
+    names = fake_model.arrays()["expression_names"]
+    path = _changed(tmp_path, expression_names=np.where(names == "jawOpen", "jawOpens", names))
+    with pytest.raises(CorruptArtifact, match="expected expression shapes with jawOpen"):
+        load_face_model(path)
+    with pytest.raises(CorruptArtifact, match="expected expression shapes with jawLeft"):
+        load_face_model(_changed(tmp_path, expression_names=np.where(names == "jawLeft", "left", names)))
+    one_side = np.where(names == "mouthSmile_L", "smile_L", names)
+    with pytest.raises(CorruptArtifact, match="expected expression shapes with mouthSmile"):
+        load_face_model(_changed(tmp_path, expression_names=one_side))
 
 
 @pytest.mark.parametrize("damage", ["no neutral", "no shapes", "short shape", "words", "no polygons", "five corners"])

@@ -68,23 +68,31 @@ def _fail_on_call(monkeypatch: pytest.MonkeyPatch, number: int, code: int) -> No
     monkeypatch.setattr(np, "save", fail)
 
 
+@pytest.mark.parametrize("whole", [0, 1])
 def test_a_full_disk_keeps_whole_shards_and_can_go_on(
-    clips: SyntheticClips, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    clips: SyntheticClips, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: int
 ) -> None:
     folder = tmp_path / "set"
     with monkeypatch.context() as patch:
-        _fail_on_call(patch, 2, errno.ENOSPC)
-        with pytest.raises(DferError, match=r"no space left for .*frames-00001\.npy.*run the same command"):
+        _fail_on_call(patch, whole + 1, errno.ENOSPC)
+        with pytest.raises(DferError, match=rf"no space left for .*frames-0000{whole}\.npy.*run the same command"):
             write_clips(clips, folder)
     assert not list(folder.glob("*.part"))
-    assert not (folder / "frames-00001.npy").exists()
-    assert len(RenderedClips(folder)) == 4
-    before = (folder / "frames-00000.npy").stat().st_mtime_ns
+    assert not (folder / f"frames-0000{whole}.npy").exists()
+    assert len(RenderedClips(folder)) == 4 * whole
+    before = [path.stat().st_mtime_ns for path in folder.glob("frames-*.npy")]
     write_clips(clips, folder)
-    assert (folder / "frames-00000.npy").stat().st_mtime_ns == before, "whole shards are not rendered again"
+    kept = [(folder / f"frames-0000{number}.npy").stat().st_mtime_ns for number in range(whole)]
+    assert kept == before, "whole shards are not rendered again"
     back = RenderedClips(folder)
     assert len(back) == 10
     np.testing.assert_array_equal(back[7].frames, clips[7].frames)
+
+
+def test_a_kill_in_the_first_write_of_the_manifest(clips: SyntheticClips, tmp_path: Path) -> None:
+    (tmp_path / "manifest.json.part").write_text("{")
+    write_clips(clips, tmp_path)
+    assert len(RenderedClips(tmp_path)) == 10
 
 
 def test_a_folder_of_something_else_is_left_alone(clips: SyntheticClips, fake_path: Path, tmp_path: Path) -> None:

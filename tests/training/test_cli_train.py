@@ -107,6 +107,16 @@ def test_errors_are_one_line(capsys: pytest.CaptureFixture[str], arguments: list
     assert len([line for line in err.splitlines() if not line.startswith("  hint")]) == 1
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "lowest"),
+    [("--accumulate", "0", 1), ("--workers", "-1", 0), ("--seed", "-1", 0), ("--fold", "0", 1)],
+)
+def test_numbers_out_of_range(capsys: pytest.CaptureFixture[str], option: str, value: str, lowest: int) -> None:
+    code, _, err = run(capsys, "train", "slowr50_sa", "--data", "shards:x", "--out", "y", f"{option}={value}")
+    assert code == 2
+    assert f"expected a whole number of at least {lowest}, got '{value}'" in err.splitlines()[-1]
+
+
 def test_shards_without_a_manifest(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, _, err = run(capsys, "train", "slowr50_sa", "--data", f"shards:{tmp_path}", "--out", tmp_path / "o")
     assert code == 1

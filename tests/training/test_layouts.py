@@ -13,7 +13,10 @@ from dfer_edge import labels
 from dfer_edge.errors import InvalidInput
 from dfer_edge.training.data import LAYOUTS, open_split
 from dfer_edge.training.data.listing import Entry, ListedClips, read_frames
-from dfer_edge.training.data.samples import UnreadableClip
+from dfer_edge.training.data.opening import joined
+from dfer_edge.training.data.samples import UnreadableClip, target_shapes
+from dfer_edge.training.data.shards import ArrayClips
+from tests.training.tiny import tiny_clips
 from tests.videos import write_video
 
 
@@ -187,6 +190,41 @@ def test_data_sets_join_by_class_name(tmp_path: Path) -> None:
     sample = split.train.read(20, lambda length: range(length))
     assert sample.label == 6
     assert len(sample.frames) == 3
+
+
+def test_joined_sets_keep_the_targets_that_all_have() -> None:
+    """Renders with units and landmarks, and clips with other units: only what is alike is a target of both."""
+    full = tiny_clips(6, targets=True)
+    part = {"frames": np.zeros((3, 6, 20, 20, 3), np.uint8), "labels": np.arange(3)}
+    part |= {"landmarks": np.ones((3, 6, 68, 2), np.float32), "units": np.ones((3, 6, 7), np.float32)}
+    other = ArrayClips("other", full.labels, [part | {"intensity": np.ones((3, 6), np.float32)}])
+    both = joined([full, other], full.labels)
+    assert target_shapes(both) == {"landmarks": (68, 2)}
+    for index in (0, 7):
+        sample = both.read(index, lambda _: [0, 2])
+        assert sample.landmarks is not None
+        assert sample.landmarks.shape == (2, 68, 2)
+        assert sample.units is None
+        assert sample.intensity is None
+    none = joined([full, tiny_clips(3)], full.labels)
+    assert target_shapes(none) == {}
+    assert none.read(0, lambda _: [0]).landmarks is None
+
+
+def test_a_table_that_is_no_text(tmp_path: Path) -> None:
+    dfew(tmp_path)
+    table = tmp_path / "EmoLabel_DataSplit/train(single-labeled)/set_1.csv"
+    table.write_bytes(b"video_name,label\n1,\xff\xfe\n")
+    with pytest.raises(InvalidInput, match=r"expected a CSV file of UTF-8 text, got .*set_1\.csv"):
+        open_split([f"dfew:{tmp_path}"])
+
+
+@pytest.mark.parametrize("content", [b"happy", b"", b"\xff\xfe", b"nan", b"inf"])
+def test_a_label_of_ck_plus_that_is_no_number(tmp_path: Path, content: bytes) -> None:
+    ck_plus(tmp_path)
+    (tmp_path / "Emotion/S001/000/S001_000_00000003_emotion.txt").write_bytes(content)
+    with pytest.raises(InvalidInput, match=r"expected a number in .*S001_000_00000003_emotion\.txt"):
+        open_split([f"ck+:{tmp_path}"])
 
 
 def test_a_listed_clip_that_is_not_there_is_left_out_and_told(tmp_path: Path) -> None:

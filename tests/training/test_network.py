@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -73,6 +74,26 @@ def test_starting_from_weights(tmp_path: Path) -> None:
         start_from(create_model("slowr50"), tmp_path / "w.safetensors")
 
 
+def test_starting_from_compact_weights(tmp_path: Path) -> None:
+    source, target = create_model("slowr50"), create_model("slowr50")
+    weights.save(tmp_path / "w.safetensors", source, compact=True)
+    everything = len(target.state_dict())
+    assert f"{everything} of {everything} tensors" in start_from(target, tmp_path / "w.safetensors")
+    stored = weights.load(tmp_path / "w.safetensors").state
+    assert stored is not None
+    for name in ("stem.conv.weight", "head.classifier.weight"):
+        assert name in target.state_dict()
+        torch.testing.assert_close(target.state_dict()[name], torch.from_numpy(np.array(stored[name])), rtol=0, atol=0)
+
+
+def test_starting_from_the_shipped_weights() -> None:
+    network = build_network("slowr50_sa", find_recipe("renders", "slowr50_sa"), labels.DFEW)
+    everything = len(network.state_dict())
+    assert start_from(network, "default") == f"{everything} of {everything} tensors from default"
+    with pytest.raises(WeightsNotFound, match="no trained weights ship for smate"):
+        start_from(create_model("smate", size=16, frames=2, spatial_depth=1, temporal_depth=1), "default")
+
+
 def test_folding_grey_reads_colours_as_their_luma() -> None:
     torch.manual_seed(0)
     network = create_model("slowr50").double().eval()
@@ -85,6 +106,21 @@ def test_folding_grey_reads_colours_as_their_luma() -> None:
     torch.testing.assert_close(folded, on_grey, rtol=0, atol=1e-7)
     torch.testing.assert_close(grey_again, on_grey, rtol=0, atol=1e-7)
     assert (folded - on_colour).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("model", ["keypoint_tsa", "r2plus1d_sta", "slowr50_sa"])
+def test_a_network_of_the_renders_recipe_can_fold_grey(model: str) -> None:
+    """Also where its own mean and deviation differ from channel to channel."""
+    recipe = find_recipe("renders", model)
+    if model == "r2plus1d_sta":
+        recipe = recipe.override("stages.size", "112")
+    network = build_network(model, recipe, labels.DFEW)
+    default, spec = registry.find(model).spec, network.spec
+    assert min(default.mean) <= spec.mean[0] <= max(default.mean)
+    assert min(default.std) <= spec.std[0] <= max(default.std)
+    fold_grey(network)
+    colours = build_network(model, recipe.override("stages.0.pixels.grey", "0.5"), labels.DFEW)
+    assert (colours.spec.mean, colours.spec.std) == (default.mean, default.std)
 
 
 def test_grey_folds_only_into_channels_of_one_scale() -> None:

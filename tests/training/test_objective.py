@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 
 from dfer_edge.errors import InvalidInput
-from dfer_edge.models import create_model, r2plus1d, registry, vgg
+from dfer_edge.models import create_model, r2plus1d, registry, slowr50, vgg
 from dfer_edge.models.guidance import class_weights
 from dfer_edge.spec import ModelSpec
 from dfer_edge.training.objective import AuxiliaryHeads, Objective
@@ -126,21 +126,38 @@ def test_auxiliary_heads_are_zero_on_their_target(frames: int) -> None:
     assert all(loss < 1e-12 for loss in heads(features, batch, size=20).values())
 
 
-def test_mixup_mixes_clips_and_targets_alike() -> None:
-    objective = Objective(tiny_net(), Losses(mixup=0.4))
-    torch.manual_seed(1)
-    clip, soft = objective._mixed_up(BATCH)
-    assert soft is not None
-    torch.testing.assert_close(soft.sum(1), torch.ones(4))
-    assert not torch.equal(clip, BATCH["clip"])
-    for row in range(4):
-        share = float(soft[row, BATCH["label"][row]])
-        partner = [
-            o
-            for o in range(4)
-            if torch.allclose(clip[row], share * BATCH["clip"][row] + (1 - share) * BATCH["clip"][o], atol=1e-5)
-        ]
-        assert partner or share == 1
+def test_landmarks_are_scaled_by_the_crop_that_the_stage_shows() -> None:
+    """Stages before the last show smaller crops than the spec says."""
+    torch.manual_seed(0)
+    net = slowr50.create(small("slowr50"))
+    objective = Objective(net, Losses(landmarks=1.0), {"landmarks": 4}).eval()
+    layer = objective.heads.layers["landmarks"]  # type: ignore[union-attr]
+    layer.weight.data.zero_()
+    layer.bias.data.copy_(torch.tensor([0.5, -0.5, 0.0, 1.0]))
+    side = 16
+    points = (layer.bias.detach() + 1) / 2 * side
+    batch = {"clip": torch.randn(2, 3, 1, side, side), "label": torch.tensor([0, 1])}
+    batch["landmarks"] = points.view(1, 1, 2, 2).expand(2, 1, 2, 2)
+    assert net.spec.size != side
+    assert objective(batch)["landmarks"] < 1e-12
+
+
+def test_keypoint_tsa_takes_smoothing_and_class_weights_in_both_heads() -> None:
+    torch.manual_seed(0)
+    net = create_model("keypoint_tsa", size=32).eval()
+    batch = {"clip": torch.randn(2, 3, 16, 32, 32), "label": torch.tensor([1, 5])}
+    batch["landmarks"] = torch.rand(2, 16, 68, 2) * 32
+    counts = [1, 9, 2, 3, 4, 1, 5]
+    losses = Losses(auxiliary=(0.3, 0.6), label_smoothing=0.2, class_weights=True)
+    balance = torch.from_numpy(class_weights(counts)).float()
+    with torch.no_grad():
+        ours = Objective(net, losses, counts=counts).eval()(batch)["loss"]
+        features = net.forward_features(batch["clip"], batch["landmarks"])
+        spatial, temporal = (
+            F.cross_entropy(logits, batch["label"], balance, label_smoothing=0.2)
+            for logits in (net.forward_auxiliary(features), net.forward_head(features))
+        )
+    torch.testing.assert_close(ours, 0.3 * spatial + 0.6 * temporal)
 
 
 def test_rates() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 
 import pytest
 
@@ -87,7 +88,13 @@ def test_overrides() -> None:
         ("stages.0.epochs", "many", "expected a int for stages.0.epochs, got 'many'"),
         ("stages.0.epochs", "1.5", "expected a int"),
         ("ema", "true", "expected a float"),
-        ("losses", "{}", "expected a Losses"),
+        ("losses", "3", "expected a Losses"),
+        ("losses", '{"nonsense": 1}', "'nonsense' is unknown or missing"),
+        ("stages.0.optimiser.betas", '["a", 1]', "expected a float for stages.0.optimiser.betas, got 'a'"),
+        ("stages.0.optimiser.betas", "[0.9]", "expected a list of 2 for stages.0.optimiser.betas"),
+        ("stages.0.optimiser.betas", "0.9", "expected a list of 2"),
+        ("stages.0.schedule.milestones", "[1.5]", "expected a int for stages.0.schedule.milestones, got 1.5"),
+        ("options", '[["dropout"]]', "expected a list of 2 for options"),
     ],
 )
 def test_bad_overrides(path: str, value: str, message: str) -> None:
@@ -99,6 +106,27 @@ def test_bad_overrides(path: str, value: str, message: str) -> None:
 def test_bad_json(text: str) -> None:
     with pytest.raises(InvalidInput, match="expected a recipe as JSON"):
         from_json(text)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        (("ema",), "much", "expected a float for ema, got 'much'"),
+        (("stages", 0, "epochs"), 1.5, "expected a int for epochs, got 1.5"),
+        (("stages", 0, "optimiser", "betas"), [0.9, None], "expected a float for betas, got None"),
+        (("stages", 0, "crop"), [], "expected a Crop for crop"),
+        (("stages",), {}, "expected a list for stages"),
+    ],
+)
+def test_json_of_other_types(path: tuple[str | int, ...], value: object, message: str) -> None:
+    """Refused when the recipe is read, not in the middle of a run."""
+    document = json.loads(find_recipe("paper", "slowr50_sa").to_json())
+    node = document
+    for part in path[:-1]:
+        node = node[part]
+    node[path[-1]] = value
+    with pytest.raises(InvalidInput, match=message):
+        from_json(json.dumps(document))
 
 
 def test_unknown_names() -> None:

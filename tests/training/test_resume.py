@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 import multiprocessing
 import random
 import signal
@@ -17,6 +18,7 @@ import torch
 
 from dfer_edge import weights
 from dfer_edge.errors import InvalidInput
+from dfer_edge.training import trainer
 from dfer_edge.training.recipes import Recipe
 from dfer_edge.training.trainer import Settings, Trainer
 from tests.training.tiny import tiny_clips, tiny_net, tiny_recipe
@@ -96,6 +98,35 @@ def test_interrupted_between_any_two_steps(tmp_path: Path, monkeypatch: pytest.M
         assert final(out) == expected
 
 
+def test_a_stage_that_starts_from_the_best_begins_from_the_same_one_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed after the stage's first epoch replaced best.safetensors, before any checkpoint within the stage."""
+    recipe = two_phases()
+    # Better with every epoch, so that each one is exported.
+    order = iter(range(100))
+    monkeypatch.setattr(trainer, "scores", lambda *_: {"uar": float(next(order)), "war": 0.0, "log_loss": 1.0})
+
+    def run(out: Path) -> None:
+        settings = Settings(out, seed=4, save_every_s=math.inf)
+        Trainer(tiny_net(4), tiny_clips(), tiny_clips(9, seed=1), recipe, settings).run()
+
+    run(tmp_path / "whole")
+    record, killed = Trainer._record, tmp_path / "killed"
+
+    def dying(self: Trainer, row: dict[str, object]) -> None:
+        record(self, row)
+        if row["stage"] == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Trainer, "_record", dying)
+    with pytest.raises(KeyboardInterrupt):
+        run(killed)
+    monkeypatch.setattr(Trainer, "_record", record)
+    run(killed)
+    assert final(killed)[:2] == final(tmp_path / "whole")[:2]
+
+
 def test_a_finished_run_does_nothing_more(tmp_path: Path) -> None:
     train(tmp_path, 0)
     before = final(tmp_path)
@@ -112,6 +143,14 @@ def test_seeds_differ(tmp_path: Path) -> None:
 def test_scratch_files_of_the_killed_are_swept(tmp_path: Path) -> None:
     train(tmp_path, 0, tiny_recipe())
     (tmp_path / ".123-checkpoint.safetensors").write_bytes(b"half")
+    train(tmp_path, 0, tiny_recipe())
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_scratch_files_of_a_kill_before_the_first_checkpoint_are_swept(tmp_path: Path) -> None:
+    """Both names that exporting weights leaves: of the publication, and of the writer within it."""
+    for name in (".123-best.safetensors", "..123-best.partial.safetensors"):
+        (tmp_path / name).write_bytes(b"half")
     train(tmp_path, 0, tiny_recipe())
     assert not list(tmp_path.glob(".*"))
 

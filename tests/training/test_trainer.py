@@ -15,9 +15,10 @@ import torch
 
 from dfer_edge import weights
 from dfer_edge.errors import InvalidInput
+from dfer_edge.models import r2plus1d, registry, slowr50
 from dfer_edge.training.data.samples import Choose, Sample, Subset, UnreadableClip, split_groups
 from dfer_edge.training.data.shards import ArrayClips
-from dfer_edge.training.loader import Key, Reader, epoch_keys, loader, validation_keys
+from dfer_edge.training.loader import Key, Reader, epoch_keys, read_batches, validation_keys
 from dfer_edge.training.recipes import Losses, Sampling
 from dfer_edge.training.trainer import Settings, Trainer
 from dfer_edge.training.validate import scores
@@ -111,6 +112,31 @@ def test_a_set_that_does_not_read_at_all(tmp_path: Path) -> None:
         Trainer(tiny_net(), train, tiny_clips(9, 1), tiny_recipe(), Settings(tmp_path)).run()
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_error_in_a_worker_is_the_one_line_that_it_is_here(tmp_path: Path, workers: int) -> None:
+    train = Flawed(tiny_clips(), set(range(1, 24)))
+    with pytest.raises(InvalidInput, match="in a row do not") as caught:
+        Trainer(tiny_net(), train, tiny_clips(9, 1), tiny_recipe(), Settings(tmp_path, workers=workers)).run()
+    assert "Traceback" not in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_validation_set_that_does_not_read(tmp_path: Path) -> None:
+    val = Flawed(tiny_clips(9, 1), set(range(9)))
+    with pytest.raises(
+        InvalidInput, match=r"clips to validate on, none of 9 reads, e\.g\. clip0\.mp4: does not decode"
+    ):
+        Trainer(tiny_net(), tiny_clips(), val, tiny_recipe(), Settings(tmp_path)).run()
+
+
+def test_landmarks_that_the_network_needs_and_the_data_lack(tmp_path: Path) -> None:
+    net = tiny_net()
+    net.spec = dataclasses.replace(SPEC, landmarks=68)
+    for train, val in ((tiny_clips(), tiny_clips(9, 1, targets=True)), (tiny_clips(targets=True), tiny_clips(9, 1))):
+        with pytest.raises(InvalidInput, match="expected landmarks for slowr50"):
+            Trainer(net, train, val, tiny_recipe(), Settings(tmp_path))
+
+
 def test_a_loss_that_is_not_finite(tmp_path: Path) -> None:
     net = tiny_net()
     net.classifier.bias.data.fill_(float("nan"))
@@ -123,6 +149,9 @@ def test_a_loss_that_is_not_finite(tmp_path: Path) -> None:
     [
         ({"precision": "fp16"}, "fp16 on CUDA; got 'fp16' on cpu"),
         ({"precision": "int8"}, "expected precision fp32"),
+        ({"accumulate": 0}, "accumulate of at least 1"),
+        ({"workers": -1}, "workers and seed of at least 0"),
+        ({"seed": -1}, "workers and seed of at least 0"),
         ({"accumulate": 3}, "1 processes of 3 parts share, got 4"),
     ],
 )
@@ -154,7 +183,7 @@ def test_accumulated_parts_give_the_gradient_of_the_whole(tmp_path: Path) -> Non
 def test_batches_do_not_depend_on_the_workers() -> None:
     reader = Reader(tiny_clips(targets=True), SPEC, tiny_recipe().stages[0])
     keys = epoch_keys(24, (3, 0, 1), 4, 0, 1)
-    alone, helped = (list(loader(reader, keys, workers)) for workers in (0, 2))
+    alone, helped = (list(read_batches(reader, keys, workers)) for workers in (0, 2))
     for (ours, _), (theirs, _) in zip(alone, helped, strict=True):
         assert set(ours) == {"clip", "label", "landmarks", "units"}
         for name, value in ours.items():
@@ -201,6 +230,41 @@ def test_auxiliary_heads_are_trained_and_left_behind(tmp_path: Path) -> None:
     assert set(weights.load(tmp_path / "w.safetensors").state or {}) == set(net.state_dict())
 
 
+def test_the_loss_branch_is_left_behind(tmp_path: Path) -> None:
+    """And what is exported is what inference loads."""
+    spec = dataclasses.replace(registry.find("r2plus1d_sta").spec, frames=4, size=32, labels=LABELS)
+    net = r2plus1d.create(spec, loss_branch=True, loss_widths=(4, 4, 4))
+    recipe = tiny_recipe(losses=Losses(sparse_centre=1.0))
+    trainer = Trainer(net, tiny_clips(), tiny_clips(9, 1), recipe, Settings(tmp_path))
+    trainer.export(tmp_path / "w.safetensors")
+    weights.load_into(r2plus1d.create(spec), tmp_path / "w.safetensors")
+    assert net.loss_branch is not None
+
+
+def test_the_best_of_a_stage_is_not_compared_with_that_of_another_size(tmp_path: Path) -> None:
+    """A first stage of smaller images with a value that the second never reaches."""
+    first = dataclasses.replace(tiny_recipe().stages[0], epochs=1, frames=1)
+    recipe = tiny_recipe(stages=(first, dataclasses.replace(first, frames=0)), select="war")
+    spec = dataclasses.replace(registry.find("slowr50").spec, frames=4, size=32, labels=LABELS)
+    values = iter([0.9, 0.1])
+    net = slowr50.create(spec)
+    trainer = Trainer(net, tiny_clips(8), tiny_clips(3, 1), recipe, Settings(tmp_path))
+    record = trainer._record
+    trainer._record = lambda row: record(row | {"val_war": next(values)})  # type: ignore[method-assign]
+    result = trainer.run()
+    assert (result["best"]["stage"], result["best"]["val_war"]) == (2, 0.1)
+    best, last = (weights.load(tmp_path / f"{name}.safetensors").sha256 for name in ("best", "last"))
+    assert best == last
+
+
+def test_grey_that_cannot_be_folded_is_refused_before_training(tmp_path: Path) -> None:
+    recipe = tiny_recipe().override("stages.pixels.grey", "1.0")
+    net = tiny_net()
+    net.spec = dataclasses.replace(net.spec, mean=(0.5, 0.4, 0.5))
+    with pytest.raises(InvalidInput, match="one mean and deviation"):
+        Trainer(net, tiny_clips(), tiny_clips(9, 1), recipe, Settings(tmp_path))
+
+
 def test_a_split_parts_people() -> None:
     groups = np.asarray([0, 0, 1, 1, 2, -1, -1, 3])
     train, val = split_groups(groups, 0.5, seed=0)
@@ -222,9 +286,11 @@ def test_scores() -> None:
     assert result["war"] == pytest.approx(3 / 4)
     assert result["uar"] == pytest.approx((2 / 3 + 1) / 2)
     assert result["log_loss"] == pytest.approx(-np.log([0.7, 0.4, 0.8, 0.9]).mean())
+    assert result["recall_2"] is None, "no clip of the class, and JSON has no NaN"
 
 
 DISTRIBUTED = """
+import dataclasses
 import sys
 from pathlib import Path
 import torch
@@ -235,6 +301,8 @@ from tests.training.tiny import tiny_clips, tiny_net, tiny_recipe
 torch.set_num_threads(1)
 out = Path(sys.argv[1])
 recipe = tiny_recipe().override("stages.batch", "8")
+second = dataclasses.replace(recipe.stages[0], epochs=1, start="best")
+recipe = dataclasses.replace(recipe, stages=(recipe.stages[0], second))
 with distributed.processes("cpu") as (rank, world, device):
     trainer = Trainer(tiny_net(), tiny_clips(), tiny_clips(9, 1), recipe, Settings(out), None, rank, world, device)
     trainer.run()
@@ -257,5 +325,5 @@ def test_two_processes_by_torchrun(tmp_path: Path) -> None:
         if "exitcode: -6" not in done.stderr:
             break
     assert done.returncode == 0, done.stderr
-    assert len(rows(out)) == 2
+    assert len(rows(out)) == 3
     assert weights.load(out / "last.safetensors").spec == SPEC

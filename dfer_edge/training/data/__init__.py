@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dfer_edge.training.data.opening import LAYOUTS, Split, open_split
+from dfer_edge.training.data.opening import LAYOUTS, Split, open_named, open_split
 from dfer_edge.training.data.samples import ClipDataset, Sample, Subset, UnreadableClip
 
-__all__ = ["LAYOUTS", "ClipDataset", "Sample", "Split", "Subset", "UnreadableClip", "open_split"]
+__all__ = ["LAYOUTS", "ClipDataset", "Sample", "Split", "Subset", "UnreadableClip", "open_named", "open_split"]

@@ -128,7 +128,7 @@ def ck_plus(root: Path, fold: int, cropper: FaceCropper | None) -> Pair:
     emotions = first_existing(root, ("Emotion", "Emotion_labels/Emotion"), "labels of CK+")
     entries = []
     for path in sorted(emotions.glob("*/*/*_emotion.txt")):
-        code = str(round(float(path.read_text().strip() or "0")))
+        code = _whole_number(path)
         person, take = path.parts[-3:-1]
         entries.append(Entry(images / person / take, _numbered(labels.CK_PLUS, code, first=1, file=path), person))
     if not entries:
@@ -225,11 +225,23 @@ def _by_person(
 
 def _rows(table: Path, columns: int, separator: str = ",") -> list[list[str]]:
     """Rows of a CSV file that have as many columns; InvalidInput if there are none."""
-    with table.open(newline="", encoding="utf-8-sig") as file:
-        rows = [row[:columns] for row in csv.reader(file, delimiter=separator) if len(row) >= columns]
+    try:
+        with table.open(newline="", encoding="utf-8-sig") as file:
+            rows = [row[:columns] for row in csv.reader(file, delimiter=separator) if len(row) >= columns]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InvalidInput(f"expected a CSV file of UTF-8 text, got {table}: {error}") from error
     if not rows:
         raise InvalidInput(f"expected rows of {columns} columns parted by {separator!r} in {table}, got none")
     return rows
+
+
+def _whole_number(path: Path) -> str:
+    """The number in a file of CK+, which writes 3 as ``3.0000000e+00``."""
+    text = path.read_bytes().decode(errors="replace").strip()
+    try:
+        return str(round(float(text)))
+    except (ValueError, OverflowError) as error:
+        raise InvalidInput(f"expected a number in {path}, got {text[:40]!r}") from error
 
 
 def _digits(name: str) -> tuple[str, ...]:

@@ -5,13 +5,23 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from dfer_edge.errors import InvalidInput
+from dfer_edge.errors import InvalidInput, SourceNotFound
 from dfer_edge.training.data import layouts
 from dfer_edge.training.data.faces import FaceCropper
-from dfer_edge.training.data.samples import Choose, ClipDataset, Sample, Subset, require_all_classes, split_groups
+from dfer_edge.training.data.samples import (
+    TARGETS,
+    Choose,
+    ClipDataset,
+    Sample,
+    Subset,
+    require_all_classes,
+    split_groups,
+    target_shapes,
+)
 from dfer_edge.training.data.shards import open_shards
 
 # Share of the identities held out where a data set has no split of its own.
@@ -103,10 +113,10 @@ def open_split(
         For an unknown name or layout (the message says what was looked for), a fold that does not exist, or a class
         without a sample in the training set.
     """
-    opened = [_open(spec, fold, cropper) for spec in data]
+    opened = [open_named(spec, fold, cropper) for spec in data]
     names = class_names or opened[0][0].labels
     if val:
-        validation: ClipDataset = joined([_open(spec, fold, cropper)[1] for spec in val], names)
+        validation: ClipDataset = joined([open_named(spec, fold, cropper)[1] for spec in val], names)
         train: ClipDataset = joined([pair[0] for pair in opened], names)
     elif all(pair[0] is not pair[1] for pair in opened):
         train, validation = joined([pair[0] for pair in opened], names), joined([pair[1] for pair in opened], names)
@@ -120,13 +130,22 @@ def open_split(
     return Split(train.name, train, validation)
 
 
-def _open(spec: str, fold: int, cropper: FaceCropper | None) -> tuple[ClipDataset, ClipDataset]:
+def open_named(spec: str, fold: int, cropper: FaceCropper | None = None) -> tuple[ClipDataset, ClipDataset]:
+    """Training and validation set of ``NAME:PATH``; without a split both are the same set.
+
+    Raises
+    ------
+    SourceNotFound
+        If there is no such folder.
+    InvalidInput
+        For an unknown name, a fold that does not exist, or a folder of another layout.
+    """
     name, _, path = spec.partition(":")
     if name not in LAYOUTS or not path:
         raise InvalidInput(f"expected NAME:PATH with a name out of {', '.join(LAYOUTS)}; got {spec!r}")
     layout, folder = LAYOUTS[name], Path(path).expanduser()
     if not folder.is_dir():
-        raise InvalidInput(f"expected a folder with {name}, found none at {folder}")
+        raise SourceNotFound(f"expected a folder with {name}, found none at {folder}")
     if not 1 <= fold <= max(layout.folds, 1):
         raise InvalidInput(f"expected a fold of {name} from 1 to {max(layout.folds, 1)}, got {fold}")
     return layout.open(folder, fold, cropper)
@@ -139,6 +158,8 @@ def joined(parts: Sequence[ClipDataset], names: tuple[str, ...]) -> ClipDataset:
 
 
 class _Joined:
+    """Several sets as one. An auxiliary target that not all of them have, in one shape, is left out of all."""
+
     def __init__(self, parts: Sequence[Subset]) -> None:
         self.parts, self.labels = parts, parts[0].labels
         self.name = "+".join(part.name for part in parts)
@@ -151,6 +172,9 @@ class _Joined:
             groups.append(np.where(part.groups < 0, -1, part.groups + taken))
             taken += int(part.groups.max(initial=-1)) + 1
         self.groups = np.concatenate(groups)
+        shapes = [target_shapes(part) for part in parts if len(part)]
+        shared = [name for name in TARGETS if shapes and len({found.get(name) for found in shapes}) == 1]
+        self._dropped: dict[str, Any] = dict.fromkeys(name for name in TARGETS if name not in shared)
 
     def _locate(self, index: int) -> tuple[Subset, int]:
         part = int(np.searchsorted(self._starts, index, side="right")) - 1
@@ -162,4 +186,4 @@ class _Joined:
 
     def read(self, index: int, choose: Choose) -> Sample:
         part, row = self._locate(index)
-        return part.read(row, choose)
+        return dataclasses.replace(part.read(row, choose), **self._dropped)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
@@ -12,6 +13,9 @@ import numpy.typing as npt
 from dfer_edge.errors import InvalidInput
 from dfer_edge.labels import canonical
 from dfer_edge.types import Image, Points
+
+# Auxiliary targets of a :class:`Sample`, each an array with a row a frame.
+TARGETS = ("landmarks", "units", "intensity")
 
 # Gets the number of frames of a clip, gives the positions to read.
 Choose = Callable[[int], Sequence[int]]
@@ -83,6 +87,22 @@ class ClipDataset(Protocol):
             If the clip does not decode.
         """
         ...
+
+
+def target_shapes(data: ClipDataset) -> dict[str, tuple[int, ...]]:
+    """Auxiliary targets of a data set: name -> shape a frame, from its first clip that reads.
+
+    Raises
+    ------
+    InvalidInput
+        If the first 20 clips do not read.
+    """
+    for index in range(min(len(data.targets), 20)):
+        with contextlib.suppress(UnreadableClip):
+            sample = data.read(index, lambda _: [0])
+            arrays = {name: getattr(sample, name) for name in TARGETS}
+            return {name: value.shape[1:] for name, value in arrays.items() if value is not None}
+    raise InvalidInput(f"expected clips that read, the first ones of {data.name} do not")
 
 
 class Subset:

@@ -19,6 +19,7 @@ from dfer_edge.synthesis.storage import RenderedClips
 from dfer_edge.training.checkpoint import publish
 from dfer_edge.training.landmarks.crops import Jitter, training_crop
 from dfer_edge.training.landmarks.network import LandmarkNet, loss
+from dfer_edge.training.optimise import average
 
 log = logging.getLogger(__name__)
 
@@ -168,17 +169,6 @@ class Trainer:
         state |= {"step": self.step, "recipe": asdict(self.recipe), "earlier": self.earlier}
         publish(self._file, lambda path: torch.save(state, path))
 
-    @torch.no_grad()
-    def _average(self) -> None:
-        """Running mean of the weights; short at first, so that the beginning is forgotten."""
-        keep = min(self.recipe.average, (1 + self.step) / (10 + self.step))
-        fresh = self.net.state_dict()
-        for name, value in self.averaged.state_dict().items():
-            if value.dtype.is_floating_point:
-                value.lerp_(fresh[name], 1 - keep)
-            else:
-                value.copy_(fresh[name])
-
     def run(self, renders: Renders, every: int = 100) -> LandmarkNet:
         """Train to the end of the recipe; save and log every so many steps. Returns the averaged network."""
         self.net.train()
@@ -192,7 +182,7 @@ class Trainer:
             torch.nn.utils.clip_grad_norm_(self.net.parameters(), 5.0)
             self.optimiser.step()
             self.schedule.step()
-            self._average()
+            average(self.averaged, self.net, self.recipe.average, self.step)
             distances.append(float(distance))
             self.step += 1
             if self.step % every == 0 or self.step == (self.recipe.stop or self.recipe.steps):
