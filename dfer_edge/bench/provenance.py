@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import platform
 import re
-import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from dfer_edge import board, cpu
+from dfer_edge import board, cpu, provenance
 from dfer_edge.bench import sensors
-from dfer_edge.evaluation.provenance import provenance as versions
 
 _MORE_PACKAGES = ("scikit-image", "nncf", "mlcommons-loadgen", "onnxruntime-gpu")
 # Widest first: part of a device's name, since it decides which engine and precision are fast.
@@ -34,8 +31,8 @@ def collect(cores: Sequence[int], command: str) -> dict[str, Any]:
         "device": device_name(),
         "board": board.name(),
         "l4t": board.l4t(),
-        **versions(),
-        **{name: version for name in _MORE_PACKAGES if (version := _version(name))},
+        **provenance.versions(),
+        **{name: found for name in _MORE_PACKAGES if (found := provenance.version(name))},
         "features": [name for name, there in cpu.features().items() if there],
         "kernel": platform.release(),
         "cores": os.cpu_count() or 1,
@@ -44,7 +41,6 @@ def collect(cores: Sequence[int], command: str) -> dict[str, Any]:
         "load_before": [round(value, 2) for value in os.getloadavg()],
         "state": sensors.state(),
         "gpu": gpu_name(),
-        "commit": _commit(),
         "command": command,
     }
 
@@ -79,29 +75,3 @@ def available_bytes() -> int:
 
 def _memory_bytes() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-
-
-def _version(package: str) -> str:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return ""
-
-
-def _commit() -> str:
-    """Of the checkout that the package lies in; empty for an installed one."""
-    root = Path(__file__).resolve().parents[2]
-    if not (root / ".git").exists():
-        return ""
-    try:
-        head, status = (_git(root, *words) for words in (("rev-parse", "--short", "HEAD"), ("status", "-s", "-uno")))
-    except (OSError, subprocess.CalledProcessError):
-        return ""
-    # What the run itself writes does not make the code another.
-    changed = [line for line in status.splitlines() if "bench/results/" not in line]
-    return head.strip() + ("+changes" if changed else "")
-
-
-def _git(root: Path, *words: str) -> str:
-    command = ["git", "-C", str(root), *words]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout  # noqa: S603

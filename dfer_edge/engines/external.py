@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 from onnx import TensorProto, numpy_helper
 
-from dfer_edge.engines.base import FloatArray
 from dfer_edge.errors import CorruptArtifact
 from dfer_edge.hashing import file_sha256
 from dfer_edge.inference.onnx_writer import DATA_SHA256
@@ -45,7 +45,7 @@ def check_weights(path: Path, metadata: Mapping[str, str]) -> None:
         raise CorruptArtifact(message, "export it again")
 
 
-def tensor_array(tensor: TensorProto, folder: Path) -> FloatArray:
+def tensor_array(tensor: TensorProto, folder: Path) -> npt.NDArray[np.float32]:
     """An initializer as float32, mapped copy-on-write where it lies outside the file."""
     if tensor.data_location != TensorProto.EXTERNAL:
         return np.array(numpy_helper.to_array(tensor), np.float32)

@@ -14,8 +14,8 @@ from dfer_edge import metrics
 from dfer_edge.errors import CorruptArtifact
 from dfer_edge.evaluation.data import DataSet
 from dfer_edge.evaluation.jitter import Jitter
-from dfer_edge.evaluation.provenance import provenance
 from dfer_edge.evaluation.run import Column, together
+from dfer_edge.provenance import versions
 from dfer_edge.sinks import note_on
 
 SCHEMA = "dfer_edge.evaluation/1"
@@ -46,7 +46,7 @@ def document(
     info = columns[0].info
     return {
         "schema": SCHEMA,
-        "provenance": provenance(),
+        "provenance": versions(),
         "model": info["model"],
         "weights": info["weights"],
         "simplifications": info["simplifications"],
