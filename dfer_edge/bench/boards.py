@@ -144,7 +144,7 @@ of it say so in their rows, and `bench claims` needs it. For those install NVIDI
 one of PyPI does not know the board's GPU.
 
 ```sh
-sudo apt-get install python3-venv g++
+sudo apt-get install python3-venv python3-dev g++
 python3 -m venv --system-site-packages ~/dfer && . ~/dfer/bin/activate
 pip install ".[plots]"                # from a checkout
 pip install "cuda-python>=12.6,<13"   # JetPack 6; on JetPack 7.2: "cuda-python>=13"
