@@ -32,6 +32,7 @@ from dfer_edge.calibration.placement import plan  # noqa: E402
 from dfer_edge.calibration.qdq import SCHEMES  # noqa: E402
 from dfer_edge.calibration.report import FloatArray, compare, layer_snr, probabilities  # noqa: E402
 from dfer_edge.calibration.sensitivity import sensitivity  # noqa: E402
+from dfer_edge.engines.openvino_engine import precisions  # noqa: E402
 from dfer_edge.errors import InvalidInput  # noqa: E402
 from dfer_edge.faces import make_landmark_detector  # noqa: E402
 from dfer_edge.synthesis.storage import read_manifest  # noqa: E402
@@ -46,6 +47,7 @@ class Bench:
     def __init__(self, arguments: argparse.Namespace, folder: Path) -> None:
         name = arguments.name
         self.given, self.folder = arguments, folder
+        self.engine = "onnxruntime" if precisions()["int8"] else "openvino"
         self.source: Weights = weights.resolve(name, "default" if weights.shipped(name) else "random")
         self.path = export.export_onnx(name, folder / "fp32.onnx", self.source.name)
         spec = self.source.spec
@@ -61,7 +63,7 @@ class Bench:
         return from_folder(folder, self.source.spec, count, "auto", self.landmarks)
 
     def load(self, path: Path, precision: str) -> engines.Engine:
-        return engines.load_engine(path, "openvino", precision, threads=1)
+        return engines.load_engine(path, self.engine, precision, threads=1)
 
     def ranges(self) -> tuple[RangeTable, dict[str, Any]]:
         shipped = weights.ranges_beside(self.source.spec.name, self.source.name)
@@ -96,7 +98,7 @@ class Bench:
         plain = dataclasses.replace(table, logit_shift=())
         files = {f"int8, {scheme}": (self.quantised(table, scheme), "int8") for scheme in SCHEMES}
         files["int8, unsigned, no bias correction"] = (self.quantised(plain, "unsigned", "plain"), "int8")
-        return {"bf16": (self.path, "bf16"), **files}
+        return files if precisions()["bf16"] else {"bf16": (self.path, "bf16"), **files}
 
     def quantised(self, table: RangeTable, scheme: Any, name: str = "") -> Path:
         return quantize(self.path, table, self.folder / f"{name or scheme}.onnx", scheme)
@@ -152,6 +154,7 @@ def main() -> None:
     provenance = collect(CORES, command) | {
         "model": given.name,
         "weights": labels,
+        "engine": "onnxruntime, int8 simulated" if bench.engine == "onnxruntime" else bench.engine,
         "seeds": {"used": seeds[0], "held": seeds[1]},
     }
     result = {"provenance": provenance, **found}
