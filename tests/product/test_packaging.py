@@ -9,7 +9,7 @@ import sys
 import sysconfig
 import venv
 import zipfile
-from importlib.metadata import PackageNotFoundError, distribution
+from importlib.metadata import distributions
 from pathlib import Path
 
 import pytest
@@ -59,11 +59,9 @@ def wheel_python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def editable_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """This environment where it is an editable install of this checkout, as `make test` makes it; else a fresh one."""
-    try:
-        origin = json.loads(distribution("dfer-edge").read_text("direct_url.json") or "{}")
-    except PackageNotFoundError:
-        origin = {}
-    if origin.get("url") == ROOT.as_uri() and origin.get("dir_info", {}).get("editable"):
+    # The checkout has metadata of its own beside that of the install: all are looked at.
+    origins = [json.loads(found.read_text("direct_url.json") or "{}") for found in distributions(name="dfer-edge")]
+    if any(origin.get("url") == ROOT.as_uri() and origin["dir_info"].get("editable") for origin in origins):
         return Path(sys.executable)
     python = environment(tmp_path_factory.mktemp("editable-venv"))
     borrowed = sysconfig.get_paths()["purelib"]
