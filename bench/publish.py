@@ -68,7 +68,7 @@ def agreement(first: Results, second: Results) -> dict[str, Any]:
 
     Returns
     -------
-    ``date`` and ``minutes`` of both runs, ``load_before`` each, number of ``cases``, ``median`` factor and
+    ``date`` and ``minutes`` of both runs, whether they were ``quick``, ``load_before`` each, number of ``cases``, ``median`` factor and
     ``median_factor_by_kind``, ``largest_difference`` (either way), ``problems`` and ``notes`` of the comparison.
 
     Raises
@@ -88,6 +88,7 @@ def agreement(first: Results, second: Results) -> dict[str, Any]:
 
     return {
         "date": [run.provenance["date"] for run in runs],
+        "quick": bool(first.plan.get("quick")),
         "minutes": [run.minutes for run in runs],
         "load_before": [run.provenance["load_before"] for run in runs],
         "cases": len(found.changes),

@@ -77,7 +77,7 @@ def agreement(path: Path) -> str:
     if largest is None:
         return f"Two runs of the suite:{problems}"
     return (
-        f"Two runs of the suite ({minutes} minutes), the second against the first: median factor {found['median']:.3f} "
+        f"Two {'quick ' if found.get('quick') else ''}runs of the suite ({minutes} minutes), the second against the first: median factor {found['median']:.3f} "
         f"over {found['cases']} cases; by kind {kinds}. The largest difference is {largest['factor']:.2f} times, of "
         f"`{largest['id']}`.{problems}"
     )
