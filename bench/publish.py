@@ -68,8 +68,9 @@ def agreement(first: Results, second: Results) -> dict[str, Any]:
 
     Returns
     -------
-    ``date`` and ``minutes`` of both runs, whether they were ``quick``, ``load_before`` each, number of ``cases``, ``median`` factor and
-    ``median_factor_by_kind``, ``largest_difference`` (either way), ``problems`` and ``notes`` of the comparison.
+    ``date`` and ``minutes`` of both runs, whether they were ``quick``, ``load_before`` each, number of ``cases``,
+    ``median`` factor and ``median_factor_by_kind``, ``largest_difference`` (either way),
+    ``problems`` and ``notes`` of the comparison.
 
     Raises
     ------

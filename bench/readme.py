@@ -76,9 +76,10 @@ def agreement(path: Path) -> str:
     problems = f" **{len(found['problems'])} problems.**" if found["problems"] else ""
     if largest is None:
         return f"Two runs of the suite:{problems}"
+    kind = "quick runs" if found.get("quick") else "runs"
     return (
-        f"Two {'quick ' if found.get('quick') else ''}runs of the suite ({minutes} minutes), the second against the first: median factor {found['median']:.3f} "
-        f"over {found['cases']} cases; by kind {kinds}. The largest difference is {largest['factor']:.2f} times, of "
+        f"Two {kind} of the suite ({minutes} minutes), the second against the first: median factor "
+        f"{found['median']:.3f} over {found['cases']} cases; by kind {kinds}. The largest difference is {largest['factor']:.2f} times, of "
         f"`{largest['id']}`.{problems}"
     )
 
