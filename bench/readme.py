@@ -79,8 +79,8 @@ def agreement(path: Path) -> str:
     kind = "quick runs" if found.get("quick") else "runs"
     return (
         f"Two {kind} of the suite ({minutes} minutes), the second against the first: median factor "
-        f"{found['median']:.3f} over {found['cases']} cases; by kind {kinds}. The largest difference is {largest['factor']:.2f} times, of "
-        f"`{largest['id']}`.{problems}"
+        f"{found['median']:.3f} over {found['cases']} cases; by kind {kinds}. The largest difference is "
+        f"{largest['factor']:.2f} times, of `{largest['id']}`.{problems}"
     )
 
 
