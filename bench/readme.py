@@ -32,9 +32,20 @@ _VIDEO = ("end to end, default weights", "frames a second", "live at 25 a second
 
 
 def table() -> str:
-    """Everything between the markers."""
+    """Everything between the markers: the device with the most results in full, the others by a line each."""
     folders = sorted(path for path in (ROOT / "bench" / "results").iterdir() if path.is_dir())
-    return "\n\n".join(part for folder in folders for part in device(folder))
+    full = max(folders, key=lambda folder: len(list(folder.iterdir())))
+    others = [brief(folder) for folder in folders if folder != full]
+    return "\n\n".join([*device(full), *(part for part in others if part)])
+
+
+def brief(folder: Path) -> str:
+    """Where the tables of a device are, and whether two runs of it agreed; empty without a run."""
+    if not (folder / "bench.jsonl").is_file():
+        return ""
+    found, link = results.read(folder / "bench.jsonl"), f"bench/results/{folder.name}"
+    text = f"Also measured: [`{folder.name}`]({link}/bench.md), {found.provenance['date']}."
+    return f"{text} {agreement(folder / 'agreement.json')}".rstrip()
 
 
 def device(folder: Path) -> list[str]:
