@@ -34,7 +34,6 @@ from dfer_edge.calibration.report import FloatArray, compare, layer_snr, probabi
 from dfer_edge.calibration.sensitivity import sensitivity  # noqa: E402
 from dfer_edge.engines.openvino_engine import precisions  # noqa: E402
 from dfer_edge.errors import InvalidInput  # noqa: E402
-from dfer_edge.faces import make_landmark_detector  # noqa: E402
 from dfer_edge.synthesis.storage import read_manifest  # noqa: E402
 from dfer_edge.weights import Weights  # noqa: E402
 
@@ -51,7 +50,6 @@ class Bench:
         self.source: Weights = weights.resolve(name, "default" if weights.shipped(name) else "random")
         self.path = export.export_onnx(name, folder / "fp32.onnx", self.source.name)
         spec = self.source.spec
-        self.landmarks = make_landmark_detector("auto", 1) if spec.landmarks else None
         self.used = self.clips(arguments.used, arguments.calibration_clips)
         self.held = {"rendered": self.clips(arguments.held, arguments.clips)}
         if arguments.media is not None:
@@ -60,7 +58,7 @@ class Bench:
             self.exact = {key: probabilities(engine, clips) for key, clips in self.held.items()}
 
     def clips(self, folder: Path, count: int) -> ClipSet:
-        return from_folder(folder, self.source.spec, count, "auto", self.landmarks)
+        return from_folder(folder, self.source.spec, count)
 
     def load(self, path: Path, precision: str) -> engines.Engine:
         return engines.load_engine(path, self.engine, precision, threads=1)

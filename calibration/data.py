@@ -17,7 +17,7 @@ import numpy as np
 from dfer_edge import preprocess
 from dfer_edge.engines.base import FloatArray
 from dfer_edge.errors import CalibrationError, DferError, InvalidInput
-from dfer_edge.faces import FaceTracker, make_detector, make_landmark_detector
+from dfer_edge.faces import FaceTracker, for_network
 from dfer_edge.faces.detectors import Detector
 from dfer_edge.faces.landmarks import LandmarkDetector
 from dfer_edge.inference.parts import check_feed
@@ -211,8 +211,8 @@ def from_folder(
     folder: str | Path,
     spec: ModelSpec,
     count: int = 512,
-    detector: str = "auto",
-    landmark_detector: LandmarkDetector | None = None,
+    detector: str | Path | Detector = "auto",
+    landmark_detector: str | Path | LandmarkDetector | None = None,
     progress: Progress | None = None,
 ) -> ClipSet:
     """Up to ``count`` different clips of the faces in a folder of videos and pictures, and in its sub-folders.
@@ -230,7 +230,7 @@ def from_folder(
     detector
         As for :class:`dfer_edge.Recognizer`.
     landmark_detector
-        For networks that take landmarks; the one of :func:`dfer_edge.faces.make_landmark_detector` if None.
+        Where the network or its face boxes need one; that of :func:`dfer_edge.faces.make_landmark_detector` if None.
     progress
         Called with files read and files in all.
 
@@ -253,7 +253,7 @@ def from_folder(
     if not paths:
         raise CalibrationError(f"expected videos or pictures in {folder}, found none")
     clips = ClipSet(spec)
-    collector = _Collector(clips, count, make_detector(detector), landmarks_for(spec, landmark_detector))
+    collector = _Collector(clips, count, *for_network(spec, detector, landmark_detector or "auto"))
     for number, seconds in enumerate(_WINDOWS):
         for done in collector.collect(paths, WindowPlan(*seconds)):
             if progress:
@@ -262,11 +262,6 @@ def from_folder(
     if not len(clips):
         raise CalibrationError(f"expected faces in {folder}, found none in {len(paths)} files")
     return clips
-
-
-def landmarks_for(spec: ModelSpec, given: LandmarkDetector | None) -> LandmarkDetector | None:
-    """The landmark detector given, else the default one for a network that takes landmarks."""
-    return make_landmark_detector("auto") if given is None and spec.landmarks else given
 
 
 class _Collector:

@@ -10,9 +10,9 @@ import tempfile
 from pathlib import Path
 
 from dfer_edge import labels
-from dfer_edge.calibration.data import ClipSet, Progress, landmarks_for
+from dfer_edge.calibration.data import ClipSet, Progress
 from dfer_edge.errors import CalibrationError, InvalidInput
-from dfer_edge.faces import FaceTracker, make_detector
+from dfer_edge.faces import FaceTracker, for_network
 from dfer_edge.faces.detectors import Detector
 from dfer_edge.faces.landmarks import LandmarkDetector
 from dfer_edge.pipeline import Windower, WindowPlan
@@ -34,7 +34,7 @@ def from_rendered(
     spec: ModelSpec,
     count: int = 512,
     detector: str | Path | Detector = "auto",
-    landmark_detector: LandmarkDetector | None = None,
+    landmark_detector: str | Path | LandmarkDetector | None = None,
     progress: Progress | None = None,
 ) -> ClipSet:
     """Up to ``count`` clips of a set that ``dfer-edge synth`` wrote, with their true classes.
@@ -55,13 +55,13 @@ def from_rendered(
     SourceNotFound, CorruptArtifact
         If the folder is no rendered set, or a damaged one.
     """
-    rendered, clips, found = RenderedClips(folder), ClipSet(spec), make_detector(detector)
-    landmark_detector = landmarks_for(spec, landmark_detector)
+    rendered, clips = RenderedClips(folder), ClipSet(spec)
+    found, landmarks = for_network(spec, detector, landmark_detector or "auto")
     for number, drawn in enumerate(rendered):
         if len(clips) >= count:
             break
         truth = labels.position(drawn.label_name, spec.labels)
-        clip = _clip(drawn, spec, found, landmark_detector) if truth is not None else f"no class {drawn.label_name}"
+        clip = _clip(drawn, spec, found, landmarks) if truth is not None else f"no class {drawn.label_name}"
         if isinstance(clip, str):
             clips.skipped[f"{folder}[{number}]"] = clip
         else:
@@ -77,7 +77,7 @@ def render(
     spec: ModelSpec,
     count: int,
     detector: str | Path | Detector = "auto",
-    landmark_detector: LandmarkDetector | None = None,
+    landmark_detector: str | Path | LandmarkDetector | None = None,
     progress: Progress | None = None,
     workers: int = 0,
 ) -> ClipSet:

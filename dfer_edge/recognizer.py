@@ -16,7 +16,7 @@ from dfer_edge import preprocess
 from dfer_edge.clips import HOP_S, SHORTEST_S, WINDOW_S
 from dfer_edge.engines.base import LOGITS, Engine, FloatArray
 from dfer_edge.errors import InvalidInput, NoFaceFound, WeightsNotFound
-from dfer_edge.faces import Detector, FaceTracker, LandmarkDetector, make_detector, make_landmark_detector
+from dfer_edge.faces import Detector, FaceTracker, LandmarkDetector, for_network, make_detector
 from dfer_edge.faces import landmarks as faces_landmarks
 from dfer_edge.loading import Request, load, load_parts
 from dfer_edge.models import registry
@@ -60,8 +60,9 @@ class Recognizer:
     threads
         CPU threads of the engine; all cores of this process if None.
     landmark_detector
-        For networks that take landmarks: ``auto`` (the file that ``DFER_EDGE_LANDMARKS`` names, else the shipped
-        network), a file, an object that has ``detect``, or None if they are given with each call (see
+        For networks that take landmarks or whose face boxes landmarks lay: ``auto`` (the file that
+        ``DFER_EDGE_LANDMARKS`` names, else the shipped network), a file, an object that has ``detect``, or None if they
+        are given with each call or boxes shall be the detector's (see
         :func:`dfer_edge.faces.make_landmark_detector`). Other networks ignore it.
     calibration
         Ranges for int8, written by ``dfer-edge calibrate``; if None, ``X.ranges.json`` beside the weights
@@ -84,17 +85,18 @@ class Recognizer:
         landmark_detector: str | Path | LandmarkDetector | None = "auto",
         calibration: str | Path | None = None,
     ) -> None:
-        takes_landmarks = registry.find(name).spec.landmarks > 0
         if not isinstance(weights, (str, os.PathLike)) or not str(weights):
             raise InvalidInput(f'expected weights "default", "random" or a path, got {weights!r}')
-        self._detector = make_detector(detector)
-        self._landmark_detector = make_landmark_detector(landmark_detector, threads) if takes_landmarks else None
+        registry.find(name)
+        detector = make_detector(detector)
         self._request = Request(name, weights, engine, precision, device, threads, calibration)
         loaded = load(self._request)
         self._engine, self._lost = loaded.engine, dict(loaded.lost)
         if Path(weights).suffix == ".onnx":
             _require_whole(self._engine, name)
         self.spec = self._engine.spec
+        # Weights say whether boxes are laid by landmarks.
+        self._detector, self._landmark_detector = for_network(self.spec, detector, landmark_detector, threads)
         keys = ("weights", "weights_sha256")
         label, digest = (self._engine.metadata[f"dfer_edge.{key}"] for key in keys)
         self._weights = {"name": label, "sha256": digest}
@@ -238,6 +240,7 @@ class Recognizer:
 
         ``not_taken`` has the engines and precisions that were measured against it, and why they lost.
         """
+        laid = self._landmark_detector or getattr(self._detector, "landmarks", None)
         return {
             "model": self.spec.name,
             "weights": {**self._weights, "compact": self._engine.metadata.get("dfer_edge.weights_compact", "")},
@@ -247,7 +250,8 @@ class Recognizer:
             "simplifications": self._engine.metadata.get("dfer_edge.simplifications", ""),
             "conv_form": self._engine.metadata.get("dfer_edge.form", ""),
             "detector": self._detector.name,
-            "landmark_detector": self._landmark_detector.name if self._landmark_detector else None,
+            "face_box": self.spec.face_box if laid else "detector",
+            "landmark_detector": laid.name if laid else None,
             "not_taken": dict(self._lost),
         }
 
@@ -258,7 +262,7 @@ class Recognizer:
     ) -> Timeline:
         watch, opened = Stopwatch(), _bounded(source)
         recorder = Recorder(self._tracker(faces, stride=8), progress, opened.length_hint)
-        windower = self._windower(plan, watch, opened, faces, landmarks)
+        windower = self._windower(_checked(plan, opened), watch, opened, faces, landmarks)
         observations, seen = [], []
         for window in windower.windows(opened, recorder):
             for observation in self._observe(window, watch, self._score):
@@ -282,7 +286,6 @@ class Recognizer:
     def _windower(
         self, plan: WindowPlan, watch: Stopwatch, source: Source, faces: str, landmarks: Points | None
     ) -> Windower:
-        _checked(plan, source)
         points = None if landmarks is None else _checked_landmarks(landmarks, self.spec.landmarks, source)
         if self.spec.landmarks and points is None and self._landmark_detector is None:
             what = f"{self.spec.name} takes {self.spec.landmarks} landmarks a frame"

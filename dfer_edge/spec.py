@@ -38,6 +38,9 @@ class ModelSpec:
         Points a frame that the network needs beside the pixels (0 or 68).
     face_margin
         Side of the square crop as a multiple of the longer side of the face box.
+    face_box
+        ``"detector"``: the face box is the detector's. ``"landmarks"``: laid anew by landmarks, the same for every
+        detector (:mod:`dfer_edge.faces.aligned`).
     colour
         Channel order of the input; the SDK works in RGB from the source on.
     resize
@@ -57,6 +60,7 @@ class ModelSpec:
     input: str = "clip"
     landmarks: int = 0
     face_margin: float = 1.1
+    face_box: str = "detector"
     colour: str = "RGB"
     resize: str = "area"
     sampling: str = "uniform"

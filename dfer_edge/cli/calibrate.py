@@ -72,7 +72,6 @@ def run(arguments: argparse.Namespace) -> int:
     from dfer_edge.calibration.rendered import render
     from dfer_edge.calibration.report_files import report_paths, write_report
     from dfer_edge.export import export_onnx
-    from dfer_edge.faces import make_landmark_detector
 
     outputs = [arguments.out]
     if arguments.report is not None:
@@ -80,11 +79,10 @@ def run(arguments: argparse.Namespace) -> int:
     check_outputs(str(arguments.clips or ""), outputs, plots=False)
     # Not the registry's: weights say how large and how many frames they want their clips.
     spec = weights.resolve(arguments.model, arguments.weights).spec
-    detector = make_landmark_detector(arguments.landmarks or "auto", arguments.threads) if spec.landmarks else None
     with tempfile.TemporaryDirectory() as folder:
         path = export_onnx(arguments.model, Path(folder) / "fp32.onnx", arguments.weights)
         with console.progress("clips") as progress:
-            given = (spec, arguments.count, arguments.detector, detector, progress)
+            given = (spec, arguments.count, arguments.detector, arguments.landmarks, progress)
             clips = render(*given, workers=_RENDERERS) if arguments.render else from_folder(arguments.clips, *given)
         table, report = flow.run(
             path, clips, arguments.method, arguments.max_drop, arguments.threads, bar=console.progress

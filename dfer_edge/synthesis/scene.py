@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dfer_edge.faces.aligned import face_frame
+
 HEAD_CENTRE_CM = np.array([0.0, 0.0, 5.0], np.float32)
 
 
@@ -95,27 +97,6 @@ def project(points: np.ndarray, rotation: np.ndarray, distance_cm: float) -> np.
     turned = (points - HEAD_CENTRE_CM) @ np.swapaxes(rotation, 1, 2)
     scale = distance_cm / (distance_cm - turned[..., 2:])
     return np.asarray(turned[..., :2] * scale)
-
-
-def face_frame(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Centre between eyes and mouth and the scale s of faces, in any plane and unit.
-
-    s hardly changes when a head turns to the side or nods, since one of its two distances stays.
-
-    Parameters
-    ----------
-    points
-        float [..., 68, 2]
-
-    Returns
-    -------
-    centre [..., 2], and s [...]: root mean square of the distance between the eyes' centres and the distance from
-    their middle to the middle of the mouth's corners
-    """
-    right, left = points[..., 36:42, :].mean(axis=-2), points[..., 42:48, :].mean(axis=-2)
-    eyes, mouth = (right + left) / 2, (points[..., 48, :] + points[..., 54, :]) / 2
-    across, down = left - right, mouth - eyes
-    return (eyes + mouth) / 2, np.sqrt((np.square(across).sum(-1) + np.square(down).sum(-1)) / 2)
 
 
 def view_of(planes: np.ndarray, size: int, span: float, offset: np.ndarray) -> np.ndarray:

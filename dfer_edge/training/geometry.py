@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from dfer_edge.faces.aligned import face_frame
 from dfer_edge.inference.keypoint_graph import MIRROR_POINTS
-from dfer_edge.synthesis.scene import face_frame
 from dfer_edge.training.recipes import Crop
 from dfer_edge.types import Image, Points
 
@@ -47,7 +47,7 @@ class Region:
 def face_scale(points: npt.NDArray[np.floating]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Middle between eyes and mouth [T, 2] and s [T] of landmarks [T, 68, 2], in pixels.
 
-    As the renderer frames a face (:func:`dfer_edge.synthesis.scene.face_frame`), s at least a pixel.
+    As the renderer frames a face (:func:`dfer_edge.faces.aligned.face_frame`), s at least a pixel.
     """
     middle, scale = face_frame(points.astype(np.float64))
     return middle, np.maximum(scale, 1.0)

@@ -37,7 +37,11 @@ def build_network(model: str, recipe: Recipe, class_names: Sequence[str]) -> nn.
     if size != default.size and model in ("keypoint_tsa", "smate"):
         options["size"] = size
     network = create_model(model, class_names=tuple(class_names), **options)
-    spec = dataclasses.replace(spec_of(network), face_margin=recipe.face_margin or default.face_margin)
+    spec = dataclasses.replace(
+        spec_of(network),
+        face_margin=recipe.face_margin or default.face_margin,
+        face_box=recipe.face_box or default.face_box,
+    )
     if recipe.reads_grey:
         spec = dataclasses.replace(spec, mean=_of_grey(spec.mean), std=_of_grey(spec.std))
     if size != spec.size:
@@ -101,6 +105,34 @@ def require_one_scale(network: nn.Module) -> nn.Conv2d | nn.Conv3d:
             "train with stages.pixels.grey below 1",
         )
     return first
+
+
+def freeze(network: nn.Module, names: Sequence[str], thawed: Sequence[str] = ()) -> None:
+    """Let the parts ``names`` of ``network`` learn no more, and those of ``thawed`` again.
+
+    Their batch norms go on with the statistics that they have only in evaluation mode: see :func:`train_mode`.
+
+    Raises
+    ------
+    InvalidInput
+        If the network has no such part.
+    """
+    parts = dict(network.named_modules())
+    for name in (*thawed, *names):
+        if not name or name not in parts:
+            known = ", ".join(part for part in parts if part and part.count(".") < 2)
+            raise InvalidInput(f"expected parts of {spec_of(network).name} to freeze, got {name!r}", f"one of {known}")
+    for name in thawed:
+        parts[name].requires_grad_(True)
+    for name in names:
+        parts[name].requires_grad_(False)
+
+
+def train_mode(module: nn.Module, network: nn.Module, frozen: Sequence[str]) -> None:
+    """Training mode for ``module``, which holds ``network``, but for frozen parts."""
+    module.train()
+    for name in frozen:
+        network.get_submodule(name).eval()
 
 
 def inference_part(network: nn.Module) -> nn.Module:

@@ -211,6 +211,8 @@ class Stage:
         checkpoint so far).
     centre_taps
         Zero the outer taps of temporal kernels first; for images before clips.
+    frozen
+        Parts of the network that stay as they are, batch statistics too, by their names in it, e.g. ``"stem"``.
     """
 
     epochs: int
@@ -226,6 +228,7 @@ class Stage:
     mixed_rotation_deg: tuple[float, ...] = ()
     start: str = "last"
     centre_taps: bool = False
+    frozen: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -283,7 +286,9 @@ class Recipe:
     weak_residuals
         Start every residual block as the identity: for training from scratch, in bf16 above all.
     face_margin
-        If above 0, replaces the spec's: the crop that the network was trained on, relative to a detector's box.
+        If above 0, replaces the spec's: the crop that the network was trained on, relative to the face box.
+    face_box
+        If not empty, replaces the spec's: ``"detector"`` or ``"landmarks"``.
     select
         Best checkpoint by ``"uar"``, ``"war"`` or ``"log_loss"`` on the validation set.
     """
@@ -298,6 +303,7 @@ class Recipe:
     ema: float = 0.0
     weak_residuals: bool = False
     face_margin: float = 0.0
+    face_box: str = ""
     select: str = "uar"
 
     @property

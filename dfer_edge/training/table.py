@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 
 from dfer_edge.errors import InvalidInput
+from dfer_edge.faces.aligned import ABOVE
 from dfer_edge.training.recipes import Crop, Losses, Optimiser, Pixels, Recipe, Sampling, Schedule, Stage
 
 # Paper 000, SlowR50-SA. Flip, random crop, colour jitter [P]; their strengths [D]; one random frame of each of 8
@@ -114,14 +115,14 @@ _R2PLUS1D = Recipe(
     pretrained="Kinetics-400 r2plus1d_18 (torchvision)",  # [D]; "ImageNet" is printed
 )
 
-# Rendered faces on a CPU, all [D]. A tight crop as a detector would put it, images before clips, small before large.
-# The looser half of the crops covers detectors whose boxes are larger than YuNet's. All pixels are grey: renders and
-# cameras differ most in colour, and the grey conversion is folded into the first layer on export.
+# Rendered faces on a CPU, all [D]. A tight crop where landmarks lay it, images before clips, small before large. All
+# pixels are grey: renders and cameras differ most in colour, and the grey conversion is folded into the first layer on
+# export.
 _RENDER_CROP = Crop(
     around="landmarks",
-    side=(1.8, 2.7),
-    centre=(0.0, -0.24),
-    shift_sd=(0.12, 0.1),
+    side=(1.85, 2.45),
+    centre=(0.0, -ABOVE),
+    shift_sd=(0.08, 0.08),
     follow=(0.5, 1.0),
     rotation_deg=(-10.0, 10.0),
 )
@@ -183,7 +184,9 @@ _RENDERS = Recipe(
     clip_gradient=5.0,
     ema=0.995,
     weak_residuals=True,
-    face_margin=0.8,
+    # Of a box 2.8 s high: 2.1 s, within the crops above.
+    face_margin=0.75,
+    face_box="landmarks",
     select="log_loss",
 )
 

@@ -29,7 +29,8 @@ from dfer_edge.training import checkpoint, distributed, journal
 from dfer_edge.training.data.samples import ClipDataset, target_shapes
 from dfer_edge.training.fold_time import centre_taps_only, fold_time, unfold_time
 from dfer_edge.training.loader import Batch, Key, Reader, epoch_keys, read_batches, validation_keys
-from dfer_edge.training.network import fold_grey, inference_part, require_one_scale, stage_spec
+from dfer_edge.training.memory import keep_freed_memory
+from dfer_edge.training.network import fold_grey, freeze, inference_part, require_one_scale, stage_spec, train_mode
 from dfer_edge.training.objective import Objective
 from dfer_edge.training.optimise import average, build_optimisers, rate, set_rates
 from dfer_edge.training.recipes import Recipe, Stage
@@ -153,6 +154,8 @@ class Trainer:
             If a checkpoint of another run is in the way, or the disk is full.
         """
         self.settings.out.mkdir(parents=True, exist_ok=True)
+        if self.device.type == "cpu":
+            keep_freed_memory()
         resumed = self._resume()
         while self.progress.stage < len(self.recipe.stages):
             stage = self.recipe.stages[self.progress.stage]
@@ -182,7 +185,7 @@ class Trainer:
         keys = self._keys(stage)
         steps, parts = len(keys) // self.settings.accumulate, self.settings.accumulate
         batches = read_batches(reader, keys[self.progress.step * parts :], self.settings.workers)
-        model.train()
+        train_mode(model, self.objective.network, stage.frozen)
         while self.progress.step < steps:
             seed_everything(
                 (self.settings.seed, self.progress.stage, self.progress.epoch, self.progress.step, self.rank)
@@ -316,6 +319,8 @@ class Trainer:
                 self.progress.best = {}
 
     def _make_optimisers(self, stage: Stage) -> None:
+        thawed = [name for other in self.recipe.stages for name in other.frozen]
+        freeze(self.objective.network, stage.frozen, thawed)
         self._optimisers = build_optimisers(self.objective, stage.optimiser, self.recipe.losses, stage.batch)
 
     # Checkpoints.

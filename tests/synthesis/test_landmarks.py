@@ -9,9 +9,10 @@ import numpy as np
 import onnxruntime
 import pytest
 
+from dfer_edge.faces.aligned import face_frame
 from dfer_edge.synthesis import ClipSettings, FaceRenderer
 from dfer_edge.synthesis.animation import NEUTRAL_LABEL
-from dfer_edge.synthesis.scene import HEAD_CENTRE_CM, face_frame, project, rotations, to_pixels, view_of
+from dfer_edge.synthesis.scene import HEAD_CENTRE_CM, project, rotations, to_pixels, view_of
 from tests.synthesis.plates import MATTE, person, plate, render
 
 FRONTAL = ClipSettings(frames=1, size=224, pose_spread=0.0, degrade=0.0)

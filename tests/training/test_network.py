@@ -13,7 +13,7 @@ from dfer_edge import labels, weights
 from dfer_edge.errors import CorruptArtifact, InvalidInput, WeightsNotFound
 from dfer_edge.models import create_model, r2plus1d, registry, vgg
 from dfer_edge.training import find_recipe
-from dfer_edge.training.network import build_network, fold_grey, scale_residuals, stage_spec, start_from
+from dfer_edge.training.network import build_network, fold_grey, freeze, scale_residuals, stage_spec, start_from
 from tests.training.tiny import tiny_net
 
 SHORT = dataclasses.replace(find_recipe("renders", "slowr50_sa").stages[0], size=0)
@@ -22,7 +22,10 @@ SHORT = dataclasses.replace(find_recipe("renders", "slowr50_sa").stages[0], size
 def test_the_spec_has_what_the_network_was_trained_on() -> None:
     network = build_network("slowr50_sa", find_recipe("renders", "slowr50_sa"), labels.DFEW)
     spec = network.spec
-    assert (spec.size, spec.frames, spec.face_margin, spec.labels) == (96, 8, 0.8, labels.DFEW)
+    assert (spec.size, spec.frames, spec.labels) == (96, 8, labels.DFEW)
+    assert (spec.face_box, spec.face_margin) == ("landmarks", 0.75)
+    plain = build_network("slowr50_sa", find_recipe("paper", "slowr50_sa"), labels.DFEW).spec
+    assert (plain.face_box, plain.face_margin) == ("detector", 1.1)
     stage = find_recipe("renders", "slowr50_sa").stages[0]
     assert (stage_spec(network, stage).size, stage_spec(network, stage).frames) == (64, 1)
     assert network.spec == spec
@@ -50,6 +53,12 @@ def test_weak_residuals(model: str, suffix: str) -> None:
     halved = {name for name, p in norms.items() if torch.equal(p, torch.full_like(p, 0.5))}
     assert halved == {name for name in norms if name.endswith(suffix) and "stages" in name}
     assert halved
+
+
+def test_freezing_parts_that_are_not_there() -> None:
+    with pytest.raises(InvalidInput, match="to freeze, got 'trunk'") as error:
+        freeze(create_model("slowr50"), ["trunk"])
+    assert "stem, stem.conv" in str(error.value)
 
 
 def test_a_block_with_no_residual_is_its_shortcut() -> None:

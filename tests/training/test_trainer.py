@@ -19,7 +19,7 @@ from dfer_edge.models import r2plus1d, registry, slowr50
 from dfer_edge.training.data.samples import Choose, Sample, Subset, UnreadableClip, split_groups
 from dfer_edge.training.data.shards import ArrayClips
 from dfer_edge.training.loader import Key, Reader, epoch_keys, read_batches, validation_keys
-from dfer_edge.training.recipes import Losses, Sampling
+from dfer_edge.training.recipes import Losses, Sampling, Stage
 from dfer_edge.training.trainer import Settings, Trainer
 from dfer_edge.training.validate import scores
 from tests.conftest import ROOT
@@ -95,6 +95,28 @@ def test_a_phase_that_starts_from_the_best(tmp_path: Path) -> None:
     best, last = (weights.load(tmp_path / f"{name}.safetensors").state or {} for name in ("best", "last"))
     for name in ("conv.weight", "mix.weight", "classifier.weight"):
         np.testing.assert_array_equal(best[name], last[name])
+
+
+def test_a_frozen_part_stays_as_it_is_until_it_thaws(tmp_path: Path) -> None:
+    """Weights and batch statistics of the part; the rest learns."""
+    free = dataclasses.replace(tiny_recipe().stages[0], epochs=1)
+    frozen = dataclasses.replace(free, frozen=("conv", "norm"))
+    states = []
+
+    def run(stages: tuple[Stage, ...]) -> dict[str, torch.Tensor]:
+        trainer = Trainer(tiny_net(), tiny_clips(), tiny_clips(9, 1), tiny_recipe(stages=stages, ema=0.0), settings)
+        trainer.run()
+        return {name: value.clone() for name, value in trainer.objective.network.state_dict().items()}
+
+    for number, stages in enumerate([(frozen,), (frozen, free)]):
+        settings = Settings(tmp_path / str(number))
+        states.append(run(stages))
+    before, (held, thawed) = tiny_net().state_dict(), states
+    still = {name for name in before if name.startswith(("conv.", "norm."))}
+    assert len(still) >= 4
+    for name, value in before.items():
+        assert torch.equal(held[name], value) == (name in still), name
+        assert not torch.equal(thawed[name], value), name
 
 
 def test_clips_that_do_not_read_are_skipped_counted_and_listed(tmp_path: Path) -> None:

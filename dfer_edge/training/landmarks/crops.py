@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from dfer_edge.faces.aligned import face_frame
 from dfer_edge.inference.keypoint_graph import MIRROR_POINTS
-from dfer_edge.synthesis.scene import face_frame
 from dfer_edge.training.landmarks.network import SIZE
 
 # Crops as the detector cuts them: side and place in units of s, the root mean square of eye distance and eye-mouth

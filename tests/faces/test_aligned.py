@@ -1,0 +1,110 @@
+"""Boxes that landmarks lay: where they must lie by hand, the same for every detector, and the detector's in doubt."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dfer_edge import Recognizer, WeightsNotFound
+from dfer_edge.faces import AlignedDetector, for_network, make_detector, make_landmark_detector
+from dfer_edge.faces.aligned import box_of
+from dfer_edge.inference.keypoint_graph import mean_shape
+from dfer_edge.models import registry
+from dfer_edge.types import Box, Detection, Image, Points
+from tests.faces.test_faces import still
+
+PLAIN = registry.find("slowr50_sa").spec
+ALIGNED = dataclasses.replace(PLAIN, face_box="landmarks")
+IMAGE = np.zeros((400, 400, 3), np.uint8)
+
+
+def face(x: float, y: float, s: float) -> Points:
+    """Points whose eyes lie s apart and s above the mouth, the middle of it all at (x, y) in pixel centres."""
+    points = np.full((68, 2), np.nan, np.float32)
+    points[:] = (x, y)
+    points[36:42] = (x - s / 2, y - s / 2)
+    points[42:48] = (x + s / 2, y - s / 2)
+    points[[48, 54]] = [(x - s / 3, y + s / 2), (x + s / 3, y + s / 2)]
+    return points
+
+
+class Fixed:
+    """A detector of one face, or a landmark detector that always answers the same."""
+
+    name = "fixed"
+
+    def __init__(self, answer: object) -> None:
+        self.answer, self.boxes = answer, []
+
+    def detect(self, image: Image, box: Box | None = None) -> object:
+        self.boxes.append(box)
+        return self.answer
+
+
+def aligned(points: Points | None, *boxes: Box) -> list[Detection]:
+    return AlignedDetector(Fixed([Detection(box, 0.5) for box in boxes]), Fixed(points)).detect(IMAGE)
+
+
+def test_the_box_of_a_face_drawn_by_hand() -> None:
+    """s = 50: 2 s wide, 2.8 s high, its centre 0.14 s above the middle, which is at 100.5 in edges of pixels."""
+    assert box_of(face(100, 120, 50)) == pytest.approx((50.5, 120.5 - 7 - 70, 150.5, 120.5 - 7 + 70), abs=1e-4)
+
+
+def test_every_box_round_a_face_becomes_the_same(rng: np.random.Generator) -> None:
+    points = face(200, 210, 60)
+    exact = box_of(points)
+    shifts = rng.uniform(-12, 12, (10, 4))
+    found = aligned(points, *(Box(*(np.asarray(exact) + shift)) for shift in shifts))
+    assert [detection.box for detection in found] == [exact] * 10
+    assert {detection.score for detection in found} == {0.5}
+
+
+def test_the_detector_is_believed_where_landmarks_are_lost_or_elsewhere() -> None:
+    box = Box(100, 100, 200, 240)
+    assert aligned(None, box)[0].box == box
+    assert aligned(face(350, 350, 40), box)[0].box == box, "another place"
+    assert aligned(face(150, 175, 10), box)[0].box == box, "another size"
+
+
+def test_the_spec_decides(tmp_path: Path) -> None:
+    landmarks = Fixed(mean_shape() * 100)
+    plain, none = for_network(PLAIN, "haar", landmarks)
+    assert (plain.name, isinstance(plain, AlignedDetector), none) == ("haar", False, None)
+    laid, none = for_network(ALIGNED, "haar", landmarks)
+    assert (laid.name, isinstance(laid, AlignedDetector), none) == ("haar", True, None)
+    assert laid.landmarks is landmarks
+    unlaid, _ = for_network(ALIGNED, "haar", None)
+    assert not isinstance(unlaid, AlignedDetector)
+    keypoints = registry.find("keypoint_tsa").spec
+    assert for_network(keypoints, "haar", landmarks)[1] is landmarks
+    with pytest.raises(WeightsNotFound):
+        for_network(ALIGNED, "haar", tmp_path / "missing.onnx")
+
+
+def test_shipped_weights_read_aligned_faces() -> None:
+    recognizer = Recognizer("slowr50_sa", engine="onnxruntime", detector="haar")
+    info = recognizer.info()
+    assert (info["face_box"], info["landmark_detector"], info["detector"]) == ("landmarks", "rendered68", "haar")
+    without = Recognizer("slowr50_sa", engine="onnxruntime", detector="haar", landmark_detector=None).info()
+    assert (without["face_box"], without["landmark_detector"]) == ("detector", None)
+    random = Recognizer("slowr50_sa", "random", engine="onnxruntime", detector="haar").info()
+    assert (random["face_box"], random["landmark_detector"]) == ("detector", None)
+
+
+def test_detectors_agree_better_once_landmarks_lay_their_boxes(media: Path, yunet: Path) -> None:
+    landmarks = make_landmark_detector()
+    plain, laid = [], []
+    for path in sorted((media / "stills" / "validation").glob("*_t10_*.jpg")):
+        image = still(path)
+        detectors = [make_detector(kind) for kind in ("haar", yunet)]
+        found = [detector.detect(image) for detector in detectors]
+        if not all(found):
+            continue
+        plain.append(found[0][0].box.iou(found[1][0].box))
+        boxes = [AlignedDetector(detector, landmarks).detect(image)[0].box for detector in detectors]
+        laid.append(boxes[0].iou(boxes[1]))
+    assert len(plain) >= 8
+    assert np.median(laid) > 0.9 > np.median(plain)
