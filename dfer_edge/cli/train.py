@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dfer_edge import labels
+from dfer_edge import cpu, labels
 from dfer_edge.cli import arguments as types
 from dfer_edge.cli import console
 from dfer_edge.errors import InvalidInput
@@ -201,12 +201,7 @@ def _precision(wanted: str, device: str) -> str:
     if device == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
     # Without the instructions bf16 is emulated, slower than fp32.
-    return "bf16" if torch.ops.mkldnn._is_mkldnn_bf16_supported() and _has_bf16_instructions() else "fp32"
-
-
-def _has_bf16_instructions() -> bool:
-    cpuinfo = Path("/proc/cpuinfo")
-    return cpuinfo.is_file() and any(flag in cpuinfo.read_text() for flag in ("avx512_bf16", "amx_bf16", " bf16"))
+    return "bf16" if torch.ops.mkldnn._is_mkldnn_bf16_supported() and cpu.has_bf16() else "fp32"
 
 
 def _reporter(bar: Any) -> Any:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
-from dfer_edge import Recognizer, WeightsNotFound
+from dfer_edge import Recognizer, WeightsNotFound, preprocess
+from dfer_edge.calibration import from_folder
 from dfer_edge.faces import AlignedDetector, for_network, make_detector, make_landmark_detector
 from dfer_edge.faces.aligned import box_of
 from dfer_edge.inference.keypoint_graph import mean_shape
 from dfer_edge.models import registry
+from dfer_edge.training.data.faces import FaceCropper
 from dfer_edge.types import Box, Detection, Image, Points
 from tests.faces.test_faces import still
 
@@ -108,3 +111,18 @@ def test_detectors_agree_better_once_landmarks_lay_their_boxes(media: Path, yune
         laid.append(boxes[0].iou(boxes[1]))
     assert len(plain) >= 8
     assert np.median(laid) > 0.9 > np.median(plain)
+
+
+def test_recogniser_calibration_and_training_cut_the_same_crop(
+    astronaut_frames: list[np.ndarray], tmp_path: Path
+) -> None:
+    recognizer = Recognizer("slowr50_sa", engine="onnxruntime", detector="haar")
+    spec, image = recognizer.spec, astronaut_frames[0]
+    points = make_landmark_detector().detect(image, make_detector("haar").detect(image)[0].box)
+    expected = preprocess.face_crop(image, box_of(points), spec)
+    np.testing.assert_array_equal(recognizer.clip(image[None]).frames, np.stack([expected] * spec.frames))
+    cv2.imwrite(str(tmp_path / "face.png"), image[..., ::-1])
+    (feed,) = from_folder(tmp_path, spec, 1, "haar")
+    np.testing.assert_array_equal(feed["clip"][0], preprocess.normalise(np.stack([expected] * spec.frames), spec))
+    (crop,), _ = FaceCropper(spec, *for_network(spec, "haar")).crop([image], cropped=False)
+    np.testing.assert_array_equal(crop, expected)
