@@ -10,7 +10,7 @@ import numpy.typing as npt
 from dfer_edge import preprocess
 from dfer_edge.calibration import ClipSet
 from dfer_edge.clips import uniform_indices
-from dfer_edge.faces import FaceTracker, make_detector
+from dfer_edge.faces import FaceTracker, for_network
 from dfer_edge.sources import open_source
 from dfer_edge.spec import ModelSpec
 from dfer_edge.types import Box, Clip, Image
@@ -18,13 +18,14 @@ from dfer_edge.types import Box, Clip, Image
 Sequence = list[tuple[Image, Box]]
 
 
-def sequences(media: Path, detector: str = "auto") -> list[Sequence]:
-    """One list of (frame, face box) per person and video, and per still with a face."""
+def sequences(media: Path, spec: ModelSpec, detector: str = "auto") -> list[Sequence]:
+    """One list of (frame, face box) per person and video, and per still with a face; the boxes that the network takes."""
     files = sorted((media / "video").iterdir()) + sorted((media / "stills" / "validation").glob("*.jpg"))
     found: list[Sequence] = []
+    faces_of, _ = for_network(spec, detector)
     for path in files:
         people: dict[int, Sequence] = {}
-        for frame, faces in FaceTracker(make_detector(detector)).track(open_source(path)):
+        for frame, faces in FaceTracker(faces_of).track(open_source(path)):
             for face in faces:
                 people.setdefault(face.track_id, []).append((frame.image, face.box))
         found.extend(people.values())
@@ -34,13 +35,13 @@ def sequences(media: Path, detector: str = "auto") -> list[Sequence]:
 def varied_clips(media: Path, spec: ModelSpec, count: int, seed: int = 0) -> list[npt.NDArray[np.float32]]:
     """``count`` normalised clips [3, T, S, S]: random person, stretch, crop, mirror, light and contrast, by seed."""
     rng = np.random.default_rng(seed)
-    people = sequences(media)
+    people = sequences(media, spec)
     return [_clip(people[number % len(people)], spec, rng) for number in range(count)]
 
 
 def varied_clip_set(media: Path, spec: ModelSpec, count: int, seed: int = 0) -> ClipSet:
     """The same on disk, for calibration; landmarks, where the network takes them, on a fixed grid."""
-    rng, clips, people = np.random.default_rng(seed), ClipSet(spec), sequences(media)
+    rng, clips, people = np.random.default_rng(seed), ClipSet(spec), sequences(media, spec)
     for number in range(count):
         frames = _crops(people[number % len(people)], spec, rng)
         points = np.tile(grid(spec), (spec.frames, 1, 1)) if spec.landmarks else None

@@ -2,7 +2,7 @@
 
 python -m bench.train_step slowr50_sa --out bench/results/CPU/train_step.json
 
-bf16 is timed where the processor has its products. All forms run as training does, with freed memory kept.
+bf16 is timed where the processor has its products. All forms run as ``dfer-edge train``, with freed memory kept.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(2)
     torch.manual_seed(0)
-    keep_freed_memory()
+    keeps = keep_freed_memory()
     network = create_model(arguments.model)
     # A fresh ResNet-50 amplifies the rounding of its gradients beyond use; with weak residuals it does not.
     scale_residuals(network, 0.1)
@@ -122,6 +122,7 @@ def main() -> None:
     result = {
         **collect(CORES, f"python -m bench.train_step {arguments.model}"),
         "model": arguments.model,
+        "freed_memory_kept": keeps,
         "gradient_distance": distances,
         "steps": rows,
     }

@@ -15,8 +15,8 @@ import numpy as np
 from dfer_edge import preprocess
 from dfer_edge.clips import HOP_S, SHORTEST_S, WINDOW_S
 from dfer_edge.engines.base import LOGITS, Engine, FloatArray
-from dfer_edge.errors import InvalidInput, NoFaceFound, WeightsNotFound
-from dfer_edge.faces import Detector, FaceTracker, LandmarkDetector, for_network, make_detector
+from dfer_edge.errors import DferError, InvalidInput, NoFaceFound, WeightsNotFound
+from dfer_edge.faces import AlignedDetector, Detector, FaceTracker, LandmarkDetector, for_network, make_detector
 from dfer_edge.faces import landmarks as faces_landmarks
 from dfer_edge.loading import Request, load, load_parts
 from dfer_edge.models import registry
@@ -96,7 +96,12 @@ class Recognizer:
             _require_whole(self._engine, name)
         self.spec = self._engine.spec
         # Weights say whether boxes are laid by landmarks.
-        self._detector, self._landmark_detector = for_network(self.spec, detector, landmark_detector, threads)
+        try:
+            found = for_network(self.spec, detector, landmark_detector, threads)
+        except DferError:
+            self._engine.close()
+            raise
+        self._detector, self._landmark_detector = found
         keys = ("weights", "weights_sha256")
         label, digest = (self._engine.metadata[f"dfer_edge.{key}"] for key in keys)
         self._weights = {"name": label, "sha256": digest}
@@ -240,7 +245,8 @@ class Recognizer:
 
         ``not_taken`` has the engines and precisions that were measured against it, and why they lost.
         """
-        laid = self._landmark_detector or getattr(self._detector, "landmarks", None)
+        aligned = self._detector if isinstance(self._detector, AlignedDetector) else None
+        landmarks = self._landmark_detector or (aligned.landmarks if aligned else None)
         return {
             "model": self.spec.name,
             "weights": {**self._weights, "compact": self._engine.metadata.get("dfer_edge.weights_compact", "")},
@@ -250,8 +256,8 @@ class Recognizer:
             "simplifications": self._engine.metadata.get("dfer_edge.simplifications", ""),
             "conv_form": self._engine.metadata.get("dfer_edge.form", ""),
             "detector": self._detector.name,
-            "face_box": self.spec.face_box if laid else "detector",
-            "landmark_detector": laid.name if laid else None,
+            "face_box": "landmarks" if aligned else "detector",
+            "landmark_detector": landmarks.name if landmarks else None,
             "not_taken": dict(self._lost),
         }
 

@@ -15,6 +15,8 @@ from dfer_edge.errors import CorruptArtifact
 
 Option = int | float | str | bool | tuple[int, ...]
 
+FACE_BOXES = ("detector", "landmarks")
+
 
 @dataclasses.dataclass(frozen=True)
 class ModelSpec:
@@ -84,7 +86,11 @@ class ModelSpec:
         return dataclasses.replace(self, options={**self.options, **options})
 
     def to_json(self) -> str:
-        return json.dumps(dataclasses.asdict(self), sort_keys=True)
+        fields = dataclasses.asdict(self)
+        if self.face_box == "detector":
+            # Hashes of weights hold this text, and ranges for int8 those hashes: what was written before stays valid.
+            del fields["face_box"]
+        return json.dumps(fields, sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str) -> ModelSpec:
@@ -100,6 +106,8 @@ class ModelSpec:
             fields["options"] = {k: _as_option(v) for k, v in fields["options"].items()}
             for key in ("labels", "mean", "std"):
                 fields[key] = tuple(fields[key])
+            if fields.get("face_box", "detector") not in FACE_BOXES:
+                raise ValueError(f"face_box is none of {', '.join(FACE_BOXES)}")
             return cls(**fields)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             message = f"expected a model spec in the file's metadata, got {text[:80]!r}: {error}"

@@ -159,7 +159,8 @@ class Prediction:
         Face box (left, top, right, bottom) in pixels, in the middle of the clip.
     timings_ms
         Milliseconds by stage (decode, detect, preprocess, landmarks, engine) and ``total``: of the whole call, in an
-        observation since the window before. All clips of a window or a batch share them.
+        observation since the window before. All clips of a window or a batch share them. Landmarks that lay the face
+        box count as detect, those that the network takes as landmarks.
     weights
         ``{"name": ..., "sha256": ...}``; the name ``random`` means that the label is meaningless.
     """

@@ -12,7 +12,7 @@ from dfer_edge.engines import MAX_THREADS
 from dfer_edge.errors import EngineUnavailable, InvalidInput
 
 DEVICE_HELP = "auto is the CPU, also where there is a GPU; cuda for engine tensorrt (default: %(default)s)"
-LANDMARKS_HELP = "landmark network (.onnx) or dlib's predictor (.dat) for keypoint_tsa, instead of the shipped network"
+LANDMARKS_HELP = "landmark network (.onnx) or dlib's predictor (.dat), instead of the shipped network"
 
 
 def seconds(text: str) -> float:

@@ -52,7 +52,7 @@ def add(commands: Any, common: argparse.ArgumentParser) -> None:
         help="cropped: frames are face crops (auto: detect where the layout holds whole frames)",
     )
     parser.add_argument("--detector", default="auto", help="face detector, as in predict")
-    parser.add_argument("--landmarks", help="landmark network for models that take landmarks, as in predict")
+    parser.add_argument("--landmarks", help="landmark network, as in predict")
     parser.add_argument("--recipe", default="paper", help="paper, renders, or a .json file (default: %(default)s)")
     parser.add_argument(
         "--set",
@@ -134,6 +134,7 @@ def _train(arguments: argparse.Namespace, recipe: Recipe) -> dict[str, Any] | No
 
     from dfer_edge.training import distributed
     from dfer_edge.training.data import open_split
+    from dfer_edge.training.memory import keep_freed_memory
     from dfer_edge.training.trainer import Settings, Trainer
 
     if arguments.threads:
@@ -141,6 +142,8 @@ def _train(arguments: argparse.Namespace, recipe: Recipe) -> dict[str, Any] | No
     names, cropper = _labels(arguments.labels), _cropper(arguments, recipe)
     split = open_split(arguments.data, arguments.val, arguments.fold, names, arguments.seed, cropper)
     device = arguments.device if arguments.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cpu":
+        keep_freed_memory()
     settings = Settings(
         out=arguments.out,
         seed=arguments.seed,
@@ -180,11 +183,14 @@ def _cropper(arguments: argparse.Namespace, recipe: Recipe) -> FaceCropper:
     spec = registry.find(arguments.model).spec
     size, margin = recipe.stages[-1].size or spec.size, recipe.face_margin or spec.face_margin
     spec = dataclasses.replace(spec, size=size, face_margin=margin, face_box=recipe.face_box or spec.face_box)
-    detector, landmarks = for_network(spec, arguments.detector, arguments.landmarks or "auto", threads=1)
+    cropped = arguments.faces == "cropped"
+    # Nothing is looked for in crops but landmarks.
+    spec = dataclasses.replace(spec, face_box="detector") if cropped else spec
+    detector, landmarks = for_network(spec, "haar" if cropped else arguments.detector, arguments.landmarks or "auto", 1)
     rendered = all(data.startswith("shards:") for data in arguments.data)
     if spec.landmarks and landmarks is None and not rendered:
         raise InvalidInput(f"expected landmarks for {spec.name}, the data have none", CHOICES)
-    return FaceCropper(spec, None if arguments.faces == "cropped" else detector, landmarks)
+    return FaceCropper(spec, None if cropped else detector, landmarks)
 
 
 def _labels(text: str | None) -> tuple[str, ...] | None:

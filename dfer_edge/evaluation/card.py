@@ -66,7 +66,9 @@ def _evaluation(evaluation: Mapping[str, Any]) -> Iterator[str]:
     data, jitter = evaluation["data"], evaluation["protocol"]["jitter"]
     yield from ("", f"## Evaluation on {data['name']}", "")
     lost = f"no face found in {len(data['no_face'])}, {len(data['unreadable'])} unreadable"
-    yield f"{data['scored']} of {data['samples']} samples; {lost}; detector {evaluation['protocol']['detector']}."
+    protocol = evaluation["protocol"]
+    laid = f", face boxes laid by {protocol['landmark_detector']}" if protocol.get("face_box") == "landmarks" else ""
+    yield f"{data['scored']} of {data['samples']} samples; {lost}; detector {protocol['detector']}{laid}."
     yield ""
     head = ["engine/precision", "WAR", "UAR", "log loss", "ECE", "same label as the first"]
     head += ["WAR, moved boxes", "lowest", "log loss, moved boxes"] if jitter else []
@@ -74,7 +76,8 @@ def _evaluation(evaluation: Mapping[str, Any]) -> Iterator[str]:
     yield from _table(head, [_figures(column) for column in evaluation["columns"]])
     if jitter:
         size = f"shifts up to {jitter['shift']} of the longer side, scales up to e^{jitter['scale']}"
-        yield from ("", f"Moved boxes: {jitter['draws']} a sample, {size}, seed {jitter['seed']}.")
+        then = "; then landmarks lay them anew" if laid else ""
+        yield from ("", f"Moved boxes: {jitter['draws']} a sample, {size}, seed {jitter['seed']}{then}.")
     if evaluation["protocol"]["temperature_fitted_on"]:
         yield from ("", f"Temperature fitted on {evaluation['protocol']['temperature_fitted_on']}.")
     yield ""

@@ -55,7 +55,7 @@ def document(
         "data": _data(columns, data, first),
         "protocol": {
             "stills": "each repeated as a clip; faces detected by the recogniser's detector",
-            "detector": info["detector"],
+            **{key: info[key] for key in ("detector", "face_box", "landmark_detector")},
             "jitter": dataclasses.asdict(jitter) if jitter else None,
             "temperature_fitted_on": fit or None,
         },

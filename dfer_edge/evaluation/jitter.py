@@ -1,4 +1,8 @@
-"""Jittered detector boxes: how steady a network is when the face is not cut out as it was in training."""
+"""Jittered detector boxes: how steady labels are when the detector puts the face elsewhere.
+
+Boxes move as they leave the detector. Where landmarks lay the face box (``spec.face_box``), they do so after that, as
+they would for another detector: what is left of the move is what they do not mend.
+"""
 
 from __future__ import annotations
 

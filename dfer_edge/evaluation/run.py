@@ -30,7 +30,7 @@ class Column:
     scored
         Samples that have a prediction, in the order of the data set.
     probabilities
-        [N, K] of these samples, with the detector's own boxes.
+        [N, K] of these samples, with boxes that did not move.
     jittered
         [N, draws, K] with moved boxes; None if it was not asked for.
     no_face

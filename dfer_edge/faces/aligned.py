@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from dfer_edge.faces import landmarks as faces_landmarks
-from dfer_edge.faces.detectors import Detector, make_detector
+from dfer_edge.faces.detectors import Detector, make_detector, named
 from dfer_edge.faces.landmarks import LandmarkDetector, make_landmark_detector
 from dfer_edge.spec import ModelSpec
 from dfer_edge.types import Box, Detection, Image, Points
@@ -64,8 +64,8 @@ class AlignedDetector:
     """
 
     def __init__(self, detector: Detector, landmarks: LandmarkDetector) -> None:
-        self._detector, self.landmarks = detector, landmarks
-        self.name = detector.name
+        self._detector, self.landmarks = named(detector), named(landmarks)
+        self.name = self._detector.name
 
     def detect(self, image: Image) -> list[Detection]:
         """See :class:`dfer_edge.faces.Detector`."""

@@ -82,7 +82,7 @@ def make_landmark_detector(
 
 
 def _load(path: Path, threads: int | None) -> LandmarkDetector:
-    # Imported on demand: onnxruntime and dlib are not needed by networks that take pixels only.
+    # Imported on demand: onnxruntime and dlib are not needed where nobody looks for landmarks.
     if path.suffix == ".dat":
         from dfer_edge.faces.landmark_dlib import DlibLandmarks
 

@@ -18,7 +18,7 @@ from dfer_edge.models.keypoint import BasicBlock, KeypointTSA
 from dfer_edge.models.r2plus1d import R2Plus1D, ResidualBlock
 from dfer_edge.models.simplified import spec_of
 from dfer_edge.models.slowr50 import Bottleneck, SlowR50
-from dfer_edge.spec import ModelSpec
+from dfer_edge.spec import FACE_BOXES, ModelSpec
 from dfer_edge.training.pixels import GREY
 from dfer_edge.training.recipes import Recipe, Stage
 
@@ -29,9 +29,11 @@ def build_network(model: str, recipe: Recipe, class_names: Sequence[str]) -> nn.
     Raises
     ------
     InvalidInput
-        For an option or a size that the network cannot have.
+        For an option or a size that the network cannot have, or an unknown ``face_box``.
     """
     default = registry.find(model).spec
+    if recipe.face_box and recipe.face_box not in FACE_BOXES:
+        raise InvalidInput(f"expected face_box out of {', '.join(FACE_BOXES)}, got {recipe.face_box!r}")
     size = recipe.stages[-1].size or default.size
     options = dict(recipe.options)
     if size != default.size and model in ("keypoint_tsa", "smate"):
@@ -110,12 +112,12 @@ def require_one_scale(network: nn.Module) -> nn.Conv2d | nn.Conv3d:
 def freeze(network: nn.Module, names: Sequence[str], thawed: Sequence[str] = ()) -> None:
     """Let the parts ``names`` of ``network`` learn no more, and those of ``thawed`` again.
 
-    Their batch norms go on with the statistics that they have only in evaluation mode: see :func:`train_mode`.
+    Their batch norms keep the statistics that they have in evaluation mode only: see :func:`train_mode`.
 
     Raises
     ------
     InvalidInput
-        If the network has no such part.
+        If the network has no such part, or none that learns is left.
     """
     parts = dict(network.named_modules())
     for name in (*thawed, *names):
@@ -126,6 +128,8 @@ def freeze(network: nn.Module, names: Sequence[str], thawed: Sequence[str] = ())
         parts[name].requires_grad_(True)
     for name in names:
         parts[name].requires_grad_(False)
+    if not any(parameter.requires_grad for parameter in network.parameters()):
+        raise InvalidInput(f"expected parts that learn, got all frozen: {', '.join(names)}")
 
 
 def train_mode(module: nn.Module, network: nn.Module, frozen: Sequence[str]) -> None:

@@ -24,8 +24,9 @@ def build_optimisers(
         For an unknown name.
     """
     scale = batch / optimiser.lr_batch if optimiser.lr_batch else 1.0
-    centres = [p for name, p in module.named_parameters() if name.endswith("loss_branch.centers")]
-    others = [p for p in module.parameters() if p.requires_grad and not any(p is centre for centre in centres)]
+    learning = [(name, p) for name, p in module.named_parameters() if p.requires_grad]
+    centres = [p for name, p in learning if name.endswith("loss_branch.centers")]
+    others = [p for _, p in learning if not any(p is centre for centre in centres)]
     decayed = [p for p in others if optimiser.decay_norms or p.ndim > 1]
     spared = [p for p in others if not (optimiser.decay_norms or p.ndim > 1)]
     groups = [{"params": decayed, "weight_decay": optimiser.weight_decay}, {"params": spared, "weight_decay": 0.0}]

@@ -29,7 +29,6 @@ from dfer_edge.training import checkpoint, distributed, journal
 from dfer_edge.training.data.samples import ClipDataset, target_shapes
 from dfer_edge.training.fold_time import centre_taps_only, fold_time, unfold_time
 from dfer_edge.training.loader import Batch, Key, Reader, epoch_keys, read_batches, validation_keys
-from dfer_edge.training.memory import keep_freed_memory
 from dfer_edge.training.network import fold_grey, freeze, inference_part, require_one_scale, stage_spec, train_mode
 from dfer_edge.training.objective import Objective
 from dfer_edge.training.optimise import average, build_optimisers, rate, set_rates
@@ -128,6 +127,9 @@ class Trainer:
         _check(recipe, settings, len(train_set.targets), world)
         if recipe.reads_grey:
             require_one_scale(network)
+        for stage in recipe.stages:  # now, not hours later
+            freeze(network, stage.frozen, stage.frozen)
+            freeze(network, (), stage.frozen)
         if settings.fold if settings.fold is not None else self.device.type == "cpu":
             fold_time(network)
         spec = spec_of(network)
@@ -154,8 +156,6 @@ class Trainer:
             If a checkpoint of another run is in the way, or the disk is full.
         """
         self.settings.out.mkdir(parents=True, exist_ok=True)
-        if self.device.type == "cpu":
-            keep_freed_memory()
         resumed = self._resume()
         while self.progress.stage < len(self.recipe.stages):
             stage = self.recipe.stages[self.progress.stage]

@@ -9,12 +9,14 @@ import cv2
 import numpy as np
 import pytest
 
-from dfer_edge import Recognizer, WeightsNotFound, preprocess
+from dfer_edge import CorruptArtifact, Recognizer, WeightsNotFound, preprocess
 from dfer_edge.calibration import from_folder
+from dfer_edge.engines.base import Engine
 from dfer_edge.faces import AlignedDetector, for_network, make_detector, make_landmark_detector
 from dfer_edge.faces.aligned import box_of
 from dfer_edge.inference.keypoint_graph import mean_shape
 from dfer_edge.models import registry
+from dfer_edge.spec import ModelSpec
 from dfer_edge.training.data.faces import FaceCropper
 from dfer_edge.types import Box, Detection, Image, Points
 from tests.faces.test_faces import still
@@ -57,12 +59,13 @@ def test_the_box_of_a_face_drawn_by_hand() -> None:
 
 
 def test_every_box_round_a_face_becomes_the_same(rng: np.random.Generator) -> None:
-    points = face(200, 210, 60)
+    points, landmarks = face(200, 210, 60), Fixed(face(200, 210, 60))
     exact = box_of(points)
-    shifts = rng.uniform(-12, 12, (10, 4))
-    found = aligned(points, *(Box(*(np.asarray(exact) + shift)) for shift in shifts))
+    boxes = [Box(*(np.asarray(exact) + shift)) for shift in rng.uniform(-12, 12, (10, 4))]
+    found = AlignedDetector(Fixed([Detection(box, 0.5) for box in boxes]), landmarks).detect(IMAGE)
     assert [detection.box for detection in found] == [exact] * 10
     assert {detection.score for detection in found} == {0.5}
+    assert landmarks.boxes == boxes, "landmarks are looked for where the detector saw the face"
 
 
 def test_the_detector_is_believed_where_landmarks_are_lost_or_elsewhere() -> None:
@@ -85,6 +88,34 @@ def test_the_spec_decides(tmp_path: Path) -> None:
     assert for_network(keypoints, "haar", landmarks)[1] is landmarks
     with pytest.raises(WeightsNotFound):
         for_network(ALIGNED, "haar", tmp_path / "missing.onnx")
+
+
+def test_the_spec_of_plain_boxes_reads_as_before_and_a_wrong_one_is_refused() -> None:
+    """Hashes of weights hold the text: a new field must not undo ranges and checkpoints of older files."""
+    assert "face_box" not in PLAIN.to_json()
+    for spec in (PLAIN, ALIGNED):
+        assert ModelSpec.from_json(spec.to_json()) == spec
+    with pytest.raises(CorruptArtifact, match="face_box is none of detector, landmarks"):
+        ModelSpec.from_json(ALIGNED.to_json().replace('"landmarks", "face_margin"', '"eyes", "face_margin"'))
+
+
+def test_detectors_of_users_keep_their_attributes() -> None:
+    class Own:
+        landmarks = np.zeros(3)
+
+        def detect(self, image: Image) -> list[Detection]:
+            return []
+
+    info = Recognizer("slowr50_sa", "random", engine="onnxruntime", detector=Own()).info()
+    assert (info["detector"], info["face_box"], info["landmark_detector"]) == ("Own", "detector", None)
+
+
+def test_an_engine_is_closed_when_landmarks_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    closed = []
+    monkeypatch.setattr(Engine, "close", lambda self: closed.append(self.name))
+    with pytest.raises(WeightsNotFound):
+        Recognizer("slowr50_sa", engine="onnxruntime", landmark_detector=tmp_path / "missing.onnx")
+    assert closed == ["onnxruntime"]
 
 
 def test_shipped_weights_read_aligned_faces() -> None:

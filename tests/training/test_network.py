@@ -59,6 +59,14 @@ def test_freezing_parts_that_are_not_there() -> None:
     with pytest.raises(InvalidInput, match="to freeze, got 'trunk'") as error:
         freeze(create_model("slowr50"), ["trunk"])
     assert "stem, stem.conv" in str(error.value)
+    with pytest.raises(InvalidInput, match="parts that learn, got all frozen"):
+        freeze(create_model("slowr50"), ["stem", "stages", "head"])
+
+
+def test_a_face_box_that_nobody_knows() -> None:
+    recipe = find_recipe("renders", "slowr50_sa").override("face_box", "landmark")
+    with pytest.raises(InvalidInput, match="face_box out of detector, landmarks, got 'landmark'"):
+        build_network("slowr50_sa", recipe, labels.DFEW)
 
 
 def test_a_block_with_no_residual_is_its_shortcut() -> None:
