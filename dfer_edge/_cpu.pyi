@@ -68,4 +68,17 @@ class synthesis:  # noqa: N801 - a submodule; arrays are C-contiguous float32 or
     @staticmethod
     def blend(texture: np.ndarray, alpha: np.ndarray, colour: np.ndarray, shade: np.ndarray | None = None) -> None: ...
     @staticmethod
+    def develop(
+        linear: np.ndarray,
+        background: np.ndarray,
+        patch: np.ndarray | None,
+        *,
+        factor: float,
+        shoulder: bool,
+        curve: float,
+        gamma: float,
+    ) -> np.ndarray: ...
+    @staticmethod
+    def to_bytes(image: np.ndarray, noise: np.ndarray | None = None, amount: float = 0.0) -> np.ndarray: ...
+    @staticmethod
     def vertex_normals(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray: ...

@@ -61,6 +61,12 @@ void subtract_occlusion(const float* blurred, const float* depth, std::int64_t c
   }
 }
 
+// Without a call that the compiler could not put into vectors; NaN becomes -32767.
+DFER_INLINE Texels rounded(float x) {
+  const float positive = std::max(std::min(x, 32767.0f), -32767.0f) + 32768.5f;
+  return static_cast<Texels>(static_cast<std::int32_t>(positive) - 32768);
+}
+
 }  // namespace
 
 void blur(const float* in, int width, int height, float sigma, float* scratch, float* out) {
@@ -93,23 +99,29 @@ void ambient_occlusion(const float* depth, int width, int height, float backgrou
   for (std::int64_t i = 0; i < half; ++i) out[i] = std::max(out[i], 0.05f);
 }
 
-void add_relief(const float* base, const ReliefPatch* patches, const float* data, const float* gains, int count,
-                int map_width, float* map) {
+DFER_CLONES
+void to_texels(const float* DFER_RESTRICT in, std::int64_t count, float unit, Texels* DFER_RESTRICT out) {
+  for (std::int64_t i = 0; i < count; ++i) out[i] = rounded(in[i] * unit);
+}
+
+DFER_CLONES
+void add_relief(const Texels* base, const ReliefPatch* patches, const Texels* data, const float* gains, int count,
+                int map_width, Texels* map) {
   for (int pass = 0; pass < 2; ++pass)  // all patches restored before any is added: they overlap
     for (int p = 0; p < count; ++p) {
       const ReliefPatch& patch = patches[p];
       const float gain = gains[p];
-      const std::int64_t floats = 4 * static_cast<std::int64_t>(patch.width);
+      const std::int64_t channels = 4 * static_cast<std::int64_t>(patch.width);
       if (pass == 1 && gain == 0.0f) continue;
       for (int y = 0; y < patch.height; ++y) {
         const std::int64_t at = 4 * (static_cast<std::int64_t>(patch.y + y) * map_width + patch.x);
-        float* DFER_RESTRICT out = map + at;
+        Texels* DFER_RESTRICT out = map + at;
         if (pass == 0) {
-          std::copy(base + at, base + at + floats, out);
+          std::copy(base + at, base + at + channels, out);
           continue;
         }
-        const float* DFER_RESTRICT in = data + patch.offset + y * floats;
-        for (std::int64_t i = 0; i < floats; ++i) out[i] += gain * in[i];
+        const Texels* DFER_RESTRICT in = data + patch.offset + y * channels;
+        for (std::int64_t i = 0; i < channels; ++i) out[i] = rounded(static_cast<float>(out[i]) + gain * in[i]);
       }
     }
 }

@@ -24,11 +24,11 @@ struct Person {
   Triangles triangles;
   const float* uv;
   const float* colour;
-  const float* texture;
-  const float* relief;  // what is there at rest
+  const Texels* texture;
+  const Texels* relief;  // what is there at rest
   const ReliefPatch* patches;  // creases that a frame adds
   std::int64_t patch_count;
-  const float* patch_data;
+  const Texels* patch_data;
   int map_width, map_height;
   std::int32_t eye_range[4];  // first and last + 1 vertex of the left, then the right eyeball
 };
@@ -64,7 +64,7 @@ class Renderer {
   Model model_;
   std::vector<float> vertices_, world_, normals_, screen_, depth_, weights_, shadow_, scratch_, occlusion_, rows_;
   std::vector<std::int32_t> triangle_;
-  std::vector<float> relief_;
+  std::vector<Texels> relief_;
   std::uint64_t relief_of_ = 0;
 };
 

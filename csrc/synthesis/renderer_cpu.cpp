@@ -33,11 +33,16 @@ void Renderer::pose(const Person& person, const float* weights, const View& view
                model_.delta.data() + model_.delta_start[k]},
               weights[k], vertices_.data());
   }
-  world_.resize(floats);
-  normals_.resize(floats);
-  screen_.resize(floats);
+  const auto points = static_cast<std::size_t>(kPoint * person.vertex_count);
+  world_.resize(points);
+  normals_.resize(points);
+  screen_.resize(points);
   rotate(vertices_.data(), person.vertex_count, view.rotation, view.centre, world_.data());
   vertex_normals(world_.data(), person.vertex_count, person.triangles.index, person.triangles.count, normals_.data());
+  for (std::size_t v = 0; v < points / kPoint; ++v) {
+    world_[kPoint * v + 3] = person.uv[2 * v];
+    normals_[kPoint * v + 3] = person.uv[2 * v + 1];
+  }
   project(world_.data(), person.vertex_count, view.camera, screen_.data());
 }
 
@@ -84,27 +89,31 @@ void Renderer::cast_shadow(const Person& person, const View& view, Lighting& lig
   light.shadow_half = 0.5f * kShadowSize;
   light.shadow_size = kShadowSize;
   constexpr std::size_t texels = static_cast<std::size_t>(kShadowSize) * kShadowSize;
-  shadow_.resize(4 * texels + kRowPad);
+  shadow_.resize(6 * texels + kRowPad);
   float* depth = shadow_.data();
   float* mean = depth + texels + kRowPad;
   float* square = mean + texels;
+  float* both = square + 2 * texels;
   std::fill(depth, depth + texels, kShadowFloor);
   // The scratch array is free until ambient occlusion; here it holds the vertices as the light sees them.
   std::vector<float>& plane = scratch_;
-  plane.resize(3 * static_cast<std::size_t>(person.vertex_count));
+  plane.resize(static_cast<std::size_t>(kPoint * person.vertex_count));
   project_light(world_.data(), person.vertex_count, light.shadow_basis, light.shadow_half, plane.data());
   rasterise_depth(plane.data(), person.triangles, kShadowSize, depth);
   blur(depth, kShadowSize, kShadowSize, view.shadow_softness, square + texels, mean);
   for (std::size_t i = 0; i < texels; ++i) depth[i] *= depth[i];
   blur(depth, kShadowSize, kShadowSize, view.shadow_softness, square + texels, square);
-  light.shadow_mean = mean;
-  light.shadow_square = square;
+  for (std::size_t i = 0; i < texels; ++i) {
+    both[2 * i] = mean[i];
+    both[2 * i + 1] = square[i];
+  }
+  light.shadow = both;
 }
 
 void Renderer::set_relief(const Person& person, const float* gains) {
-  const auto floats = 4 * static_cast<std::size_t>(person.map_width) * static_cast<std::size_t>(person.map_height);
-  if (relief_of_ != person.serial || relief_.size() != floats) {
-    relief_.assign(person.relief, person.relief + floats);
+  const auto channels = 4 * static_cast<std::size_t>(person.map_width) * static_cast<std::size_t>(person.map_height);
+  if (relief_of_ != person.serial || relief_.size() != channels) {
+    relief_.assign(person.relief, person.relief + channels);
     relief_of_ = person.serial;
   }
   add_relief(person.relief, person.patches, person.patch_data, gains, static_cast<int>(person.patch_count),
@@ -138,7 +147,7 @@ void Renderer::render(const Person& person, const float* weights, const float* r
   settings.large_radius *= pixels_per_cm;
   ambient_occlusion(depth_.data(), side, side, kBehind, settings, scratch_.data(), occlusion_.data());
 
-  const Scene scene{world_.data(), normals_.data(), person.uv, person.colour, surfaces, skin, eyes, light, view.camera};
+  const Scene scene{world_.data(), normals_.data(), person.colour, surfaces, skin, eyes, light, view.camera};
   rows_.resize(8 * static_cast<std::size_t>(side));
   for (int y = 0; y < view.size; ++y) {
     float* upper = rows_.data();

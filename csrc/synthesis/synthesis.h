@@ -5,8 +5,14 @@
 #include <cstdint>
 
 #include "common/simd.h"
+#include "common/width.h"
 
 namespace dfer::synthesis {
+
+// Points and normals of a frame are four floats apart, so that one load takes all of one.
+constexpr int kPoint = 4;
+using Quad = Lanes<16>;
+using QuadIndex = LanesOf<16>::index;
 
 // Kind of surface of a triangle; each kind has a row in the material table of a frame. From kPlain on a vertex has its
 // colour; skin and what comes from kCaster on (glasses, hair, cloth) throw shadows, what lies behind skin does not.
@@ -28,11 +34,12 @@ struct ShapeRuns {
 
 void add_shape(const ShapeRuns& shape, float weight, float* vertices);
 
-// Unit normals of vertices: the sum of the cross products of the triangles around each.
+// Unit normals of vertices: the sum of the cross products of the triangles around each. From points to points, whose
+// fourth number is left undefined.
 void vertex_normals(const float* vertices, std::int64_t vertex_count, const std::int32_t* triangles,
                     std::int64_t triangle_count, float* normals);
 
-// out = (in - centre) * rotation^T, row-major 3x3.
+// out = (in - centre) * rotation^T, row-major 3x3; from [count, 3] to points, whose fourth number stays.
 void rotate(const float* in, std::int64_t count, const float* rotation, const float* centre, float* out);
 
 struct Camera {
@@ -40,7 +47,7 @@ struct Camera {
   float affine[6];  // image plane (cm, y up) to pixels of the supersampled image: x' = a0 x + a1 y + a2, y' = a3 x + ...
 };
 
-// World to screen: x, y in pixels and depth in cm.
+// World to screen, points to points: x, y in pixels and depth in cm.
 void project(const float* world, std::int64_t count, const Camera& camera, float* screen);
 
 // World to a light's plane: orthographic, `basis` rows x, y, z in texels and cm, offset half the map.
@@ -82,13 +89,21 @@ struct Occlusion {
 void ambient_occlusion(const float* depth, int width, int height, float background, const Occlusion& settings,
                        float* scratch, float* out);
 
+// Maps of skin have 16 bits a channel, so that less of the cache goes to them: shares of kTextureUnit and multiples of
+// 1 / kReliefUnit, which go to 4. Slopes stay below 3, and a cavity above 3.5 is as dark as can be.
+using Texels = std::int16_t;
+constexpr float kTextureUnit = 32767.0f, kReliefUnit = 8191.0f;
+
+// out = round(in * unit), as far as it fits.
+void to_texels(const float* in, std::int64_t count, float unit, Texels* out);
+
 // Adds patches of relief (x slope, y slope, cavity, unused) to a map. First restores the patch from `base`.
 struct ReliefPatch {
   std::int32_t x, y, width, height;
-  std::int64_t offset;  // into data, in floats
+  std::int64_t offset;  // into data, in channels
 };
-void add_relief(const float* base, const ReliefPatch* patches, const float* data, const float* gains, int count,
-                int map_width, float* map);
+void add_relief(const Texels* base, const ReliefPatch* patches, const Texels* data, const float* gains, int count,
+                int map_width, Texels* map);
 
 // texture += alpha * (colour * shade - texture) in the first three of four channels; shade null is 1 throughout.
 void blend(const float* alpha, const float* shade, const float* colour, std::int64_t texels, float* texture);
@@ -105,8 +120,7 @@ struct Lighting {
   float shadow_basis[9];   // rows x, y in texels, z in cm
   float shadow_half;
   int shadow_size;
-  const float* shadow_mean;    // mean depth
-  const float* shadow_square;  // mean squared depth
+  const float* shadow;     // [shadow_size, shadow_size, 2]: mean depth, mean squared depth
   float occlusion_strength;
   float subsurface[3];         // how far light wraps round skin, RGB
 };
@@ -122,16 +136,15 @@ struct Eyes {
 };
 
 struct SkinMaps {
-  const float* texture;  // [height, width, 4]: linear RGB, share of hair
-  const float* relief;   // [height, width, 4]: x slope, y slope, cavity, unused
+  const Texels* texture;  // [height, width, 4]: linear RGB, share of hair
+  const Texels* relief;   // [height, width, 4]: x slope, y slope, cavity, unused
   int width, height;
   float bump, cavity;
 };
 
 struct Scene {
-  const float* world;
-  const float* normals;
-  const float* uv;       // [vertices, 2] in texels
+  const float* world;    // points: cm, texture x
+  const float* normals;  // points: unit vector, texture y
   const float* colour;   // [vertices, 4]: linear RGB, openness (1 open, 0 deep in the mouth)
   const Surface* surfaces;
   SkinMaps skin;
@@ -143,5 +156,21 @@ struct Scene {
 // One image row of the supersampled frame: linear RGB and coverage, 4 floats a pixel.
 void shade_row(const Scene& scene, const Triangles& triangles, const Raster& raster, const float* occlusion_row,
                int row, float* out);
+
+// --- film -----------------------------------------------------------------------------------------------------------
+// Linear light to sRGB; film.py says what the numbers are.
+struct Tone {
+  float factor, curve, gamma;
+  bool shoulder;
+};
+
+// linear: linear RGB times coverage, and coverage; background: sRGB; patch: a factor for each pixel of the face, or
+// null.
+void develop(const float* linear, const float* background, const float* patch, std::int64_t pixels, const Tone& tone,
+             float* image);
+
+// sRGB plus `amount` times noise of 0, 1 or 3 channels, to bytes.
+void to_bytes(const float* image, const float* noise, int noise_channels, float amount, std::int64_t pixels,
+              std::uint8_t* out);
 
 }  // namespace dfer::synthesis

@@ -36,9 +36,16 @@ void copy(const Floats& array, const char* name, float* out) {
   for (int k = 0; k < N; ++k) out[k] = in[k];
 }
 
+std::vector<Texels> texels_of(const Floats& map, float unit) {
+  std::vector<Texels> texels(static_cast<std::size_t>(map.size()));
+  to_texels(map.data(), map.size(), unit, texels.data());
+  return texels;
+}
+
 // Keeps the arrays that a Person points into.
 struct BoundPerson {
-  Floats vertices, uv, colour, texture, relief, patch_data;
+  Floats vertices, uv, colour;
+  std::vector<Texels> texture, relief, patch_data;
   std::vector<ReliefPatch> patches;
   Array<std::int32_t> triangles;
   Array<std::uint8_t> materials;
@@ -46,8 +53,8 @@ struct BoundPerson {
 };
 
 BoundPerson make_person(Floats vertices, Array<std::int32_t> triangles, Array<std::uint8_t> materials, Floats uv,
-                        Floats colour, Floats texture, Floats relief, const Array<std::int32_t>& eyes,
-                        const Array<std::int32_t>& patches, Floats patch_data) {
+                        Floats colour, const Floats& texture, const Floats& relief, const Array<std::int32_t>& eyes,
+                        const Array<std::int32_t>& patches, const Floats& patch_data) {
   static std::atomic<std::uint64_t> serial{0};
   need(vertices.ndim() == 2 && vertices.shape(1) == 3, "vertices: expected [V, 3]");
   const py::ssize_t count = vertices.shape(0);
@@ -64,7 +71,8 @@ BoundPerson make_person(Floats vertices, Array<std::int32_t> triangles, Array<st
   for (py::ssize_t i = 0; i < materials.size(); ++i)
     need(materials.data()[i] < kMaterials, "materials: unknown number");
   for (int k = 0; k < 4; ++k) need(eyes.data()[k] >= 0 && eyes.data()[k] <= count, "eyes: an index without a vertex");
-  BoundPerson bound{vertices, uv, colour, texture, relief, patch_data, {}, triangles, materials, {}};
+  BoundPerson bound{vertices, uv, colour, texels_of(texture, kTextureUnit), texels_of(relief, kReliefUnit),
+                    texels_of(patch_data, kReliefUnit), {}, triangles, materials, {}};
   std::int64_t offset = 0;
   need(patches.size() % 4 == 0, "patches: expected [P, 4]");
   for (py::ssize_t n = 0; n < patches.size() / 4; ++n) {
@@ -87,8 +95,8 @@ BoundPerson make_person(Floats vertices, Array<std::int32_t> triangles, Array<st
   p.relief = bound.relief.data();
   p.patch_count = static_cast<std::int64_t>(bound.patches.size());
   p.patch_data = bound.patch_data.data();
-  p.map_height = static_cast<int>(bound.texture.shape(0));
-  p.map_width = static_cast<int>(bound.texture.shape(1));
+  p.map_height = static_cast<int>(texture.shape(0));
+  p.map_width = static_cast<int>(texture.shape(1));
   for (int k = 0; k < 4; ++k) p.eye_range[k] = eyes.data()[k];
   return bound;
 }
@@ -183,6 +191,14 @@ Floats render(Renderer& renderer, const BoundPerson& bound, const Floats& weight
   return out;
 }
 
+// [V, 3] as points (synthesis.h).
+std::vector<float> points_of(const Floats& vertices) {
+  std::vector<float> points(static_cast<std::size_t>(kPoint * vertices.shape(0)));
+  for (py::ssize_t v = 0; v < vertices.shape(0); ++v)
+    std::copy(vertices.data() + 3 * v, vertices.data() + 3 * v + 3, points.data() + kPoint * v);
+  return points;
+}
+
 // Depth and triangle of each pixel, for tests and for tools that want the geometry alone.
 py::tuple raster(const Floats& screen, const Array<std::int32_t>& triangles, int width, int height, bool both_sides) {
   need(screen.ndim() == 2 && screen.shape(1) == 3, "screen: expected [V, 3]");
@@ -199,7 +215,7 @@ py::tuple raster(const Floats& screen, const Array<std::int32_t>& triangles, int
   Surface surfaces[kMaterials] = {};
   surfaces[kPlain].double_sided = both_sides ? 1.0f : 0.0f;
   const Raster out{width, height, buffer.data(), id.data(), buffer.data() + plane, buffer.data() + 2 * plane};
-  rasterise(screen.data(), {triangles.data(), materials.data(), triangles.shape(0)}, surfaces, 0, 0, out);
+  rasterise(points_of(screen).data(), {triangles.data(), materials.data(), triangles.shape(0)}, surfaces, 0, 0, out);
   Floats depth({height, width}), weights({height, width, 2});
   Array<std::int32_t> ids({height, width});
   for (std::size_t i = 0; i < pixels; ++i) {
@@ -222,13 +238,39 @@ void blend_layer(py::array_t<float, py::array::c_style>& texture, const Floats& 
   blend(alpha.data(), shade.is_none() ? nullptr : shades.data(), colour.data(), texels, texture.mutable_data());
 }
 
+Floats develop_frame(const Floats& linear, const Floats& background, const py::object& patch, float factor,
+                     bool shoulder, float curve, float gamma) {
+  need(linear.ndim() == 3 && linear.shape(2) == 4, "linear: expected [H, W, 4]");
+  const py::ssize_t height = linear.shape(0), width = linear.shape(1), pixels = height * width;
+  floats(background, 3 * pixels, "background");
+  const Floats factors = patch.is_none() ? Floats(0) : patch.cast<Floats>();
+  if (!patch.is_none()) floats(factors, pixels, "patch");
+  Floats image({height, width, py::ssize_t{3}});
+  develop(linear.data(), background.data(), patch.is_none() ? nullptr : factors.data(), pixels,
+          {factor, curve, gamma, shoulder}, image.mutable_data());
+  return image;
+}
+
+Array<std::uint8_t> bytes_of(const Floats& image, const py::object& noise, float amount) {
+  need(image.ndim() == 3 && image.shape(2) == 3, "image: expected [H, W, 3]");
+  const py::ssize_t height = image.shape(0), width = image.shape(1), pixels = height * width;
+  const Floats grain = noise.is_none() ? Floats(0) : noise.cast<Floats>();
+  need(grain.size() == 0 || grain.size() == pixels || grain.size() == 3 * pixels, "noise: expected [H, W, 1 or 3]");
+  Array<std::uint8_t> out({height, width, py::ssize_t{3}});
+  to_bytes(image.data(), grain.data(), static_cast<int>(grain.size() / pixels), amount, pixels, out.mutable_data());
+  return out;
+}
+
 Floats normals_of(const Floats& vertices, const Array<std::int32_t>& triangles) {
   need(vertices.ndim() == 2 && vertices.shape(1) == 3, "vertices: expected [V, 3]");
   need(triangles.ndim() == 2 && triangles.shape(1) == 3, "triangles: expected [F, 3]");
   for (py::ssize_t i = 0; i < triangles.size(); ++i)
     need(triangles.data()[i] >= 0 && triangles.data()[i] < vertices.shape(0), "triangles: an index without a vertex");
+  std::vector<float> normals(static_cast<std::size_t>(kPoint * vertices.shape(0)));
+  vertex_normals(points_of(vertices).data(), vertices.shape(0), triangles.data(), triangles.shape(0), normals.data());
   Floats out({vertices.shape(0), vertices.shape(1)});
-  vertex_normals(vertices.data(), vertices.shape(0), triangles.data(), triangles.shape(0), out.mutable_data());
+  for (py::ssize_t v = 0; v < vertices.shape(0); ++v)
+    std::copy(normals.data() + kPoint * v, normals.data() + kPoint * v + 3, out.mutable_data() + 3 * v);
   return out;
 }
 
@@ -254,6 +296,9 @@ void bind(py::module_& m) {
         py::arg("both_sides") = false);
   m.def("blend", &blend_layer, py::arg("texture").noconvert(), py::arg("alpha"), py::arg("colour"),
         py::arg("shade") = py::none());
+  m.def("develop", &develop_frame, py::arg("linear"), py::arg("background"), py::arg("patch"), py::kw_only(),
+        py::arg("factor"), py::arg("shoulder"), py::arg("curve"), py::arg("gamma"));
+  m.def("to_bytes", &bytes_of, py::arg("image"), py::arg("noise") = py::none(), py::arg("amount") = 0.0f);
   m.def("vertex_normals", &normals_of, py::arg("vertices"), py::arg("triangles"));
 }
 

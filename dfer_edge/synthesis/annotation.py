@@ -98,12 +98,17 @@ def conventional(points: np.ndarray) -> np.ndarray:
     points[:, 27] += _ROOT_SHARE * (points[:, 28] - points[:, 27])
     points[:, 30] += _TIP_SHARE * (points[:, 33] - points[:, 30])
     for first, last in ((4, 8), (8, 12), (27, 30)):
-        points[:, first : last + 1] = [_evenly(line) for line in points[:, first : last + 1]]
+        points[:, first : last + 1] = _evenly(points[:, first : last + 1])
     return points
 
 
-def _evenly(line: np.ndarray) -> np.ndarray:
-    """As many points on a polyline [N, 2], the same distance along it apart."""
-    along = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(line, axis=0), axis=1))])
-    at = np.linspace(0.0, along[-1], len(line))
-    return np.stack([np.interp(at, along, line[:, axis]) for axis in (0, 1)], axis=1)
+def _evenly(lines: np.ndarray) -> np.ndarray:
+    """As many points on each polyline [T, N, 2], the same distance along it apart."""
+    lengths = np.linalg.norm(np.diff(lines, axis=1), axis=2)
+    along = np.concatenate([np.zeros((len(lines), 1)), np.cumsum(lengths, axis=1)], axis=1)  # [T, N]
+    at = np.linspace(0.0, along[:, -1], lines.shape[1], axis=1)[:, 1:-1]  # ends stay
+    part = (at[..., None] >= along[:, None, 1:-1]).sum(axis=2)  # [T, N - 2]
+    apart = np.maximum(np.diff(along, axis=1), 1e-12)  # points that coincide are no division by zero
+    slopes = np.diff(lines.astype(np.float64), axis=1) / apart[..., None]
+    before, slope, start = (np.take_along_axis(x, part[..., None], axis=1) for x in (along[..., None], slopes, lines))
+    return np.concatenate([lines[:, :1], slope * (at[..., None] - before) + start, lines[:, -1:]], axis=1)

@@ -25,7 +25,9 @@ def unwrap(points: np.ndarray) -> np.ndarray:
     angle = np.arctan2(points[..., 0], points[..., 2] - _AXIS_Z_CM)
     u = (angle / _SPAN_RAD + 0.5) * (WIDTH - 1)
     v = (_TOP_Y_CM - points[..., 1]) / _SPAN_CM * (HEIGHT - 1)
-    return np.stack([u, v], axis=-1).astype(np.float32)
+    out = np.empty((*points.shape[:-1], 2), np.float32)
+    out[..., 0], out[..., 1] = u, v
+    return out
 
 
 def shifted(points: np.ndarray, texels: np.ndarray) -> np.ndarray:
@@ -70,10 +72,14 @@ class Atlas:
     ----------
     uv
         float32 [V, 2]: texel of each vertex.
+    skin, behind, ears
+        indices of the N vertices of skin; bool [N]: those on the back of the head, those of the ears.
+    texel
+        int [N, 2]: column and row of each of them.
     angle, height_cm
         float32 [HEIGHT, WIDTH]: angle round the head (0 at the nose, positive to the subject's left) and y.
-    lips
-        float32 [HEIGHT, WIDTH]: 1 on the lips.
+    lips, shaven
+        float32 [HEIGHT, WIDTH]: 1 on the lips; 0 there and close by, where no beard grows.
     brows
         inner to outer ends of the subject's left and right brow, float32 [5, 2] each.
     eyes
@@ -83,9 +89,14 @@ class Atlas:
     """
 
     uv: np.ndarray
+    skin: np.ndarray
+    behind: np.ndarray
+    ears: np.ndarray
+    texel: np.ndarray
     angle: np.ndarray
     height_cm: np.ndarray
     lips: np.ndarray
+    shaven: np.ndarray
     brows: tuple[np.ndarray, np.ndarray]
     eyes: tuple[np.ndarray, np.ndarray]
     noise: np.ndarray
@@ -95,9 +106,13 @@ class Atlas:
         """Texels of the frontmost face points at (x, y) cm; [N, 2] to float32 [N, 2]."""
         points = np.asarray(points, np.float32).reshape(-1, 2)
         size = self.front_z.shape[0]
-        column = np.clip((points[:, 0] * _FRONT_PX_PER_CM + size / 2).astype(int), 0, size - 1)
-        row = np.clip((size / 2 - points[:, 1] * _FRONT_PX_PER_CM).astype(int), 0, size - 1)
-        return unwrap(np.concatenate([points, self.front_z[row, column][:, None]], axis=1))
+        column = (points[:, 0] * _FRONT_PX_PER_CM + size / 2).astype(int)
+        row = (size / 2 - points[:, 1] * _FRONT_PX_PER_CM).astype(int)
+        head = np.empty((len(points), 3), np.float32)
+        head[:, :2] = points
+        # Not np.clip, which takes longer for a few points than all else here.
+        head[:, 2] = self.front_z[np.minimum(np.maximum(row, 0), size - 1), np.minimum(np.maximum(column, 0), size - 1)]
+        return unwrap(head)
 
     def spot(self, x: float, y: float, radius_cm: float, stretch: float = 1.0) -> np.ndarray:
         """A soft round patch about a face point; float32 [HEIGHT, WIDTH]."""
@@ -105,7 +120,7 @@ class Atlas:
         scale = radius_cm * TEXELS_PER_CM
         across = np.exp(-(((np.arange(WIDTH) - u) / (scale * stretch)) ** 2))
         down = np.exp(-(((np.arange(HEIGHT) - v) / scale) ** 2))
-        return np.outer(down, across).astype(np.float32)
+        return np.outer(down.astype(np.float32), across.astype(np.float32))
 
     def random_noise(self, rng: np.random.Generator, sigma: float = 0.0, sigma_y: float | None = None) -> np.ndarray:
         """Unit normal noise, blurred and scaled back to unit variance; float32 [HEIGHT, WIDTH]."""
@@ -152,11 +167,19 @@ def make_atlas(model: FaceModel) -> Atlas:
     marks = unwrap(model.neutral[model.landmarks])
     lips = np.zeros((HEIGHT, WIDTH), np.float32)
     fill(lips, marks[48:60])
+    lips = np.asarray(cv2.GaussianBlur(lips, (0, 0), 0.8))
+    uv, skin = unwrap(model.neutral), np.flatnonzero(model.skin)
+    x, y, z = model.neutral[skin].T
     return Atlas(
-        uv=np.ascontiguousarray(unwrap(model.neutral)),
+        uv=uv,
+        skin=skin,
+        behind=(np.abs(np.arctan2(x, z - _AXIS_Z_CM)) > 2.1) & (y > -8),
+        ears=(np.abs(x) > 8.0) & (y > -1.2) & (y < 3.9) & (z < 1.2),
+        texel=np.clip(uv[skin].astype(int), 0, (WIDTH - 1, HEIGHT - 1)),
         angle=(columns / (WIDTH - 1) - 0.5) * np.float32(_SPAN_RAD),
         height_cm=np.float32(_TOP_Y_CM) - rows / (HEIGHT - 1) * np.float32(_SPAN_CM),
-        lips=cv2.GaussianBlur(lips, (0, 0), 0.8),
+        lips=lips,
+        shaven=1.0 - np.clip(1.4 * cv2.dilate(lips, np.ones((3, 3), np.uint8)), 0, 1),
         brows=(marks[22:27], marks[17:22][::-1]),
         eyes=(marks[42:48], marks[36:42]),
         noise=_noise(),

@@ -148,7 +148,7 @@ def _nose_root(rng: np.random.Generator) -> list[Line]:
 def _slopes(height: np.ndarray, cavity: np.ndarray) -> np.ndarray:
     across = cv2.Sobel(height, cv2.CV_32F, 1, 0, ksize=3) / 8
     down = cv2.Sobel(height, cv2.CV_32F, 0, 1, ksize=3) / 8
-    return np.stack([across, -down, cavity, np.zeros_like(height)], axis=-1)
+    return np.asarray(cv2.merge([across, -down, cavity, np.zeros_like(height)]))
 
 
 def _fold(rng: np.random.Generator, atlas: Atlas, name: str, side: int) -> tuple[tuple[int, int, int, int], np.ndarray]:
@@ -163,7 +163,7 @@ def _fold(rng: np.random.Generator, atlas: Atlas, name: str, side: int) -> tuple
     drawn = np.zeros((high[1] - low[1], high[0] - low[0]), np.float32)
     for points, (_, thickness, strength) in zip(np.split(every - low, sizes), lines, strict=True):
         line = smoothed(points)
-        layer = np.zeros_like(drawn)
+        layer = np.zeros(drawn.shape, np.float32)
         for cut, share in ((0, 0.35), (2, 0.7), (5, 1.0)):  # a fold runs out at its ends
             stroke(layer, line[cut : len(line) - cut], thickness, value=share * strength)
         np.maximum(drawn, layer, out=drawn)
@@ -189,7 +189,7 @@ def make_creases(rng: np.random.Generator, atlas: Atlas) -> Creases:
     patches = [_dents(rng, atlas) if name == "chin" else _fold(rng, atlas, name, side) for name, side in GROUPS]
     return Creases(
         boxes=np.array([box for box, _ in patches], np.int32),
-        data=np.concatenate([relief.ravel() for _, relief in patches]).astype(np.float32),
+        data=np.concatenate([relief.ravel() for _, relief in patches]),
     )
 
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from dfer_edge.synthesis.native import NATIVE
+
 
 @dataclass(frozen=True)
 class Film:
@@ -76,26 +78,37 @@ def exposure(film: Film, linear: np.ndarray, skin_brightness: float) -> float:
     return float(film.brightness**2.2 * tone / (light + 1e-4))
 
 
-def develop(film: Film, linear: np.ndarray, factor: float) -> np.ndarray:
-    """Linear light [S, S, 3] to sRGB float32 0 to 1."""
-    light = np.clip(linear * np.float32(factor), 0.0, 4.0)
-    if film.shoulder:
-        light = light * np.float32(1.15) / (1.0 + 0.25 * light)
-    return np.asarray(cv2.pow(np.minimum(light, 1.0), 1.0 / 2.2))
+def develop(
+    film: Film, linear: np.ndarray, background: np.ndarray, patch: np.ndarray | None, factor: float
+) -> np.ndarray:
+    """A face before its background, with exposure, shoulder, curve and gamma.
+
+    Parameters
+    ----------
+    linear
+        float32 [S, S, 4], linear RGB times coverage, and coverage.
+    background
+        float32 [S, S, 3], sRGB.
+    patch
+        float32 [S, S, 1], what the face's sRGB is multiplied by.
+    factor
+        Of :func:`exposure`.
+
+    Returns
+    -------
+    float32 [S, S, 3], sRGB
+    """
+    return NATIVE.develop(
+        linear, background, patch, factor=factor, shoulder=film.shoulder, curve=film.curve, gamma=film.gamma
+    )
 
 
 def _grade(film: Film, image: np.ndarray) -> np.ndarray:
-    if film.curve > 0.0:
-        image = image + np.float32(film.curve) * (image * image * (3.0 - 2.0 * image) - image)
-    if film.gamma != 1.0:
-        image = cv2.pow(np.clip(image, 0.0, 1.0), film.gamma)
-    if film.contrast != 1.0:
-        mean = np.float32(image.mean())
-        image = (image - mean) * np.float32(film.contrast) + mean
-    if film.saturation != 1.0:
-        grey = image.mean(axis=2, keepdims=True)
-        image = grey + (image - grey) * np.float32(film.saturation)
-    return np.asarray(image * film.tint.astype(np.float32))
+    """Contrast about the mean, saturation and tint: all three as one matrix and offset."""
+    offset = (1.0 - film.contrast) * float(image.mean()) if film.contrast != 1.0 else 0.0
+    colour = film.saturation * np.eye(3) + (1.0 - film.saturation) / 3.0
+    matrix = np.column_stack([film.contrast * colour, np.full(3, offset)]) * film.tint[:, None]
+    return np.asarray(cv2.transform(image, matrix.astype(np.float32)))
 
 
 def _resample(film: Film, image: np.ndarray) -> np.ndarray:
@@ -114,13 +127,12 @@ def _resample(film: Film, image: np.ndarray) -> np.ndarray:
 
 
 def finish(film: Film, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """sRGB float [S, S, 3] to uint8, with tone, resampling, noise and compression."""
-    image = _resample(film, _grade(film, image))
+    """What :func:`develop` gives to uint8, with colour, resampling, noise and compression."""
+    image, noise = _resample(film, _grade(film, image)), None
     if film.noise > 0.0:
-        shape = (*image.shape[:2], 1 if film.grey_noise else 3)
-        image = image + np.float32(film.noise) * rng.standard_normal(shape, dtype=np.float32)
-    pixels = (np.clip(image, 0.0, 1.0) * 255.0 + 0.5).astype(np.uint8)
+        noise = rng.standard_normal((*image.shape[:2], 1 if film.grey_noise else 3), dtype=np.float32)
+    pixels = NATIVE.to_bytes(image, noise, film.noise)
     if film.quality:
         _, data = cv2.imencode(".jpg", pixels, (cv2.IMWRITE_JPEG_QUALITY, film.quality))
-        pixels = cv2.imdecode(data, cv2.IMREAD_COLOR)
-    return np.asarray(pixels)
+        pixels = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR))
+    return pixels

@@ -68,11 +68,15 @@ def _skin(rng: np.random.Generator, atlas: Atlas, look: Look) -> np.ndarray:
     for x in (3.1, -3.1):
         rings += atlas.spot(x, 2.4, 1.5, stretch=1.8)
     dark = rng.uniform(0.0, 0.3 + 0.25 * look.age)
-    texture = np.empty((HEIGHT, WIDTH, 4), np.float32)
+    channels = []
     for channel, (red, ring) in enumerate(((0.5, 0.6), (-0.9, 0.75), (-0.7, 0.7))):
-        tint = blotches * (1.0 + np.float32(flush * red) * redness - np.float32(dark * ring) * rings)
-        np.multiply(tint, np.float32(look.skin[channel]), out=texture[..., channel])
-    return texture
+        tint = np.float32(flush * red) * redness
+        tint -= np.float32(dark * ring) * rings
+        tint += np.float32(1.0)
+        tint *= blotches
+        tint *= np.float32(look.skin[channel])
+        channels.append(tint)
+    return np.asarray(cv2.merge([*channels, blotches]))
 
 
 def _spots(rng: np.random.Generator, atlas: Atlas, look: Look, texture: np.ndarray) -> None:
@@ -155,7 +159,7 @@ def _beard(rng: np.random.Generator, atlas: Atlas, look: Look, texture: np.ndarr
     else:  # goatee
         mask = (y < -4.6) & (y > -9.0) & (angle < 0.3)
     soft = cv2.GaussianBlur(mask.astype(np.float32), (0, 0), rng.uniform(2, 5))
-    soft *= 1.0 - np.clip(1.4 * cv2.dilate(atlas.lips, np.ones((3, 3), np.uint8)), 0, 1)
+    soft *= atlas.shaven
     hairs = 0.35 * atlas.random_noise(rng, 0.6, 1.6)
     alpha = np.clip(soft * np.float32(rng.uniform(0.15, 1.0) ** 1.2) * (1 + hairs), 0, 0.97)
     NATIVE.blend(texture, alpha, look.hair, 1 + hairs)

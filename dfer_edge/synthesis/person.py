@@ -10,7 +10,7 @@ import numpy as np
 from dfer_edge.synthesis import accessories
 from dfer_edge.synthesis import face_model as parts
 from dfer_edge.synthesis.annotation import Outline
-from dfer_edge.synthesis.atlas import HEIGHT, WIDTH, Atlas, shifted
+from dfer_edge.synthesis.atlas import Atlas, shifted
 from dfer_edge.synthesis.creases import Creases, make_creases, pores
 from dfer_edge.synthesis.face_model import FaceModel
 from dfer_edge.synthesis.native import NATIVE
@@ -96,20 +96,15 @@ def _thicken(
     """Push the scalp out along its normals where hair or cloth covers it."""
     if style not in _THICKNESS_CM:
         return
-    index = np.flatnonzero(model.skin)
-    rest = model.neutral[index]
-    texel = np.clip(atlas.uv[index].astype(int), 0, (WIDTH - 1, HEIGHT - 1))
-    cover = mask[texel[:, 1], texel[:, 0]]
-    behind = (np.abs(np.arctan2(rest[:, 0], rest[:, 2] - 2.0)) > 2.1) & (rest[:, 1] > -8)
-    cover = np.where(behind, 1.0, cover)
-    ears = (np.abs(rest[:, 0]) > 8.0) & (rest[:, 1] > -1.2) & (rest[:, 1] < 3.9) & (rest[:, 2] < 1.2)
+    column, row = atlas.texel.T
+    cover = np.where(atlas.behind, 1.0, mask[row, column])
     if style not in ("long", "scarf"):
-        cover = np.where(ears, 0.0, cover)
+        cover = np.where(atlas.ears, 0.0, cover)
     low, high = _THICKNESS_CM[style]
-    lumps = 0.45 * atlas.cloud(rng, 14)[texel[:, 1], texel[:, 0]] if style not in ("scarf", "cap") else 0.0
-    height = np.clip((rest[:, 1] - 4.0) / 7.0, 0.35, 1.0)
-    vertices[index] += (
-        NATIVE.vertex_normals(vertices, model.triangles)[index]
+    lumps = 0.45 * atlas.cloud(rng, 14)[row, column] if style not in ("scarf", "cap") else 0.0
+    height = np.clip((model.neutral[atlas.skin, 1] - 4.0) / 7.0, 0.35, 1.0)
+    vertices[atlas.skin] += (
+        NATIVE.vertex_normals(vertices, model.triangles)[atlas.skin]
         * (cover * rng.uniform(low, high) * height * (1 + lumps))[:, None]
     )
 
@@ -171,15 +166,16 @@ def _dressed(
     worn = [np.concatenate([mesh.colour, np.ones((len(mesh.colour), 1))], axis=1) for mesh in meshes]
     extra = int(starts[-1]) - len(vertices)
     return {
-        "vertices": np.concatenate([vertices, *(mesh.vertices for mesh in meshes)]).astype(np.float32),
+        "vertices": np.concatenate([vertices, *(mesh.vertices for mesh in meshes)], dtype=np.float32),
         "triangles": np.concatenate(
-            [model.triangles, *(mesh.triangles + start for mesh, start in zip(meshes, starts, strict=False))]
-        ).astype(np.int32),
+            [model.triangles, *(mesh.triangles + start for mesh, start in zip(meshes, starts, strict=False))],
+            dtype=np.int32,
+        ),
         "materials": np.concatenate(
-            [model.materials, *(np.full(len(mesh.triangles), mesh.material) for mesh in meshes)]
-        ).astype(np.uint8),
+            [model.materials, *(np.full(len(mesh.triangles), mesh.material, np.uint8) for mesh in meshes)]
+        ),
         "uv": np.concatenate([atlas.uv, np.zeros((extra, 2), np.float32)]),
-        "colour": np.concatenate([colour, *worn]).astype(np.float32),
+        "colour": np.concatenate([colour, *worn], dtype=np.float32),
     }
 
 

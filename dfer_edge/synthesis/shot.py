@@ -76,9 +76,5 @@ class Shot:
         if self._occluder is not None:
             self._occluder.draw(linear, self._shift[t], self._film.brightness**2.2 / self._factor / 0.3)
         linear = motion_blur(linear, self._smear[t])
-        cover = linear[..., 3:]
-        face = develop(self._film, linear[..., :3] / np.maximum(cover, 0.25), self._factor)
-        if self._patch is not None:
-            face = face * self._patch
-        image = self._background + cover * (face - self._background)
+        image = develop(self._film, linear, self._background, self._patch, self._factor)
         return finish(self._film, image, self._rng)

@@ -1,18 +1,20 @@
 """Renders in child processes, each of which reads a job from stdin and writes clips to stdout.
 
 Plain children instead of ``multiprocessing``: no fork beside the caller's threads, and no demand on the caller's
-``__main__``. A clip travels as one JSON line and the bytes of its arrays; nothing is pickled.
+``__main__``. A clip travels as one JSON line and the bytes of its arrays; nothing is pickled. A thread for each child
+takes its clips out of the pipe, which holds less than one, so that no child waits while another's are asked for.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
-import math
 import os
 import subprocess
 import sys
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,7 +25,8 @@ from dfer_edge.synthesis.clip import SyntheticClip
 if TYPE_CHECKING:
     from dfer_edge.synthesis.dataset import SyntheticClips
 
-_BLOCK = 4  # people that one worker draws in a row
+# Clips of one worker that wait for the caller: one person's, so that the other workers draw on meanwhile, in bounds.
+_FEWEST_AHEAD, _MOST_AHEAD = 4, 32
 
 
 def _blocks(start: int, stop: int, width: int, part: int, parts: int) -> Iterator[int]:
@@ -42,7 +45,7 @@ def _write(out: IO[bytes], clip: SyntheticClip) -> None:
     }
     out.write(json.dumps(head).encode() + b"\n")
     for array in arrays.values():
-        out.write(array.tobytes())
+        out.write(array.data)
     out.flush()
 
 
@@ -54,11 +57,10 @@ def _read(source: IO[bytes]) -> SyntheticClip | None:
     head = json.loads(line)
     fields: dict[str, Any] = head["plain"]
     for name, (dtype, shape) in head["arrays"].items():
-        kind = np.dtype(dtype)
-        data = source.read(kind.itemsize * math.prod(shape))
-        if len(data) != kind.itemsize * math.prod(shape):
+        array = np.empty(shape, dtype)
+        if source.readinto(array.reshape(-1).view(np.uint8)) != array.nbytes:  # type: ignore[attr-defined]
             return None
-        fields[name] = np.frombuffer(bytearray(data), kind).reshape(shape)
+        fields[name] = array
     fields["seed"] = tuple(fields["seed"])
     return SyntheticClip(**fields)
 
@@ -78,6 +80,36 @@ def _start(job: dict[str, object]) -> subprocess.Popen[bytes]:
     return child
 
 
+class _Worker:
+    """A child process, and the thread that reads up to ``ahead`` of its clips before they are asked for."""
+
+    def __init__(self, job: dict[str, object], ahead: int) -> None:
+        self.child = _start(job)
+        self._thread = ThreadPoolExecutor(1)
+        self._coming = deque(self._thread.submit(_read, self._pipe) for _ in range(ahead))
+
+    @property
+    def _pipe(self) -> IO[bytes]:
+        assert self.child.stdout is not None  # noqa: S101 - a pipe was asked for
+        return self.child.stdout
+
+    def take(self) -> SyntheticClip:
+        """The next clip."""
+        clip = self._coming.popleft().result()
+        if clip is None:
+            raise DferError(
+                f"a rendering process ended early with exit code {self.child.wait()}", "its last words are above"
+            )
+        self._coming.append(self._thread.submit(_read, self._pipe))
+        return clip
+
+    def close(self) -> None:
+        """Wait for thread and child, which has been killed: what was being read ends there."""
+        self._thread.shutdown(cancel_futures=True)
+        self.child.wait()
+        self._pipe.close()
+
+
 def render(clips: SyntheticClips, start: int, stop: int) -> Iterator[SyntheticClip]:
     """Clips ``start`` to ``stop - 1`` of a set in order, from its number of child processes.
 
@@ -87,26 +119,19 @@ def render(clips: SyntheticClips, start: int, stop: int) -> Iterator[SyntheticCl
         A child ended before its work was done.
     """
     parts = min(clips.workers, stop - start)
-    width = _BLOCK * clips.settings.clips_per_person
+    width = clips.settings.clips_per_person
     owner = {index: part for part in range(parts) for index in _blocks(start, stop, width, part, parts)}
     job = clips.job() | {"start": start, "stop": stop, "parts": parts, "width": width}
-    children = [_start(job | {"part": part}) for part in range(parts)]
+    ahead = min(max(width, _FEWEST_AHEAD), _MOST_AHEAD)
+    workers = [_Worker(job | {"part": part}, ahead) for part in range(parts)]
     try:
         for index in range(start, stop):
-            child = children[owner[index]]
-            assert child.stdout is not None  # noqa: S101 - a pipe was asked for
-            clip = _read(child.stdout)
-            if clip is None:
-                raise DferError(
-                    f"a rendering process ended early with exit code {child.wait()}", "its last words are above"
-                )
-            yield clip
+            yield workers[owner[index]].take()
     finally:
-        for child in children:
-            child.kill()
-            child.wait()
-            if child.stdout is not None:
-                child.stdout.close()
+        for worker in workers:
+            worker.child.kill()
+        for worker in workers:
+            worker.close()
 
 
 def main() -> None:

@@ -161,21 +161,65 @@ def test_a_label_out_of_range(fake: FaceModel) -> None:
         FaceRenderer(fake).clip((0, 0), 8, ClipSettings(**SMALL))
 
 
-def test_a_worker_that_dies_is_an_error(fake_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    clips = SyntheticClips(50, model=fake_path, workers=1, **SMALL)
-    children = []
-    start = processes._start
+@pytest.fixture
+def children(monkeypatch: pytest.MonkeyPatch) -> list[subprocess.Popen[bytes]]:
+    """The processes that a test starts."""
+    started, start = [], processes._start
 
     def remember(job):
-        children.append(start(job))
-        return children[-1]
+        started.append(start(job))
+        return started[-1]
 
     monkeypatch.setattr(processes, "_start", remember)
-    source = iter(clips)
+    return started
+
+
+def test_a_worker_that_dies_is_an_error(fake_path: Path, children: list[subprocess.Popen[bytes]]) -> None:
+    source = iter(SyntheticClips(50, model=fake_path, workers=2, **SMALL))
     next(source)
-    children[0].kill()
+    children[1].kill()
     with pytest.raises(DferError, match="ended early with exit code -9"):
         list(source)
+    assert [child.poll() is not None for child in children] == [True, True], "the other one is not left behind"
+
+
+def test_a_worker_draws_on_while_clips_of_another_are_asked_for(
+    fake_path: Path, children: list[subprocess.Popen[bytes]]
+) -> None:
+    """Its clips are more than a pipe holds, and none of them is taken before it has drawn them all."""
+    clips = SyntheticClips(8, model=fake_path, workers=2, clips_per_person=4, frames=2, size=160)
+    assert clips[0].frames.nbytes > 2**16
+    source = clips.range(0, 8)
+    next(source)
+    assert children[1].wait(timeout=120) == 0
+    assert [clip.seed for clip in source] == [(0, index) for index in range(1, 8)]
+
+
+def test_clips_that_nobody_takes_are_bounded(fake_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clips = SyntheticClips(10_000, model=fake_path, workers=2, clips_per_person=100, **SMALL)
+    clip, read = clips[0], []
+    monkeypatch.setattr(processes, "_start", lambda job: subprocess.Popen("true", stdout=subprocess.PIPE))
+    monkeypatch.setattr(processes, "_read", lambda source: read.append(source) or clip)
+    source = clips.range(0, clips.count)
+    assert [next(source) for _ in range(50)] == [clip] * 50
+    source.close()
+    assert len(read) <= 50 + 2 * processes._MOST_AHEAD
+
+
+ABANDONED = """
+import sys
+from dfer_edge.synthesis import SyntheticClips
+
+source = iter(SyntheticClips(50, model=sys.argv[1], workers=2, frames=2, size=160))
+next(source)
+"""
+
+
+def test_a_program_may_end_in_the_middle(fake_path: Path) -> None:
+    command = [sys.executable, "-c", ABANDONED, str(fake_path)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_a_held_out_camera_is_clean(fake: FaceModel) -> None:

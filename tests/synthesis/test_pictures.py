@@ -57,15 +57,59 @@ def test_exposure_brings_the_face_to_the_film(rng: np.random.Generator) -> None:
     linear = np.zeros((40, 40, 4), np.float32)
     linear[5:35, 5:35] = (0.02, 0.02, 0.02, 1.0)
     film = dataclasses.replace(_clean(), shoulder=False)
-    shown = develop(film, linear[..., :3], exposure(film, linear, 0.3))
+    black = np.zeros((40, 40, 3), np.float32)
+    shown = develop(film, linear, black, None, exposure(film, linear, 0.3))
     assert shown[20, 20, 0] == pytest.approx(film.brightness, rel=0.01)
-    dark = develop(film, linear[..., :3], exposure(film, linear, 0.05))
+    dark = develop(film, linear, black, None, exposure(film, linear, 0.05))
     assert dark[20, 20, 0] < shown[20, 20, 0]
 
 
 def test_an_empty_picture_develops_to_numbers() -> None:
     nothing = np.zeros((16, 16, 4), np.float32)
-    assert np.isfinite(develop(_clean(), nothing[..., :3], exposure(_clean(), nothing, 0.3))).all()
+    wall = np.full((16, 16, 3), 0.25, np.float32)
+    shown = develop(_clean(), nothing, wall, None, exposure(_clean(), nothing, 0.3))
+    np.testing.assert_allclose(shown, wall, atol=1e-6)
+
+
+@pytest.mark.parametrize("lit", [False, True])
+@pytest.mark.parametrize(
+    "change", [{}, {"shoulder": True}, {"shoulder": True, "curve": 0.9, "gamma": 1.3}, {"gamma": 0.8}]
+)
+def test_developing_in_float64(rng: np.random.Generator, change: dict[str, float], lit: bool) -> None:
+    """The native pass, sizes that fill no vector: linear light over its coverage, then tone, then what is behind."""
+    film = dataclasses.replace(_clean(), **({"shoulder": False} | change))
+    cover = rng.choice([0.0, 0.25, 0.5, 1.0], (13, 11, 1))
+    linear = np.concatenate([cover * rng.uniform(0.0, 3.0, (13, 11, 3)) ** 3, cover], axis=2).astype(np.float32)
+    wall = rng.random((13, 11, 3), np.float32)
+    patch = rng.uniform(0.4, 1.0, (13, 11, 1)).astype(np.float32) if lit else None
+
+    light = np.clip(linear[..., :3].astype(np.float64) / np.maximum(cover, 0.25) * 0.7, 0, 4)
+    light = light * 1.15 / (1 + 0.25 * light) if film.shoulder else light
+    face = np.minimum(light, 1) ** (1 / 2.2) * (1.0 if patch is None else patch)
+    image = wall + cover * (face - wall)
+    image += film.curve * (image**2 * (3 - 2 * image) - image)
+    want = np.clip(image, 0, 1) ** film.gamma
+    np.testing.assert_allclose(develop(film, linear, wall, patch, 0.7), want, atol=2e-5)
+
+
+def test_colour_is_contrast_then_saturation_then_tint(rng: np.random.Generator) -> None:
+    image = rng.uniform(0.4, 0.6, (9, 7, 3)).astype(np.float32)
+    tint = np.array([1.05, 1.0, 0.9])
+    film = dataclasses.replace(_clean(), contrast=1.4, saturation=0.3, tint=tint)
+    want = (image - image.mean()) * 1.4 + image.mean()
+    grey = want.mean(axis=2, keepdims=True)
+    want = np.clip((grey + 0.3 * (want - grey)) * tint, 0, 1) * 255
+    assert np.abs(finish(film, image, rng) - want).max() < 0.51
+
+
+@pytest.mark.parametrize("channels", [0, 1, 3])
+def test_bytes_are_rounded_and_clipped(rng: np.random.Generator, channels: int) -> None:
+    image = rng.uniform(-0.5, 1.5, (13, 11, 3)).astype(np.float32)
+    noise = rng.standard_normal((13, 11, channels), np.float32) if channels else None
+    want = np.clip(image + (0.0 if noise is None else 0.1 * noise), 0, 1) * 255
+    assert np.abs(NATIVE.to_bytes(image, noise, 0.1) - want).max() < 0.501
+    with pytest.raises(ValueError, match="noise: expected"):
+        NATIVE.to_bytes(image, image[..., :2], 0.1)
 
 
 @pytest.mark.parametrize("move", [(9.0, 0.0), (0.0, -7.0), (5.0, 5.0), (300.0, 0.0)])
