@@ -37,7 +37,7 @@ def crop_planes(
 
 class synthesis:  # noqa: N801 - a submodule; arrays are C-contiguous float32 or int32, converted where they are not
     class Person:
-        """Mesh, colours and maps of one person, checked once (csrc/synthesis/renderer.h)."""
+        """Mesh, colours and int16 maps of one person, checked once (csrc/synthesis/renderer.h)."""
 
         def __init__(
             self,
@@ -67,6 +67,30 @@ class synthesis:  # noqa: N801 - a submodule; arrays are C-contiguous float32 or
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]: ...
     @staticmethod
     def blend(texture: np.ndarray, alpha: np.ndarray, colour: np.ndarray, shade: np.ndarray | None = None) -> None: ...
+    @staticmethod
+    def cover(texture: np.ndarray, alpha: np.ndarray, colour: np.ndarray, shade: np.ndarray) -> np.ndarray: ...
+    @staticmethod
+    def add_cloud(out: np.ndarray, grid: np.ndarray, gain: float) -> None: ...
+    @staticmethod
+    def add_noise(
+        out: np.ndarray,
+        noise: np.ndarray,
+        *,
+        down: int,
+        right: int,
+        mirrored: bool,
+        sigma_x: float,
+        sigma_y: float,
+        gain: float,
+    ) -> None: ...
+    @staticmethod
+    def skin(
+        blotches: np.ndarray, down: np.ndarray, across: np.ndarray, tint: np.ndarray, colour: np.ndarray
+    ) -> np.ndarray: ...
+    @staticmethod
+    def slopes(heights: np.ndarray, cavity: np.ndarray) -> np.ndarray: ...
+    @staticmethod
+    def fold(drawn: np.ndarray) -> np.ndarray: ...
     @staticmethod
     def develop(
         linear: np.ndarray,

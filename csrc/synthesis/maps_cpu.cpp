@@ -61,12 +61,6 @@ void subtract_occlusion(const float* blurred, const float* depth, std::int64_t c
   }
 }
 
-// Without a call that the compiler could not put into vectors; NaN becomes -32767.
-DFER_INLINE Texels rounded(float x) {
-  const float positive = std::max(std::min(x, 32767.0f), -32767.0f) + 32768.5f;
-  return static_cast<Texels>(static_cast<std::int32_t>(positive) - 32768);
-}
-
 }  // namespace
 
 void blur(const float* in, int width, int height, float sigma, float* scratch, float* out) {
@@ -133,6 +127,34 @@ void blend(const float* DFER_RESTRICT alpha, const float* DFER_RESTRICT shade, c
   for (std::int64_t i = 0; i < texels; ++i) {
     const float a = alpha[i], s = shade == nullptr ? 1.0f : shade[i];
     for (int k = 0; k < 3; ++k) texture[4 * i + k] += a * (c[k] * s - texture[4 * i + k]);
+  }
+}
+
+namespace {
+
+DFER_CLONES
+void cover_row(const float* DFER_RESTRICT texture, const float* DFER_RESTRICT alpha, const float* DFER_RESTRICT shade,
+               const float* colour, std::int64_t texels, float* DFER_RESTRICT out) {
+  const float c[3] = {colour[0], colour[1], colour[2]};
+  for (std::int64_t i = 0; i < texels; ++i) {
+    for (int k = 0; k < 3; ++k) {
+      const float under = texture[4 * i + k], over = under + alpha[i] * (c[k] * shade[i] - under);
+      out[4 * i + k] = std::min(std::max(over, 0.002f), 1.0f);
+    }
+    out[4 * i + 3] = alpha[i];
+  }
+}
+
+}  // namespace
+
+void cover(const float* texture, const float* alpha, const float* shade, const float* colour, std::int64_t texels,
+           Texels* out) {
+  constexpr std::int64_t kChunk = 512;
+  float chunk[4 * kChunk];
+  for (std::int64_t at = 0; at < texels; at += kChunk) {
+    const std::int64_t count = std::min(kChunk, texels - at);
+    cover_row(texture + 4 * at, alpha + at, shade + at, colour, count, chunk);
+    to_texels(chunk, 4 * count, kTextureUnit, out + 4 * at);
   }
 }
 

@@ -2,6 +2,7 @@
 // viewer; image x to the right, y down; depth is larger when nearer. The order of a frame is in renderer.h.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 
 #include "common/simd.h"
@@ -94,8 +95,12 @@ void ambient_occlusion(const float* depth, int width, int height, float backgrou
 using Texels = std::int16_t;
 constexpr float kTextureUnit = 32767.0f, kReliefUnit = 8191.0f;
 
-// out = round(in * unit), as far as it fits.
-void to_texels(const float* in, std::int64_t count, float unit, Texels* out);
+// To the nearest, as far as it fits; without a call that the compiler could not put into vectors. NaN becomes -32767.
+DFER_INLINE Texels rounded(float x) {
+  const float positive = std::max(std::min(x, 32767.0f), -32767.0f) + 32768.5f;
+  return static_cast<Texels>(static_cast<std::int32_t>(positive) - 32768);
+}
+void to_texels(const float* in, std::int64_t count, float unit, Texels* out);  // rounded(in * unit)
 
 // Adds patches of relief (x slope, y slope, cavity, unused) to a map. First restores the patch from `base`.
 struct ReliefPatch {
@@ -107,6 +112,39 @@ void add_relief(const Texels* base, const ReliefPatch* patches, const Texels* da
 
 // texture += alpha * (colour * shade - texture) in the first three of four channels; shade null is 1 throughout.
 void blend(const float* alpha, const float* shade, const float* colour, std::int64_t texels, float* texture);
+
+// The same for the last layer, hair or cloth, to a map: colours end up from 0.002 to 1, the fourth channel is alpha.
+void cover(const float* texture, const float* alpha, const float* shade, const float* colour, std::int64_t texels,
+           Texels* out);
+
+// --- paint ----------------------------------------------------------------------------------------------------------
+// Adds gain times a grid of numbers, spread over the map by cubic interpolation.
+void add_cloud(const float* grid, int rows, int columns, float gain, int width, int height, float* out);
+
+// Noise moved round by so many texels, then mirrored, then blurred; sigma_x 0 blurs nothing.
+struct NoiseDraw {
+  int down, right;
+  bool mirrored;
+  float sigma_x, sigma_y;
+};
+// Adds gain times that noise; what is blurred is scaled back to unit variance.
+void add_noise(const float* noise, int width, int height, const NoiseDraw& draw, float gain, float* out);
+
+// Spots of skin: the tint of each in R, G, B times a function of x times one of y.
+struct Spots {
+  const float* down;    // [count, height]
+  const float* across;  // [count, width]
+  const float* tint;    // [3, count]
+  int count;
+};
+// out[height, width, 4] = colour * blotches * (1 + tint of the spots), and 0.
+void paint_skin(const float* blotches, int width, int height, const Spots& spots, const float* colour, float* out);
+
+// Relief [height, width, 4] of heights and cavities: x slope, y slope (up), cavity, 0.
+void slopes(const float* heights, const float* cavity, int width, int height, Texels* out);
+
+// Relief of drawn lines: a sharp valley between two soft ridges.
+void fold(const float* drawn, int width, int height, Texels* out);
 
 // --- shading --------------------------------------------------------------------------------------------------------
 struct Light {

@@ -36,16 +36,13 @@ void copy(const Floats& array, const char* name, float* out) {
   for (int k = 0; k < N; ++k) out[k] = in[k];
 }
 
-std::vector<Texels> texels_of(const Floats& map, float unit) {
-  std::vector<Texels> texels(static_cast<std::size_t>(map.size()));
-  to_texels(map.data(), map.size(), unit, texels.data());
-  return texels;
-}
+// Converts nothing: a map of floats has other units.
+using Map = py::array_t<Texels, py::array::c_style>;
 
 // Keeps the arrays that a Person points into.
 struct BoundPerson {
   Floats vertices, uv, colour;
-  std::vector<Texels> texture, relief, patch_data;
+  Map texture, relief, patch_data;
   std::vector<ReliefPatch> patches;
   Array<std::int32_t> triangles;
   Array<std::uint8_t> materials;
@@ -53,8 +50,8 @@ struct BoundPerson {
 };
 
 BoundPerson make_person(Floats vertices, Array<std::int32_t> triangles, Array<std::uint8_t> materials, Floats uv,
-                        Floats colour, const Floats& texture, const Floats& relief, const Array<std::int32_t>& eyes,
-                        const Array<std::int32_t>& patches, const Floats& patch_data) {
+                        Floats colour, Map texture, Map relief, const Array<std::int32_t>& eyes,
+                        const Array<std::int32_t>& patches, Map patch_data) {
   static std::atomic<std::uint64_t> serial{0};
   need(vertices.ndim() == 2 && vertices.shape(1) == 3, "vertices: expected [V, 3]");
   const py::ssize_t count = vertices.shape(0);
@@ -71,8 +68,7 @@ BoundPerson make_person(Floats vertices, Array<std::int32_t> triangles, Array<st
   for (py::ssize_t i = 0; i < materials.size(); ++i)
     need(materials.data()[i] < kMaterials, "materials: unknown number");
   for (int k = 0; k < 4; ++k) need(eyes.data()[k] >= 0 && eyes.data()[k] <= count, "eyes: an index without a vertex");
-  BoundPerson bound{vertices, uv, colour, texels_of(texture, kTextureUnit), texels_of(relief, kReliefUnit),
-                    texels_of(patch_data, kReliefUnit), {}, triangles, materials, {}};
+  BoundPerson bound{vertices, uv, colour, texture, relief, patch_data, {}, triangles, materials, {}};
   std::int64_t offset = 0;
   need(patches.size() % 4 == 0, "patches: expected [P, 4]");
   for (py::ssize_t n = 0; n < patches.size() / 4; ++n) {
@@ -83,7 +79,7 @@ BoundPerson make_person(Floats vertices, Array<std::int32_t> triangles, Array<st
     bound.patches.push_back({box[0], box[1], box[2], box[3], offset});
     offset += 4 * static_cast<std::int64_t>(box[2]) * box[3];
   }
-  need(offset == patch_data.size(), "patch_data: expected 4 floats a texel of each patch");
+  need(offset == patch_data.size(), "patch_data: expected 4 numbers a texel of each patch");
   Person& p = bound.person;
   p.serial = ++serial;
   p.vertices = bound.vertices.data();
@@ -238,6 +234,60 @@ void blend_layer(py::array_t<float, py::array::c_style>& texture, const Floats& 
   blend(alpha.data(), shade.is_none() ? nullptr : shades.data(), colour.data(), texels, texture.mutable_data());
 }
 
+Map cover_with(const Floats& texture, const Floats& alpha, const Floats& colour, const Floats& shade) {
+  need(texture.ndim() == 3 && texture.shape(2) == 4, "texture: expected [H, W, 4]");
+  const py::ssize_t height = texture.shape(0), width = texture.shape(1), texels = height * width;
+  Map out({height, width, py::ssize_t{4}});
+  cover(texture.data(), floats(alpha, texels, "alpha"), floats(shade, texels, "shade"), floats(colour, 3, "colour"),
+        texels, out.mutable_data());
+  return out;
+}
+
+using Layer = py::array_t<float, py::array::c_style>;
+
+void add_cloud_layer(Layer& out, const Floats& grid, float gain) {
+  need(out.ndim() == 2 && grid.ndim() == 2 && grid.size() > 0, "out, grid: expected [H, W] and [rows, columns]");
+  add_cloud(grid.data(), static_cast<int>(grid.shape(0)), static_cast<int>(grid.shape(1)), gain,
+            static_cast<int>(out.shape(1)), static_cast<int>(out.shape(0)), out.mutable_data());
+}
+
+void add_noise_layer(Layer& out, const Floats& noise, int down, int right, bool mirrored, float sigma_x, float sigma_y,
+                     float gain) {
+  need(out.ndim() == 2 && noise.ndim() == 2 && out.shape(0) == noise.shape(0) && out.shape(1) == noise.shape(1),
+       "out, noise: expected two of [H, W]");
+  need(down >= 0 && down < out.shape(0) && right >= 0 && right < out.shape(1), "down, right: expected texels inside");
+  need(sigma_x <= 0.0f || (sigma_x <= 64.0f && sigma_y > 0.0f && sigma_y <= 64.0f), "sigma: expected 0 to 64 texels");
+  add_noise(noise.data(), static_cast<int>(out.shape(1)), static_cast<int>(out.shape(0)),
+            {down, right, mirrored, sigma_x, sigma_y}, gain, out.mutable_data());
+}
+
+Floats skin_map(const Floats& blotches, const Floats& down, const Floats& across, const Floats& tint,
+                const Floats& colour) {
+  need(blotches.ndim() == 2 && tint.ndim() == 2 && tint.shape(0) == 3, "expected blotches [H, W] and tint [3, N]");
+  const py::ssize_t height = blotches.shape(0), width = blotches.shape(1), count = tint.shape(1);
+  const Spots spots{floats(down, count * height, "down"), floats(across, count * width, "across"), tint.data(),
+                    static_cast<int>(count)};
+  Floats out({height, width, py::ssize_t{4}});
+  paint_skin(blotches.data(), static_cast<int>(width), static_cast<int>(height), spots, floats(colour, 3, "colour"),
+             out.mutable_data());
+  return out;
+}
+
+Map slopes_of(const Floats& heights, const Floats& cavity) {
+  need(heights.ndim() == 2 && heights.size() > 0, "heights: expected [H, W]");
+  Map out({heights.shape(0), heights.shape(1), py::ssize_t{4}});
+  slopes(heights.data(), floats(cavity, heights.size(), "cavity"), static_cast<int>(heights.shape(1)),
+         static_cast<int>(heights.shape(0)), out.mutable_data());
+  return out;
+}
+
+Map fold_of(const Floats& drawn) {
+  need(drawn.ndim() == 2 && drawn.size() > 0, "drawn: expected [H, W]");
+  Map out({drawn.shape(0), drawn.shape(1), py::ssize_t{4}});
+  fold(drawn.data(), static_cast<int>(drawn.shape(1)), static_cast<int>(drawn.shape(0)), out.mutable_data());
+  return out;
+}
+
 Floats develop_frame(const Floats& linear, const Floats& background, const py::object& patch, float factor,
                      bool shoulder, float curve, float gamma) {
   need(linear.ndim() == 3 && linear.shape(2) == 4, "linear: expected [H, W, 4]");
@@ -279,8 +329,8 @@ Floats normals_of(const Floats& vertices, const Array<std::int32_t>& triangles) 
 void bind(py::module_& m) {
   py::class_<BoundPerson>(m, "Person", "Mesh, colours and maps of one person, checked once.")
       .def(py::init(&make_person), py::arg("vertices"), py::arg("triangles"), py::arg("materials"), py::arg("uv"),
-           py::arg("colour"), py::arg("texture"), py::arg("relief"), py::arg("eyes"), py::arg("patches"),
-           py::arg("patch_data"));
+           py::arg("colour"), py::arg("texture").noconvert(), py::arg("relief").noconvert(), py::arg("eyes"),
+           py::arg("patches"), py::arg("patch_data").noconvert());
   py::class_<Renderer>(m, "Renderer", "Shapes and relief patches of a model, and the buffers of a frame; one thread.")
       .def(py::init([](const Array<std::int64_t>& start, const Array<std::int32_t>& begin,
                        const Array<std::int32_t>& length, const Floats& delta) {
@@ -296,6 +346,13 @@ void bind(py::module_& m) {
         py::arg("both_sides") = false);
   m.def("blend", &blend_layer, py::arg("texture").noconvert(), py::arg("alpha"), py::arg("colour"),
         py::arg("shade") = py::none());
+  m.def("cover", &cover_with, py::arg("texture"), py::arg("alpha"), py::arg("colour"), py::arg("shade"));
+  m.def("add_cloud", &add_cloud_layer, py::arg("out").noconvert(), py::arg("grid"), py::arg("gain"));
+  m.def("add_noise", &add_noise_layer, py::arg("out").noconvert(), py::arg("noise"), py::kw_only(), py::arg("down"),
+        py::arg("right"), py::arg("mirrored"), py::arg("sigma_x"), py::arg("sigma_y"), py::arg("gain"));
+  m.def("skin", &skin_map, py::arg("blotches"), py::arg("down"), py::arg("across"), py::arg("tint"), py::arg("colour"));
+  m.def("slopes", &slopes_of, py::arg("heights"), py::arg("cavity"));
+  m.def("fold", &fold_of, py::arg("drawn"));
   m.def("develop", &develop_frame, py::arg("linear"), py::arg("background"), py::arg("patch"), py::kw_only(),
         py::arg("factor"), py::arg("shoulder"), py::arg("curve"), py::arg("gamma"));
   m.def("to_bytes", &bytes_of, py::arg("image"), py::arg("noise") = py::none(), py::arg("amount") = 0.0f);

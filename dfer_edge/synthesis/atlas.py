@@ -18,6 +18,15 @@ _TOP_Y_CM, _SPAN_CM = 14.8, 32.0
 TEXELS_PER_CM = HEIGHT / _SPAN_CM
 _RADIUS_CM = 9.0
 _FRONT_PX_PER_CM = 12.0
+# Where skin is red (cheeks, nose, chin) and dark (round the eyes): x, y and radius in cm, how much wider than high.
+SPOTS = (
+    (3.8, -0.5, 2.2, 1.0),
+    (-3.8, -0.5, 2.2, 1.0),
+    (0.0, 0.4, 1.6, 1.0),
+    (0.0, -6.3, 1.6, 1.0),
+    (3.1, 2.4, 1.5, 1.8),
+    (-3.1, 2.4, 1.5, 1.8),
+)
 
 
 def unwrap(points: np.ndarray) -> np.ndarray:
@@ -41,11 +50,11 @@ def shifted(points: np.ndarray, texels: np.ndarray) -> np.ndarray:
 
 def smoothed(points: np.ndarray, count: int = 24) -> np.ndarray:
     """A polyline through ``points`` with ``count`` points and rounded corners; float32 [count, 2]."""
-    return np.asarray(_smoothing(len(points), count) @ points, np.float32)
+    return np.asarray(smoothing(len(points), count) @ points, np.float32)
 
 
 @functools.lru_cache(maxsize=32)
-def _smoothing(points: int, count: int) -> np.ndarray:
+def smoothing(points: int, count: int) -> np.ndarray:
     """Resampling and three passes of a binomial filter as one matrix; [count, points]."""
     at = np.linspace(0, points - 1, count)
     line = np.stack([np.interp(at, np.arange(points), one) for one in np.eye(points)], axis=1)
@@ -54,14 +63,19 @@ def _smoothing(points: int, count: int) -> np.ndarray:
     return line
 
 
+def fixed(points: np.ndarray) -> np.ndarray:
+    """Texel coordinates in eighths of a texel, as :func:`fill` and :func:`stroke` take them; int32, same shape."""
+    return np.asarray(np.rint(points * 8), np.int32)
+
+
 def fill(mask: np.ndarray, outline: np.ndarray, value: float = 1.0) -> None:
-    """Fill a polygon of texel coordinates with eighth-texel accuracy."""
-    cv2.fillPoly(mask, [np.round(outline * 8).astype(np.int32)], value, cv2.LINE_AA, 3)
+    """Fill a polygon of :func:`fixed` points."""
+    cv2.fillPoly(mask, [outline], value, cv2.LINE_AA, 3)
 
 
 def stroke(mask: np.ndarray, line: np.ndarray, thickness: float, closed: bool = False, value: float = 1.0) -> None:
-    """Draw a polyline of texel coordinates."""
-    cv2.polylines(mask, [np.round(line * 8).astype(np.int32)], closed, value, max(1, round(thickness)), cv2.LINE_AA, 3)
+    """Draw a polyline of :func:`fixed` points."""
+    cv2.polylines(mask, [line], closed, value, max(1, round(thickness)), cv2.LINE_AA, 3)
 
 
 @dataclass(frozen=True)
@@ -76,10 +90,14 @@ class Atlas:
         indices of the N vertices of skin; bool [N]: those on the back of the head, those of the ears.
     texel
         int [N, 2]: column and row of each of them.
+    skin_triangles
+        int32 [F, 3]: triangles of skin.
     angle, height_cm
         float32 [HEIGHT, WIDTH]: angle round the head (0 at the nose, positive to the subject's left) and y.
     lips, shaven
         float32 [HEIGHT, WIDTH]: 1 on the lips; 0 there and close by, where no beard grows.
+    lip_box
+        rows and columns of the texels where ``lips`` is not 0.
     brows
         inner to outer ends of the subject's left and right brow, float32 [5, 2] each.
     eyes
@@ -93,9 +111,11 @@ class Atlas:
     behind: np.ndarray
     ears: np.ndarray
     texel: np.ndarray
+    skin_triangles: np.ndarray
     angle: np.ndarray
     height_cm: np.ndarray
     lips: np.ndarray
+    lip_box: tuple[slice, slice]
     shaven: np.ndarray
     brows: tuple[np.ndarray, np.ndarray]
     eyes: tuple[np.ndarray, np.ndarray]
@@ -114,31 +134,43 @@ class Atlas:
         head[:, 2] = self.front_z[np.minimum(np.maximum(row, 0), size - 1), np.minimum(np.maximum(column, 0), size - 1)]
         return unwrap(head)
 
-    def spot(self, x: float, y: float, radius_cm: float, stretch: float = 1.0) -> np.ndarray:
-        """A soft round patch about a face point; float32 [HEIGHT, WIDTH]."""
-        u, v = self.at(np.array([[x, y]]))[0]
+    @functools.cached_property
+    def spots(self) -> tuple[np.ndarray, np.ndarray]:
+        """Soft spots of :data:`SPOTS`, as products of float32 [N, HEIGHT] and [N, WIDTH]."""
+        x, y, radius_cm, stretch = np.array(SPOTS).T[..., None]
+        u, v = self.at(np.concatenate([x, y], axis=1)).T[..., None]
         scale = radius_cm * TEXELS_PER_CM
-        across = np.exp(-(((np.arange(WIDTH) - u) / (scale * stretch)) ** 2))
         down = np.exp(-(((np.arange(HEIGHT) - v) / scale) ** 2))
-        return np.outer(down.astype(np.float32), across.astype(np.float32))
+        across = np.exp(-(((np.arange(WIDTH) - u) / (scale * stretch)) ** 2))
+        return down.astype(np.float32), across.astype(np.float32)
 
-    def random_noise(self, rng: np.random.Generator, sigma: float = 0.0, sigma_y: float | None = None) -> np.ndarray:
-        """Unit normal noise, blurred and scaled back to unit variance; float32 [HEIGHT, WIDTH]."""
-        field = self.noise[rng.integers(len(self.noise))]
-        field = np.roll(field, (int(rng.integers(HEIGHT)), int(rng.integers(WIDTH))), axis=(0, 1))
-        if rng.random() < 0.5:
-            field = field[:, ::-1]
-        if sigma <= 0.0:
-            return np.ascontiguousarray(field)
-        sigma_y = sigma if sigma_y is None else sigma_y
-        blurred = cv2.GaussianBlur(field, (0, 0), sigma, sigmaY=sigma_y)
-        return np.asarray(blurred * np.float32(1.0 / max(float(blurred[::4, ::4].std()), 1e-6)))
+    def add_noise(
+        self, rng: np.random.Generator, layer: np.ndarray, gain: float, sigma: float = 0.0, sigma_y: float | None = None
+    ) -> None:
+        """Add to a layer ``gain`` times unit normal noise, blurred by ``sigma`` texels and scaled to unit variance."""
+        NATIVE.add_noise(
+            layer,
+            self.noise[rng.integers(len(self.noise))],
+            down=int(rng.integers(HEIGHT)),
+            right=int(rng.integers(WIDTH)),
+            mirrored=bool(rng.random() < 0.5),
+            sigma_x=sigma,
+            sigma_y=sigma if sigma_y is None else sigma_y,
+            gain=gain,
+        )
 
-    def cloud(self, rng: np.random.Generator, across: float, down: float | None = None) -> np.ndarray:
-        """Soft clouds of unit variance, each about ``across`` by ``down`` texels; float32 [HEIGHT, WIDTH]."""
+    def add_cloud(
+        self, rng: np.random.Generator, layer: np.ndarray, gain: float, across: float, down: float | None = None
+    ) -> None:
+        """Add to a layer ``gain`` times soft clouds of unit variance, each about ``across`` by ``down`` texels."""
         down = across if down is None else down
-        grid = rng.normal(size=(int(HEIGHT / down) + 3, int(WIDTH / across) + 3)).astype(np.float32)
-        return np.asarray(cv2.resize(grid, (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC))
+        grid = rng.normal(size=(int(HEIGHT / down) + 3, int(WIDTH / across) + 3))
+        NATIVE.add_cloud(layer, grid.astype(np.float32), gain)
+
+
+def blank(value: float = 0.0) -> np.ndarray:
+    """A layer of the texture; float32 [HEIGHT, WIDTH]."""
+    return np.full((HEIGHT, WIDTH), value, np.float32)
 
 
 @functools.lru_cache(maxsize=2)
@@ -161,12 +193,17 @@ def _front_depth(model: FaceModel) -> np.ndarray:
     return np.where(holes, spread, depth).astype(np.float32)
 
 
+def _box(layer: np.ndarray) -> tuple[slice, slice]:
+    rows, columns = (np.flatnonzero(layer.any(axis=axis)) for axis in (1, 0))
+    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
+
+
 def make_atlas(model: FaceModel) -> Atlas:
     """Lay out the texture of a model."""
     rows, columns = np.mgrid[:HEIGHT, :WIDTH].astype(np.float32)
     marks = unwrap(model.neutral[model.landmarks])
     lips = np.zeros((HEIGHT, WIDTH), np.float32)
-    fill(lips, marks[48:60])
+    fill(lips, fixed(marks[48:60]))
     lips = np.asarray(cv2.GaussianBlur(lips, (0, 0), 0.8))
     uv, skin = unwrap(model.neutral), np.flatnonzero(model.skin)
     x, y, z = model.neutral[skin].T
@@ -175,10 +212,12 @@ def make_atlas(model: FaceModel) -> Atlas:
         skin=skin,
         behind=(np.abs(np.arctan2(x, z - _AXIS_Z_CM)) > 2.1) & (y > -8),
         ears=(np.abs(x) > 8.0) & (y > -1.2) & (y < 3.9) & (z < 1.2),
+        skin_triangles=model.triangles[model.materials == SKIN],
         texel=np.clip(uv[skin].astype(int), 0, (WIDTH - 1, HEIGHT - 1)),
         angle=(columns / (WIDTH - 1) - 0.5) * np.float32(_SPAN_RAD),
         height_cm=np.float32(_TOP_Y_CM) - rows / (HEIGHT - 1) * np.float32(_SPAN_CM),
         lips=lips,
+        lip_box=_box(lips),
         shaven=1.0 - np.clip(1.4 * cv2.dilate(lips, np.ones((3, 3), np.uint8)), 0, 1),
         brows=(marks[22:27], marks[17:22][::-1]),
         eyes=(marks[42:48], marks[36:42]),

@@ -8,7 +8,8 @@ import cv2
 import numpy as np
 
 from dfer_edge.synthesis.action_units import AU_INDEX
-from dfer_edge.synthesis.atlas import HEIGHT, WIDTH, Atlas, smoothed, stroke
+from dfer_edge.synthesis.atlas import HEIGHT, WIDTH, Atlas, blank, fixed, smoothing, stroke
+from dfer_edge.synthesis.native import NATIVE
 
 LEFT, RIGHT, BOTH = 0, 1, 2
 
@@ -43,7 +44,7 @@ class Creases:
     boxes
         int32 [P, 4]: x, y, width, height in texels.
     data
-        float32, flat: of each patch [height, width, 4] x slope, y slope, cavity, 0.
+        int16, flat: of each patch [height, width, 4] x slope, y slope, cavity, 0; 8191 is 1.
     """
 
     boxes: np.ndarray
@@ -77,7 +78,7 @@ def gains(units: np.ndarray, depth: float, engraved: float) -> np.ndarray:
     return np.clip(out, 0.0, 1.9)
 
 
-Line = tuple[list[tuple[float, float]], float, float]
+Line = tuple[np.ndarray | list[tuple[float, float]], float, float]
 
 # Folds that are one line: points and range of thickness.
 _SINGLE_LINES: dict[str, tuple[list[tuple[float, float]], float, float]] = {
@@ -103,7 +104,7 @@ def _forehead(rng: np.random.Generator, inner: float, outer: float) -> list[Line
     phase, x = rng.uniform(0, 6), np.linspace(inner, outer, 6)
     waves = 0.15 * np.sin(1.3 * x + phase) + 0.25 * np.exp(-(((x - 3) / 2) ** 2))
     rows = np.arange(7.3, 10.6, rng.uniform(0.65, 1.1))
-    return [(list(zip(x, y + waves, strict=True)), rng.uniform(1, 2), rng.uniform(0.5, 1)) for y in rows]
+    return [(np.stack([x, y + waves], axis=1), rng.uniform(1, 2), rng.uniform(0.5, 1)) for y in rows]
 
 
 def _glabella(rng: np.random.Generator) -> list[Line]:
@@ -134,8 +135,7 @@ def _lower_lid(rng: np.random.Generator) -> list[Line]:
 def _nose_root(rng: np.random.Generator) -> list[Line]:
     x = np.linspace(-0.9, 0.9, 5)
     lines: list[Line] = [
-        (list(zip(x, y - 0.12 * np.abs(x), strict=True)), rng.uniform(1, 1.8), rng.uniform(0.6, 1))
-        for y in (3.3, 4.0, 4.6)
+        (np.stack([x, y - 0.12 * np.abs(x)], axis=1), rng.uniform(1, 1.8), rng.uniform(0.6, 1)) for y in (3.3, 4.0, 4.6)
     ]
     for side in (1, -1):  # down the sides of the nose
         for k in range(3):
@@ -145,31 +145,31 @@ def _nose_root(rng: np.random.Generator) -> list[Line]:
     return lines
 
 
-def _slopes(height: np.ndarray, cavity: np.ndarray) -> np.ndarray:
-    across = cv2.Sobel(height, cv2.CV_32F, 1, 0, ksize=3) / 8
-    down = cv2.Sobel(height, cv2.CV_32F, 0, 1, ksize=3) / 8
-    return np.asarray(cv2.merge([across, -down, cavity, np.zeros_like(height)]))
-
-
-def _fold(rng: np.random.Generator, atlas: Atlas, name: str, side: int) -> tuple[tuple[int, int, int, int], np.ndarray]:
-    """Box and relief of a group of folds: a sharp valley between two soft ridges."""
-    mirror = -1.0 if side == RIGHT else 1.0
-    lines = _lines(rng, name)
-    sizes = np.cumsum([len(points) for points, _, _ in lines])[:-1]
+def _points(rng: np.random.Generator, lines: list[Line], side: int) -> np.ndarray:
+    """All points of a group's lines, one after the other and each a little off, on the group's side; cm [N, 2]."""
     every = np.concatenate([points for points, _, _ in lines])
-    every = atlas.at((every + rng.normal(0.0, 0.06, every.shape)) * (mirror, 1.0))
-    low = np.maximum(np.floor(every.min(axis=0)).astype(int) - _MARGIN, 0)
-    high = np.minimum(np.ceil(every.max(axis=0)).astype(int) + _MARGIN, (WIDTH, HEIGHT))
-    drawn = np.zeros((high[1] - low[1], high[0] - low[0]), np.float32)
-    for points, (_, thickness, strength) in zip(np.split(every - low, sizes), lines, strict=True):
-        line = smoothed(points)
-        layer = np.zeros(drawn.shape, np.float32)
+    return (every + rng.normal(0.0, 0.06, every.shape)) * (-1.0 if side == RIGHT else 1.0, 1.0)
+
+
+def _curves(texels: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Smooth lines through the next ``counts[n]`` texels each; float [N, 24, 2]."""
+    first = np.cumsum(counts) - counts
+    curves = np.empty((len(counts), 24, 2))
+    for count in set(counts.tolist()):
+        which = np.flatnonzero(counts == count)
+        curves[which] = smoothing(count, 24) @ texels[first[which][:, None] + np.arange(count)]
+    return curves
+
+
+def _fold(lines: list[Line], curves: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Relief int16 [*shape, 4] of a group of folds along fixed-point curves: a sharp valley between two soft ridges."""
+    drawn, layer = np.zeros(shape, np.float32), np.empty(shape, np.float32)
+    for curve, (_, thickness, strength) in zip(curves, lines, strict=True):
+        layer.fill(0.0)
         for cut, share in ((0, 0.35), (2, 0.7), (5, 1.0)):  # a fold runs out at its ends
-            stroke(layer, line[cut : len(line) - cut], thickness, value=share * strength)
+            stroke(layer, curve[cut : len(curve) - cut], thickness, value=share * strength)
         np.maximum(drawn, layer, out=drawn)
-    sharp, soft = cv2.GaussianBlur(drawn, (0, 0), 0.9), cv2.GaussianBlur(drawn, (0, 0), 3.0)
-    relief = _slopes(1.3 * soft - 1.2 * sharp, np.clip(1.3 * sharp, 0.0, 1.0))
-    return (int(low[0]), int(low[1]), *reversed(drawn.shape)), relief
+    return NATIVE.fold(drawn)
 
 
 def _dents(rng: np.random.Generator, atlas: Atlas) -> tuple[tuple[int, int, int, int], np.ndarray]:
@@ -178,22 +178,43 @@ def _dents(rng: np.random.Generator, atlas: Atlas) -> tuple[tuple[int, int, int,
     width, height = 72, 56
     low = max(0, u - width // 2), max(0, v - height // 2)
     noise = cv2.GaussianBlur(rng.normal(size=(height, width)).astype(np.float32), (0, 0), 1.3)
-    rows, columns = np.mgrid[:height, :width]
-    fade = np.exp(-(((columns - width / 2) / 16) ** 2) - ((rows - height / 2) / 12) ** 2).astype(np.float32)
-    dents = np.clip(noise * 2.0, -1.0, 1.0) * fade
-    return (low[0], low[1], width, height), _slopes(dents, np.clip(-dents, 0.0, 1.0) * 0.3)
+    fade_x = np.exp(-(((np.arange(width) - width / 2) / 16) ** 2))
+    fade_y = np.exp(-(((np.arange(height) - height / 2) / 12) ** 2))
+    dents = np.clip(noise * 2.0, -1.0, 1.0) * np.outer(fade_y, fade_x).astype(np.float32)
+    return (low[0], low[1], width, height), _with_cavities(dents)
+
+
+def _with_cavities(heights: np.ndarray) -> np.ndarray:
+    """Relief whose valleys are darker; float32 [H, W] to int16 [H, W, 4]."""
+    cavity = heights * np.float32(-0.3)
+    return NATIVE.slopes(heights, np.clip(cavity, 0.0, 0.3, out=cavity))
 
 
 def make_creases(rng: np.random.Generator, atlas: Atlas) -> Creases:
     """Draw one person's folds, in the order of :data:`GROUPS`."""
-    patches = [_dents(rng, atlas) if name == "chin" else _fold(rng, atlas, name, side) for name, side in GROUPS]
+    groups, points = [], []
+    for name, side in GROUPS[:-1]:
+        groups.append(_lines(rng, name))
+        points.append(_points(rng, groups[-1], side))
+    # What numpy takes is much the same for six points and for two hundred, so all groups are placed at once.
+    texels, first = atlas.at(np.concatenate(points)), np.cumsum([0, *(len(part) for part in points[:-1])])
+    low = np.maximum(np.floor(np.minimum.reduceat(texels, first)).astype(int) - _MARGIN, 0)
+    high = np.minimum(np.ceil(np.maximum.reduceat(texels, first)).astype(int) + _MARGIN, (WIDTH, HEIGHT))
+    curves = _curves(texels, np.array([len(line[0]) for lines in groups for line in lines]))
+    ends = np.cumsum([len(lines) for lines in groups])
+    reliefs = []
+    for lines, end, corner, (width, height) in zip(groups, ends, low, (high - low).tolist(), strict=True):
+        reliefs.append(_fold(lines, fixed(curves[end - len(lines) : end] - corner), (height, width)))
+    chin, dents = _dents(rng, atlas)  # the last of GROUPS
     return Creases(
-        boxes=np.array([box for box, _ in patches], np.int32),
-        data=np.concatenate([relief.ravel() for _, relief in patches]),
+        boxes=np.concatenate([np.concatenate([low, high - low], axis=1), [chin]], dtype=np.int32, casting="unsafe"),
+        data=np.concatenate([relief.ravel() for relief in (*reliefs, dents)]),
     )
 
 
 def pores(rng: np.random.Generator, atlas: Atlas, strength: float) -> np.ndarray:
-    """Relief of skin at rest; float32 [HEIGHT, WIDTH, 4]."""
-    height = strength * (0.2 * atlas.random_noise(rng, 1.0) + 0.4 * atlas.random_noise(rng, 4.0))
-    return _slopes(height.astype(np.float32), np.clip(-height, 0.0, 1.0).astype(np.float32) * 0.3)
+    """Relief of skin at rest; int16 [HEIGHT, WIDTH, 4]."""
+    height = blank()
+    atlas.add_noise(rng, height, 0.2 * strength, 1.0)
+    atlas.add_noise(rng, height, 0.4 * strength, 4.0)
+    return _with_cavities(height)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from dfer_edge.synthesis.atlas import HEIGHT, TEXELS_PER_CM, WIDTH, Atlas, fill, smoothed, stroke
+from dfer_edge.synthesis.atlas import HEIGHT, TEXELS_PER_CM, WIDTH, Atlas, blank, fill, fixed, smoothed, stroke
 from dfer_edge.synthesis.native import NATIVE
 
 # From fair to dark; linear reflectance.
@@ -57,35 +57,29 @@ class Look:
     cloth: np.ndarray
 
 
+# Of R, G and B, for each of atlas.SPOTS: what a full flush adds, and what dark rings round the eyes take away.
+_FLUSH_TINT = np.outer([0.5, -0.9, -0.7], [1.0, 1.0, 1.0, 0.5, 0.0, 0.0])
+_RING_TINT = np.outer([0.6, 0.75, 0.7], [0.0, 0.0, 0.0, 0.0, 1.0, 1.0])
+
+
 def _skin(rng: np.random.Generator, atlas: Atlas, look: Look) -> np.ndarray:
-    blotches = 0.05 * atlas.cloud(rng, 60) + rng.uniform(0.01, 0.05) * atlas.cloud(rng, 9)
-    blotches += np.float32(1.0) + rng.uniform(0.0, 0.04) * atlas.random_noise(rng)
-    redness = np.zeros((HEIGHT, WIDTH), np.float32)
-    for x, y, radius, share in ((3.8, -0.5, 2.2, 1.0), (-3.8, -0.5, 2.2, 1.0), (0, 0.4, 1.6, 1.0), (0, -6.3, 1.6, 0.5)):
-        redness += np.float32(share) * atlas.spot(x, y, radius)
-    flush = rng.uniform(0.0, 0.22)
-    rings = np.zeros_like(redness)
-    for x in (3.1, -3.1):
-        rings += atlas.spot(x, 2.4, 1.5, stretch=1.8)
-    dark = rng.uniform(0.0, 0.3 + 0.25 * look.age)
-    channels = []
-    for channel, (red, ring) in enumerate(((0.5, 0.6), (-0.9, 0.75), (-0.7, 0.7))):
-        tint = np.float32(flush * red) * redness
-        tint -= np.float32(dark * ring) * rings
-        tint += np.float32(1.0)
-        tint *= blotches
-        tint *= np.float32(look.skin[channel])
-        channels.append(tint)
-    return np.asarray(cv2.merge([*channels, blotches]))
+    blotches = blank(1.0)
+    atlas.add_cloud(rng, blotches, 0.05, 60)
+    atlas.add_cloud(rng, blotches, rng.uniform(0.01, 0.05), 9)
+    atlas.add_noise(rng, blotches, rng.uniform(0.0, 0.04))
+    flush, dark = rng.uniform(0.0, 0.22), rng.uniform(0.0, 0.3 + 0.25 * look.age)
+    return NATIVE.skin(blotches, *atlas.spots, flush * _FLUSH_TINT - dark * _RING_TINT, look.skin)
 
 
 def _spots(rng: np.random.Generator, atlas: Atlas, look: Look, texture: np.ndarray) -> None:
     if rng.random() > 0.3 + 0.3 * look.age:
         return
-    for _ in range(int(rng.integers(2, 40))):
-        u, v = atlas.at(rng.uniform((-7, -8), (7, 10)))[0]
-        colour = (*(float(value) for value in look.skin * rng.uniform(0.4, 0.8)), 0.0)
-        cv2.circle(texture, (int(u * 8), int(v * 8)), int(8 * rng.uniform(0.4, 1.0)), colour, -1, cv2.LINE_AA, 3)
+    low, high = (-7.0, -8.0, 0.4, 0.4), (7.0, 10.0, 0.8, 1.0)
+    drawn = rng.uniform(low, high, (int(rng.integers(2, 40)), 4))
+    at = (atlas.at(drawn[:, :2]) * 8).astype(int)
+    for (u, v), shade, radius in zip(at.tolist(), drawn[:, 2], drawn[:, 3], strict=True):
+        colour = (*(look.skin * shade).tolist(), 0.0)
+        cv2.circle(texture, (u, v), int(8 * radius), colour, -1, cv2.LINE_AA, 3)
 
 
 def _lips(rng: np.random.Generator, atlas: Atlas, look: Look, texture: np.ndarray) -> None:
@@ -93,7 +87,10 @@ def _lips(rng: np.random.Generator, atlas: Atlas, look: Look, texture: np.ndarra
     if not look.male and rng.random() < 0.4:
         paint = np.array([rng.uniform(0.2, 0.6), rng.uniform(0.02, 0.15), rng.uniform(0.04, 0.18)])
         colour = 0.5 * colour + 0.6 * paint
-    NATIVE.blend(texture, atlas.lips * np.float32(rng.uniform(0.6, 1.0)), colour)
+    rows, columns = atlas.lip_box
+    part = texture[rows, columns, :3]
+    alpha = atlas.lips[rows, columns, None] * np.float32(rng.uniform(0.6, 1.0))
+    part += alpha * (colour.astype(np.float32) - part)
 
 
 def _lid_edges(rng: np.random.Generator, atlas: Atlas, look: Look, texture: np.ndarray) -> None:
@@ -101,7 +98,7 @@ def _lid_edges(rng: np.random.Generator, atlas: Atlas, look: Look, texture: np.n
     low, high = every.min(axis=0).astype(int) - 8, every.max(axis=0).astype(int) + 9
     edge = np.zeros((high[1] - low[1], high[0] - low[0]), np.float32)
     for outline in atlas.eyes:
-        stroke(edge, outline - low, 3, closed=True)
+        stroke(edge, fixed(outline - low), 3, closed=True)
     strength = rng.uniform(0.1, 0.5 if look.male else 0.9)
     part = texture[low[1] : high[1], low[0] : high[0], :3]
     part *= (1.0 - np.float32(0.75 * strength) * cv2.GaussianBlur(edge, (0, 0), 1.0))[..., None]
@@ -130,7 +127,7 @@ def _brows(rng: np.random.Generator, atlas: Atlas, look: Look, texture: np.ndarr
         high = np.ceil(outline.max(axis=0)).astype(int) + 6
         shape = (int(high[1] - low[1]), int(high[0] - low[0]))
         mask = np.zeros(shape, np.float32)
-        fill(mask, outline - low)
+        fill(mask, fixed(outline - low))
         mask = np.asarray(cv2.GaussianBlur(mask, (0, 0), softness))
         kernel = np.zeros((7, 7), np.float32)
         lean = int(3 * slant * sign)
@@ -160,9 +157,11 @@ def _beard(rng: np.random.Generator, atlas: Atlas, look: Look, texture: np.ndarr
         mask = (y < -4.6) & (y > -9.0) & (angle < 0.3)
     soft = cv2.GaussianBlur(mask.astype(np.float32), (0, 0), rng.uniform(2, 5))
     soft *= atlas.shaven
-    hairs = 0.35 * atlas.random_noise(rng, 0.6, 1.6)
-    alpha = np.clip(soft * np.float32(rng.uniform(0.15, 1.0) ** 1.2) * (1 + hairs), 0, 0.97)
-    NATIVE.blend(texture, alpha, look.hair, 1 + hairs)
+    shade = blank(1.0)
+    atlas.add_noise(rng, shade, 0.35, 0.6, 1.6)
+    soft *= np.float32(rng.uniform(0.15, 1.0) ** 1.2)
+    soft *= shade
+    NATIVE.blend(texture, np.clip(soft, 0, 0.97, out=soft), look.hair, shade)
 
 
 def _hairline(rng: np.random.Generator, style: str) -> tuple[list[float], list[float]]:
@@ -196,9 +195,13 @@ def _hair_mask(rng: np.random.Generator, atlas: Atlas, style: str) -> np.ndarray
     if style == "bald":
         return np.zeros((HEIGHT, WIDTH), np.float32)
     angle, y = np.abs(atlas.angle[0]), atlas.height_cm[:, :1]
-    ragged = 0.5 * atlas.cloud(rng, 25, 40) if style not in ("scarf", "cap") else np.float32(0.0)
+    ragged = blank()
+    if style not in ("scarf", "cap"):
+        atlas.add_cloud(rng, ragged, 0.5, 25, 40)
     limit = np.interp(angle, *_hairline(rng, style)).astype(np.float32)
-    mask = 1.0 / (1.0 + np.exp(np.clip((limit + ragged - y) / 0.18, -30.0, 30.0)))
+    mask = y - limit
+    mask -= ragged
+    _sigmoid(mask, 1 / 0.18)
     if style == "scarf":
         chin = np.clip((-8.6 - y) * 4.0, 0.0, 1.0)
         mask = np.maximum(mask, chin)
@@ -212,7 +215,17 @@ def _hair_mask(rng: np.random.Generator, atlas: Atlas, style: str) -> np.ndarray
         mask = np.maximum(mask, cv2.GaussianBlur(side, (0, 0), 1.2))
     if style not in ("buzz", "receding", "scarf", "cap") and rng.random() < 0.3:
         _locks(rng, atlas, mask)
-    return np.asarray(mask * (rng.uniform(0.4, 0.9) if style == "buzz" else 0.98), np.float32)
+    mask *= np.float32(rng.uniform(0.4, 0.9) if style == "buzz" else 0.98)
+    return mask
+
+
+def _sigmoid(layer: np.ndarray, slope: float) -> None:
+    """``1 / (1 + exp(-slope * layer))``, in place."""
+    layer *= np.float32(-slope)
+    np.clip(layer, -30.0, 30.0, out=layer)
+    np.exp(layer, out=layer)
+    layer += np.float32(1.0)
+    np.reciprocal(layer, out=layer)
 
 
 def _locks(rng: np.random.Generator, atlas: Atlas, mask: np.ndarray) -> None:
@@ -225,26 +238,31 @@ def _locks(rng: np.random.Generator, atlas: Atlas, mask: np.ndarray) -> None:
         line = np.stack(
             [x + (sweep + rng.normal(0.0, 0.3)) * along * (1.4 - 0.5 * along), 10.3 - reach * along], axis=1
         )
-        stroke(layer, smoothed(atlas.at(line), 14), rng.uniform(1.0, 3.0))
+        stroke(layer, fixed(smoothed(atlas.at(line), 14)), rng.uniform(1.0, 3.0))
     np.maximum(mask, cv2.GaussianBlur(layer, (0, 0), 0.5), out=mask)
 
 
-def _hair(rng: np.random.Generator, atlas: Atlas, look: Look, texture: np.ndarray, mask: np.ndarray) -> None:
+def _hair(rng: np.random.Generator, atlas: Atlas, look: Look, texture: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Paint hair or cloth, the last layer; returns the finished map, int16 [HEIGHT, WIDTH, 4]."""
+    shade = blank(1.0)
     if look.style in ("scarf", "cap"):
-        weave = 0.06 * atlas.random_noise(rng, 0.8) + 0.12 * atlas.cloud(rng, 30, 60)
-        NATIVE.blend(texture, mask, look.cloth, np.clip(1 + weave, 0.3, 2.0))
-    else:
-        strands = 0.42 * atlas.random_noise(rng, 0.7, 5.0) + 0.14 * atlas.cloud(rng, 6, 30)
-        NATIVE.blend(texture, mask, look.hair, np.clip(1 + strands, 0.15, 2.5))
+        atlas.add_noise(rng, shade, 0.06, 0.8)
+        atlas.add_cloud(rng, shade, 0.12, 30, 60)
+        return NATIVE.cover(texture, mask, look.cloth, np.clip(shade, 0.3, 2.0, out=shade))
+    atlas.add_noise(rng, shade, 0.42, 0.7, 5.0)
+    atlas.add_cloud(rng, shade, 0.14, 6, 30)
+    return NATIVE.cover(texture, mask, look.hair, np.clip(shade, 0.15, 2.5, out=shade))
 
 
-def paint(rng: np.random.Generator, atlas: Atlas, look: Look) -> tuple[np.ndarray, np.ndarray]:
+def paint(rng: np.random.Generator, atlas: Atlas, look: Look) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Paint a person.
 
     Returns
     -------
     texture
-        float32 [HEIGHT, WIDTH, 4]: linear RGB and the share of hair or cloth.
+        int16 [HEIGHT, WIDTH, 4]: linear RGB and the share of hair or cloth; 32767 is 1.
+    cover
+        float32 [HEIGHT, WIDTH]: that share.
     brow_shift
         float [10, 2]: how far the painted brows lie from landmarks 17 to 26, texels.
     """
@@ -255,7 +273,4 @@ def paint(rng: np.random.Generator, atlas: Atlas, look: Look) -> tuple[np.ndarra
     brow_shift = _brows(rng, atlas, look, texture)
     _beard(rng, atlas, look, texture)
     mask = _hair_mask(rng, atlas, look.style)
-    _hair(rng, atlas, look, texture, mask)
-    np.clip(texture, 0.002, 1.0, out=texture)
-    texture[..., 3] = mask
-    return texture, brow_shift
+    return _hair(rng, atlas, look, texture, mask), mask, brow_shift

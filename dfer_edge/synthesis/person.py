@@ -10,7 +10,7 @@ import numpy as np
 from dfer_edge.synthesis import accessories
 from dfer_edge.synthesis import face_model as parts
 from dfer_edge.synthesis.annotation import Outline
-from dfer_edge.synthesis.atlas import Atlas, shifted
+from dfer_edge.synthesis.atlas import Atlas, blank, shifted
 from dfer_edge.synthesis.creases import Creases, make_creases, pores
 from dfer_edge.synthesis.face_model import FaceModel
 from dfer_edge.synthesis.native import NATIVE
@@ -101,12 +101,15 @@ def _thicken(
     if style not in ("long", "scarf"):
         cover = np.where(atlas.ears, 0.0, cover)
     low, high = _THICKNESS_CM[style]
-    lumps = 0.45 * atlas.cloud(rng, 14)[row, column] if style not in ("scarf", "cap") else 0.0
-    height = np.clip((model.neutral[atlas.skin, 1] - 4.0) / 7.0, 0.35, 1.0)
-    vertices[atlas.skin] += (
-        NATIVE.vertex_normals(vertices, model.triangles)[atlas.skin]
-        * (cover * rng.uniform(low, high) * height * (1 + lumps))[:, None]
-    )
+    grown = np.flatnonzero(cover > 1e-6)
+    moved, column, row = atlas.skin[grown], column[grown], row[grown]
+    height = cover[grown] * np.clip((model.neutral[moved, 1] - 4.0) / 7.0, 0.35, 1.0)
+    if style not in ("scarf", "cap"):
+        lumps = blank()
+        atlas.add_cloud(rng, lumps, 0.45, 14)
+        height *= 1 + lumps[row, column]
+    normals = NATIVE.vertex_normals(vertices, atlas.skin_triangles)
+    vertices[moved] += normals[moved] * (height * rng.uniform(low, high)).astype(np.float32)[:, None]
 
 
 def _colours(rng: np.random.Generator, model: FaceModel, look: Look) -> np.ndarray:
@@ -184,10 +187,10 @@ def draw_person(rng: np.random.Generator, model: FaceModel, atlas: Atlas, outlin
     look = _draw_look(rng)
     modes = rng.normal(0.0, rng.uniform(0.6, 1.05), len(model.identity)).astype(np.float32)
     vertices = model.neutral + (modes @ model.identity).reshape(-1, 3)
-    texture, brow_shift = paint(rng, atlas, look)
+    texture, cover, brow_shift = paint(rng, atlas, look)
     landmarks = vertices[outline.vertices]
     landmarks[17:27] = shifted(landmarks[17:27], brow_shift)
-    _thicken(rng, model, atlas, vertices, texture[..., 3], look.style)
+    _thicken(rng, model, atlas, vertices, cover, look.style)
     creases: Creases = make_creases(rng, atlas)
     fair = look.skin[0] > 0.3
     iris = _IRISES[rng.integers(len(_IRISES)) if fair else rng.integers(3)] * np.exp(rng.normal(0.0, 0.25))

@@ -28,7 +28,7 @@ def person(*meshes, eyes=(0, 0, 0, 0)):
     starts = np.cumsum([0, *(len(mesh[0]) for mesh in meshes)])
     vertices = np.concatenate([mesh[0] for mesh in meshes])
     colour = np.concatenate([np.tile(np.float32([*mesh[2], 1.0]), (len(mesh[0]), 1)) for mesh in meshes])
-    texture = np.zeros((2, 2, 4), np.float32)
+    texture = np.zeros((2, 2, 4), np.int16)
     return NATIVE.Person(
         vertices=vertices,
         triangles=np.concatenate([mesh[1] + start for mesh, start in zip(meshes, starts, strict=False)]),
@@ -39,7 +39,7 @@ def person(*meshes, eyes=(0, 0, 0, 0)):
         relief=texture,
         eyes=np.int32(eyes),
         patches=np.zeros((0, 4), np.int32),
-        patch_data=np.zeros(0, np.float32),
+        patch_data=np.zeros(0, np.int16),
     )
 
 

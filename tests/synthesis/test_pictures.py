@@ -180,7 +180,8 @@ def test_brow_landmarks_lie_on_the_painted_brow(ict: FaceRenderer) -> None:
     atlas, contrasts = ict.atlas, []
     for seed in range(12):
         look = Look(0.2, False, SKIN_TONES[0].astype(np.float32), HAIR_COLOURS[0], "bald", HAIR_COLOURS[0])
-        texture, shift = paint(np.random.default_rng(seed), atlas, look)
+        texels, _, shift = paint(np.random.default_rng(seed), atlas, look)
+        texture = texels / 32767
         rest = ict.model.neutral[ict.model.landmarks][17:27]
         marks = unwrap(shifted(rest, shift))[[1, 2, 3, 6, 7, 8]].round().astype(int)
         brow, above, below = (texture[marks[:, 1] + step, marks[:, 0], 0].mean() for step in (2, -9, 16))
