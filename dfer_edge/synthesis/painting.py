@@ -216,7 +216,7 @@ def _hair_mask(rng: np.random.Generator, atlas: Atlas, style: str) -> np.ndarray
     if style not in ("buzz", "receding", "scarf", "cap") and rng.random() < 0.3:
         _locks(rng, atlas, mask)
     mask *= np.float32(rng.uniform(0.4, 0.9) if style == "buzz" else 0.98)
-    return mask
+    return np.asarray(mask)
 
 
 def _sigmoid(layer: np.ndarray, slope: float) -> None:
