@@ -45,21 +45,11 @@ def test_stills_are_read_better_than_public_networks_read_them(name: str, media:
     assert column["metrics"]["war"] > 0.739
 
 
-def test_what_is_reached_on_stills(slowr50_sa: dict[str, Any]) -> None:
-    """The bar of log loss, and a little less than the accuracy of the model card."""
+def test_bars_on_stills(slowr50_sa: dict[str, Any]) -> None:
+    """The bars of log loss and accuracy."""
     assert slowr50_sa["jitter"]["log_loss_mean"] <= 0.55
     assert slowr50_sa["metrics"]["log_loss"] <= 0.55
-    assert slowr50_sa["jitter"]["war_mean"] >= 0.78
-    assert slowr50_sa["metrics"]["war"] >= 0.78
-
-
-@pytest.mark.xfail(reason="not reached yet: the model card has the figures", strict=True, raises=AssertionError)
-def test_bar_of_accuracy_over_moved_boxes(slowr50_sa: dict[str, Any]) -> None:
     assert slowr50_sa["jitter"]["war_mean"] >= 0.84
-
-
-@pytest.mark.xfail(reason="not reached yet: the model card has the figures", strict=True, raises=AssertionError)
-def test_bar_of_accuracy(slowr50_sa: dict[str, Any]) -> None:
     assert slowr50_sa["metrics"]["war"] >= 0.84
 
 
