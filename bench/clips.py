@@ -19,7 +19,7 @@ Sequence = list[tuple[Image, Box]]
 
 
 def sequences(media: Path, spec: ModelSpec, detector: str = "auto") -> list[Sequence]:
-    """One list of (frame, face box) per person and video, and per still with a face; the boxes that the network takes."""
+    """One list of (frame, face box) per person and video, and per still with a face; boxes as the spec wants them."""
     files = sorted((media / "video").iterdir()) + sorted((media / "stills" / "validation").glob("*.jpg"))
     found: list[Sequence] = []
     faces_of, _ = for_network(spec, detector)

@@ -12,8 +12,9 @@ _PAD_BYTES = 1 << 30
 def keep_freed_memory() -> bool:
     """Tell glibc to keep what is freed; returns whether it listened (other C libraries have no such switch).
 
-    For a process that trains and does nothing else: it holds for all of it, and cannot be undone. By default each large tensor is mapped anew and its pages are cleared by the kernel, in every step again: a fifth of
-    the time of a step of SlowR50 on clips (0.53 s a clip against 0.42 on three Zen 3 cores).
+    For a process that trains and does nothing else: it holds for all of it, and cannot be undone. By default each large
+    tensor is mapped anew and its pages are cleared by the kernel, in every step again: a fifth of the time of a step of
+    SlowR50 on clips (0.53 s a clip against 0.42 on three Zen 3 cores).
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
