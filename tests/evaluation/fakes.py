@@ -57,6 +57,8 @@ class FakeRecognizer:
             "conv_form": "2d",
             "simplifications": "",
             "detector": "whole",
+            "face_box": "detector",
+            "landmark_detector": None,
         }
 
     def predict(self, source: Any, faces: str = "detect") -> Prediction:

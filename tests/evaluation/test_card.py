@@ -45,6 +45,11 @@ def test_numbers_come_from_the_evaluation(evaluation: dict[str, Any]) -> None:
     changed = copy.deepcopy(evaluation)
     changed["columns"][0]["metrics"]["war"] = 0.25
     assert model_card(TRAINING, [changed]) != card
+    assert "landmarks" not in card
+    changed["protocol"] |= {"face_box": "landmarks", "landmark_detector": "points68"}
+    laid = model_card(TRAINING, [changed])
+    assert "detector whole, face boxes laid by points68." in laid
+    assert "seed 0; then landmarks lay them anew." in laid
 
 
 def test_random_weights_are_marked(evaluation: dict[str, Any]) -> None:
