@@ -2,6 +2,7 @@
 #include <cmath>
 #include <vector>
 
+#include "synthesis/symmetric.h"
 #include "synthesis/synthesis.h"
 
 namespace dfer::synthesis {
@@ -20,35 +21,32 @@ int gaussian_taps(float sigma, float* taps) {
   return radius;
 }
 
-DFER_CLONES
 void blur_rows(const float* in, int width, int height, const float* taps, int radius, float* padded, float* out) {
+  float* centre = padded + radius;
+  const float* pairs[2 * (kMaxTaps + 1)];
+  for (int k = 1; k <= radius; ++k) {
+    pairs[2 * k] = centre - k;
+    pairs[2 * k + 1] = centre + k;
+  }
   for (int y = 0; y < height; ++y) {
     const float* row = in + static_cast<std::int64_t>(y) * width;
     std::fill(padded, padded + radius, row[0]);
-    std::copy(row, row + width, padded + radius);
-    std::fill(padded + radius + width, padded + 2 * radius + width, row[width - 1]);
-    const float* DFER_RESTRICT centre = padded + radius;
-    float* DFER_RESTRICT to = out + static_cast<std::int64_t>(y) * width;
-    for (int x = 0; x < width; ++x) to[x] = taps[0] * centre[x];
-    for (int k = 1; k <= radius; ++k) {
-      const float tap = taps[k];
-      for (int x = 0; x < width; ++x) to[x] += tap * (centre[x - k] + centre[x + k]);
-    }
+    std::copy(row, row + width, centre);
+    std::fill(centre + width, centre + width + radius, row[width - 1]);
+    for_width<Symmetric>(static_cast<const float*>(centre), static_cast<const float* const*>(pairs), taps, radius,
+                         width, out + static_cast<std::int64_t>(y) * width);
   }
 }
 
-DFER_CLONES
 void blur_columns(const float* in, int width, int height, const float* taps, int radius, float* out) {
+  const float* pairs[2 * (kMaxTaps + 1)];
   for (int y = 0; y < height; ++y) {
-    float* DFER_RESTRICT to = out + static_cast<std::int64_t>(y) * width;
-    const float* row = in + static_cast<std::int64_t>(y) * width;
-    for (int x = 0; x < width; ++x) to[x] = taps[0] * row[x];
     for (int k = 1; k <= radius; ++k) {
-      const float tap = taps[k];
-      const float* DFER_RESTRICT above = in + static_cast<std::int64_t>(std::max(0, y - k)) * width;
-      const float* DFER_RESTRICT below = in + static_cast<std::int64_t>(std::min(height - 1, y + k)) * width;
-      for (int x = 0; x < width; ++x) to[x] += tap * (above[x] + below[x]);
+      pairs[2 * k] = in + static_cast<std::int64_t>(std::max(0, y - k)) * width;
+      pairs[2 * k + 1] = in + static_cast<std::int64_t>(std::min(height - 1, y + k)) * width;
     }
+    for_width<Symmetric>(in + static_cast<std::int64_t>(y) * width, static_cast<const float* const*>(pairs), taps,
+                         radius, width, out + static_cast<std::int64_t>(y) * width);
   }
 }
 
