@@ -175,22 +175,22 @@ def _network(arguments: argparse.Namespace, recipe: Recipe, split: Split) -> Any
 
 def _cropper(arguments: argparse.Namespace, recipe: Recipe) -> FaceCropper:
     """What cuts faces out of whole frames: the crops of inference."""
-    from dfer_edge.faces import for_network
+    from dfer_edge.faces import for_network, make_landmark_detector
     from dfer_edge.faces.landmarks import CHOICES
     from dfer_edge.models import registry
     from dfer_edge.training.data.faces import FaceCropper
 
-    spec = registry.find(arguments.model).spec
-    size, margin = recipe.stages[-1].size or spec.size, recipe.face_margin or spec.face_margin
-    spec = dataclasses.replace(spec, size=size, face_margin=margin, face_box=recipe.face_box or spec.face_box)
-    cropped = arguments.faces == "cropped"
-    # Nothing is looked for in crops but landmarks.
-    spec = dataclasses.replace(spec, face_box="detector") if cropped else spec
-    detector, landmarks = for_network(spec, "haar" if cropped else arguments.detector, arguments.landmarks or "auto", 1)
+    spec = recipe.crops(registry.find(arguments.model).spec)
+    spec = dataclasses.replace(spec, size=recipe.stages[-1].size or spec.size)
+    detector, marks = None, arguments.landmarks or "auto"
+    if arguments.faces == "cropped":
+        landmarks = make_landmark_detector(marks, threads=1) if spec.landmarks else None
+    else:
+        detector, landmarks = for_network(spec, arguments.detector, marks, threads=1)
     rendered = all(data.startswith("shards:") for data in arguments.data)
     if spec.landmarks and landmarks is None and not rendered:
         raise InvalidInput(f"expected landmarks for {spec.name}, the data have none", CHOICES)
-    return FaceCropper(spec, None if cropped else detector, landmarks)
+    return FaceCropper(spec, detector, landmarks)
 
 
 def _labels(text: str | None) -> tuple[str, ...] | None:

@@ -63,23 +63,23 @@ def _text(value: Any) -> list[str]:
 
 
 def _evaluation(evaluation: Mapping[str, Any]) -> Iterator[str]:
-    data, jitter = evaluation["data"], evaluation["protocol"]["jitter"]
+    data, protocol = evaluation["data"], evaluation["protocol"]
+    jitter = protocol["jitter"]
     yield from ("", f"## Evaluation on {data['name']}", "")
     lost = f"no face found in {len(data['no_face'])}, {len(data['unreadable'])} unreadable"
-    protocol = evaluation["protocol"]
     laid = f", face boxes laid by {protocol['landmark_detector']}" if protocol.get("face_box") == "landmarks" else ""
     yield f"{data['scored']} of {data['samples']} samples; {lost}; detector {protocol['detector']}{laid}."
     yield ""
     head = ["engine/precision", "WAR", "UAR", "log loss", "ECE", "same label as the first"]
     head += ["WAR, moved boxes", "lowest", "log loss, moved boxes"] if jitter else []
-    head += ["temperature", "ECE, calibrated"] if evaluation["protocol"]["temperature_fitted_on"] else []
+    head += ["temperature", "ECE, calibrated"] if protocol["temperature_fitted_on"] else []
     yield from _table(head, [_figures(column) for column in evaluation["columns"]])
     if jitter:
         size = f"shifts up to {jitter['shift']} of the longer side, scales up to e^{jitter['scale']}"
         then = "; then landmarks lay them anew" if laid else ""
         yield from ("", f"Moved boxes: {jitter['draws']} a sample, {size}, seed {jitter['seed']}{then}.")
-    if evaluation["protocol"]["temperature_fitted_on"]:
-        yield from ("", f"Temperature fitted on {evaluation['protocol']['temperature_fitted_on']}.")
+    if protocol["temperature_fitted_on"]:
+        yield from ("", f"Temperature fitted on {protocol['temperature_fitted_on']}.")
     yield ""
     yield from _recall(evaluation)
     for video in evaluation.get("timeline", ()):

@@ -18,7 +18,7 @@ from dfer_edge.models.keypoint import BasicBlock, KeypointTSA
 from dfer_edge.models.r2plus1d import R2Plus1D, ResidualBlock
 from dfer_edge.models.simplified import spec_of
 from dfer_edge.models.slowr50 import Bottleneck, SlowR50
-from dfer_edge.spec import FACE_BOXES, ModelSpec
+from dfer_edge.spec import ModelSpec
 from dfer_edge.training.pixels import GREY
 from dfer_edge.training.recipes import Recipe, Stage
 
@@ -32,18 +32,12 @@ def build_network(model: str, recipe: Recipe, class_names: Sequence[str]) -> nn.
         For an option or a size that the network cannot have, or an unknown ``face_box``.
     """
     default = registry.find(model).spec
-    if recipe.face_box and recipe.face_box not in FACE_BOXES:
-        raise InvalidInput(f"expected face_box out of {', '.join(FACE_BOXES)}, got {recipe.face_box!r}")
     size = recipe.stages[-1].size or default.size
     options = dict(recipe.options)
     if size != default.size and model in ("keypoint_tsa", "smate"):
         options["size"] = size
     network = create_model(model, class_names=tuple(class_names), **options)
-    spec = dataclasses.replace(
-        spec_of(network),
-        face_margin=recipe.face_margin or default.face_margin,
-        face_box=recipe.face_box or default.face_box,
-    )
+    spec = recipe.crops(spec_of(network))
     if recipe.reads_grey:
         spec = dataclasses.replace(spec, mean=_of_grey(spec.mean), std=_of_grey(spec.std))
     if size != spec.size:

@@ -12,6 +12,7 @@ import typing
 from typing import Any
 
 from dfer_edge.errors import InvalidInput
+from dfer_edge.spec import FACE_BOXES, ModelSpec
 
 Range = tuple[float, float]
 
@@ -310,6 +311,19 @@ class Recipe:
     def reads_grey(self) -> bool:
         """Whether no stage ever shows a colour."""
         return all(stage.pixels.grey == 1.0 for stage in self.stages)
+
+    def crops(self, spec: ModelSpec) -> ModelSpec:
+        """``spec`` with the face box and the margin that the network is trained on.
+
+        Raises
+        ------
+        InvalidInput
+            For an unknown ``face_box``.
+        """
+        if self.face_box and self.face_box not in FACE_BOXES:
+            raise InvalidInput(f"expected face_box out of {', '.join(FACE_BOXES)}, got {self.face_box!r}")
+        margin, box = self.face_margin or spec.face_margin, self.face_box or spec.face_box
+        return dataclasses.replace(spec, face_margin=margin, face_box=box)
 
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self), sort_keys=True)
