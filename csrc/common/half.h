@@ -2,21 +2,10 @@
 #pragma once
 
 #include <cstdint>
-#include <cstring>
+
+#include "common/bits.h"
 
 namespace dfer {
-
-inline std::uint32_t bits_of(float value) {
-  std::uint32_t bits;
-  std::memcpy(&bits, &value, sizeof bits);
-  return bits;
-}
-
-inline float float_of(std::uint32_t bits) {
-  float value;
-  std::memcpy(&value, &bits, sizeof value);
-  return value;
-}
 
 // No branches, so that loops over it are vectorised.
 inline std::uint16_t half_bits(float value) {

@@ -1,6 +1,6 @@
 #include <algorithm>
-#include <cstring>
 
+#include "common/bits.h"
 #include "synthesis/synthesis.h"
 
 namespace dfer::synthesis {
@@ -8,23 +8,11 @@ namespace {
 
 constexpr int kChunk = 64;  // pixels
 
-DFER_INLINE std::int32_t bits_of(float x) {
-  std::int32_t bits;
-  std::memcpy(&bits, &x, sizeof bits);
-  return bits;
-}
-
-DFER_INLINE float from_bits(std::int32_t bits) {
-  float x;
-  std::memcpy(&x, &bits, sizeof x);
-  return x;
-}
-
 // x^p for x to 1, 0 where negative, and p in 0.1 to 4, within 1e-5 of it. No calls, no branches: goes into vectors.
 DFER_INLINE float power(float x, float p) {
-  const std::int32_t bits = bits_of(std::max(x, 1e-12f));
+  const std::int32_t bits = static_cast<std::int32_t>(bits_of(std::max(x, 1e-12f)));
   const std::int32_t exponent = (bits - 0x3f350000) >> 23;  // so that the mantissa is about 0.71 to 1.41
-  const float m = from_bits(bits - exponent * (1 << 23));
+  const float m = float_of(static_cast<std::uint32_t>(bits - exponent * (1 << 23)));
   const float s = (m - 1.0f) / (m + 1.0f), t = s * s;
   const float log2 = s * (2.8853901f + t * (0.9617967f + t * (0.5770780f + t * 0.4121986f)));
   const float y = std::max(p * (static_cast<float>(exponent) + log2), -126.0f);
@@ -32,10 +20,8 @@ DFER_INLINE float power(float x, float p) {
   const float f = y - static_cast<float>(whole);
   const float exp2 = 1.0f + f * (0.69314718f + f * (0.24022651f + f * (0.05550411f + f * (0.00961813f +
                      f * (0.00133336f + f * 0.00015469f)))));
-  return exp2 * from_bits((whole + 127) * (1 << 23));
+  return exp2 * float_of(static_cast<std::uint32_t>((whole + 127) * (1 << 23)));
 }
-
-DFER_INLINE float clamp01(float x) { return std::min(std::max(x, 0.0f), 1.0f); }
 
 }  // namespace
 

@@ -10,44 +10,18 @@ namespace {
 
 constexpr int kMaxTaps = 64;  // on one side of the centre
 
-int gaussian_taps(float sigma, float* taps) {
+// Half of a Gaussian out to two and a half sigma, from its centre on.
+std::vector<float> gaussian(float sigma) {
   const int radius = std::min(kMaxTaps, std::max(1, static_cast<int>(std::ceil(2.5f * sigma))));
+  std::vector<float> taps(static_cast<std::size_t>(radius) + 1);
   float sum = 0.0f;
   for (int k = 0; k <= radius; ++k) {
-    taps[k] = std::exp(-0.5f * static_cast<float>(k * k) / (sigma * sigma));
-    sum += k == 0 ? taps[k] : 2.0f * taps[k];
+    float& tap = taps[static_cast<std::size_t>(k)];
+    tap = std::exp(-0.5f * static_cast<float>(k * k) / (sigma * sigma));
+    sum += k == 0 ? tap : 2.0f * tap;
   }
-  for (int k = 0; k <= radius; ++k) taps[k] /= sum;
-  return radius;
-}
-
-void blur_rows(const float* in, int width, int height, const float* taps, int radius, float* padded, float* out) {
-  float* centre = padded + radius;
-  const float* pairs[2 * (kMaxTaps + 1)];
-  for (int k = 1; k <= radius; ++k) {
-    pairs[2 * k] = centre - k;
-    pairs[2 * k + 1] = centre + k;
-  }
-  for (int y = 0; y < height; ++y) {
-    const float* row = in + static_cast<std::int64_t>(y) * width;
-    std::fill(padded, padded + radius, row[0]);
-    std::copy(row, row + width, centre);
-    std::fill(centre + width, centre + width + radius, row[width - 1]);
-    for_width<Symmetric>(static_cast<const float*>(centre), static_cast<const float* const*>(pairs), taps, radius,
-                         width, out + static_cast<std::int64_t>(y) * width);
-  }
-}
-
-void blur_columns(const float* in, int width, int height, const float* taps, int radius, float* out) {
-  const float* pairs[2 * (kMaxTaps + 1)];
-  for (int y = 0; y < height; ++y) {
-    for (int k = 1; k <= radius; ++k) {
-      pairs[2 * k] = in + static_cast<std::int64_t>(std::max(0, y - k)) * width;
-      pairs[2 * k + 1] = in + static_cast<std::int64_t>(std::min(height - 1, y + k)) * width;
-    }
-    for_width<Symmetric>(in + static_cast<std::int64_t>(y) * width, static_cast<const float* const*>(pairs), taps,
-                         radius, width, out + static_cast<std::int64_t>(y) * width);
-  }
+  for (float& tap : taps) tap /= sum;
+  return taps;
 }
 
 DFER_CLONES
@@ -62,11 +36,13 @@ void subtract_occlusion(const float* blurred, const float* depth, std::int64_t c
 }  // namespace
 
 void blur(const float* in, int width, int height, float sigma, float* scratch, float* out) {
-  float taps[kMaxTaps + 1];
-  const int radius = gaussian_taps(std::max(sigma, 0.05f), taps);
-  std::vector<float> padded(static_cast<std::size_t>(width + 2 * radius));
-  blur_rows(in, width, height, taps, radius, padded.data(), scratch);
-  blur_columns(scratch, width, height, taps, radius, out);
+  const std::vector<float> taps = gaussian(std::max(sigma, 0.05f));
+  const auto clamped = [](int at, int size) { return std::min(std::max(at, 0), size - 1); };
+  const auto fetch = [&](int y, float* row) {
+    const float* from = in + static_cast<std::int64_t>(y) * width;
+    std::copy(from, from + width, row);
+  };
+  smooth(width, height, taps, taps, clamped, fetch, scratch, out);
 }
 
 void ambient_occlusion(const float* depth, int width, int height, float background, const Occlusion& settings,

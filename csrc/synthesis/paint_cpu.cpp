@@ -35,37 +35,6 @@ std::vector<float> gaussian(float sigma) {
   return taps;
 }
 
-// fetch(y, row) writes row y of what is to be blurred.
-template <typename Fetch>
-void smooth(int width, int height, float sigma_x, float sigma_y, const Fetch& fetch, float* between, float* out) {
-  const std::vector<float> across = gaussian(sigma_x), down = gaussian(sigma_y);
-  const int reach_x = static_cast<int>(across.size()) - 1, reach_y = static_cast<int>(down.size()) - 1;
-  std::vector<float> padded(static_cast<std::size_t>(width + 2 * reach_x));
-  std::vector<const float*> pairs(2 * std::max(across.size(), down.size()));
-  float* row = padded.data() + reach_x;
-  for (int k = 1; k <= reach_x; ++k) {
-    pairs[2 * static_cast<std::size_t>(k)] = row - k;
-    pairs[2 * static_cast<std::size_t>(k) + 1] = row + k;
-  }
-  for (int y = 0; y < height; ++y) {
-    fetch(y, row);
-    for (int k = 1; k <= reach_x; ++k) {
-      row[-k] = row[mirrored(-k, width)];
-      row[width - 1 + k] = row[mirrored(width - 1 + k, width)];
-    }
-    for_width<Symmetric>(static_cast<const float*>(row), pairs.data(), across.data(), reach_x, width,
-                         between + static_cast<std::int64_t>(y) * width);
-  }
-  for (int y = 0; y < height; ++y) {
-    for (int k = 1; k <= reach_y; ++k) {
-      pairs[2 * static_cast<std::size_t>(k)] = between + static_cast<std::int64_t>(mirrored(y - k, height)) * width;
-      pairs[2 * static_cast<std::size_t>(k) + 1] = between + static_cast<std::int64_t>(mirrored(y + k, height)) * width;
-    }
-    for_width<Symmetric>(static_cast<const float*>(between + static_cast<std::int64_t>(y) * width), pairs.data(),
-                         down.data(), reach_y, width, out + static_cast<std::int64_t>(y) * width);
-  }
-}
-
 // Where each of `size` texels lies on `points` grid points spread over them, and the cubic weights of four neighbours.
 struct CubicTap {
   int at[4];
@@ -178,7 +147,7 @@ void add_noise(const float* noise, int width, int height, const NoiseDraw& draw,
     return;
   }
   const Field between = field_of(texels), blurred = field_of(texels);
-  smooth(width, height, draw.sigma_x, draw.sigma_y, fetch, between.get(), blurred.get());
+  smooth(width, height, gaussian(draw.sigma_x), gaussian(draw.sigma_y), mirrored, fetch, between.get(), blurred.get());
   add_scaled(blurred.get(), texels, gain / std::max(deviation(blurred.get(), width, height), 1e-6f), out);
 }
 
@@ -220,8 +189,9 @@ void fold(const float* drawn, int width, int height, Texels* out) {
   const auto fetch = [&](int y, float* row) {
     std::copy(drawn + static_cast<std::int64_t>(y) * width, drawn + static_cast<std::int64_t>(y + 1) * width, row);
   };
-  smooth(width, height, 0.9f, 0.9f, fetch, between.get(), sharp.get());
-  smooth(width, height, 3.0f, 3.0f, fetch, between.get(), soft.get());
+  const std::vector<float> narrow = gaussian(0.9f), wide = gaussian(3.0f);
+  smooth(width, height, narrow, narrow, mirrored, fetch, between.get(), sharp.get());
+  smooth(width, height, wide, wide, mirrored, fetch, between.get(), soft.get());
   for (std::int64_t i = 0; i < texels; ++i) {
     const auto k = static_cast<std::size_t>(i);
     soft[k] = 1.3f * soft[k] - 1.2f * sharp[k];

@@ -40,7 +40,6 @@ inline void normalise(float* a) {
   for (int k = 0; k < 3; ++k) a[k] *= scale;
 }
 
-inline float clamp01(float x) { return std::min(std::max(x, 0.0f), 1.0f); }
 
 inline float smooth(float x) {
   x = clamp01(x);

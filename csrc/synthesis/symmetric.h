@@ -1,5 +1,9 @@
-// A symmetric filter over one row: the blurs of maps and of paint.
+// A symmetric separable filter: the blurs of maps and of paint.
 #pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <vector>
 
 #include "common/width.h"
 
@@ -42,5 +46,37 @@ struct Symmetric {
     }
   }
 };
+
+// Blurs with halves of symmetric kernels, from their centres on. fetch(y, row) writes row y of what is to be blurred;
+// border(at, size) says which of `size` numbers stands for the one at `at` beyond them.
+template <typename Border, typename Fetch>
+void smooth(int width, int height, const std::vector<float>& across, const std::vector<float>& down,
+            const Border& border, const Fetch& fetch, float* between, float* out) {
+  const int reach_x = static_cast<int>(across.size()) - 1, reach_y = static_cast<int>(down.size()) - 1;
+  std::vector<float> padded(static_cast<std::size_t>(width + 2 * reach_x));
+  std::vector<const float*> pairs(2 * std::max(across.size(), down.size()));
+  float* row = padded.data() + reach_x;
+  for (int k = 1; k <= reach_x; ++k) {
+    pairs[2 * static_cast<std::size_t>(k)] = row - k;
+    pairs[2 * static_cast<std::size_t>(k) + 1] = row + k;
+  }
+  for (int y = 0; y < height; ++y) {
+    fetch(y, row);
+    for (int k = 1; k <= reach_x; ++k) {
+      row[-k] = row[border(-k, width)];
+      row[width - 1 + k] = row[border(width - 1 + k, width)];
+    }
+    for_width<Symmetric>(static_cast<const float*>(row), pairs.data(), across.data(), reach_x, width,
+                         between + static_cast<std::int64_t>(y) * width);
+  }
+  for (int y = 0; y < height; ++y) {
+    for (int k = 1; k <= reach_y; ++k) {
+      pairs[2 * static_cast<std::size_t>(k)] = between + static_cast<std::int64_t>(border(y - k, height)) * width;
+      pairs[2 * static_cast<std::size_t>(k) + 1] = between + static_cast<std::int64_t>(border(y + k, height)) * width;
+    }
+    for_width<Symmetric>(static_cast<const float*>(between + static_cast<std::int64_t>(y) * width), pairs.data(),
+                         down.data(), reach_y, width, out + static_cast<std::int64_t>(y) * width);
+  }
+}
 
 }  // namespace dfer::synthesis

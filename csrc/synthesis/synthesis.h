@@ -15,6 +15,8 @@ constexpr int kPoint = 4;
 using Quad = Lanes<16>;
 using QuadIndex = LanesOf<16>::index;
 
+DFER_INLINE float clamp01(float x) { return std::min(std::max(x, 0.0f), 1.0f); }
+
 // Kind of surface of a triangle; each kind has a row in the material table of a frame. From kPlain on a vertex has its
 // colour; skin and what comes from kCaster on (glasses, hair, cloth) throw shadows, what lies behind skin does not.
 enum Material : std::uint8_t { kSkin = 0, kLeftEye = 1, kRightEye = 2, kLash = 3, kPlain = 4, kCaster = 7, kMaterials = 12 };
