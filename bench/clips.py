@@ -10,7 +10,7 @@ import numpy.typing as npt
 from dfer_edge import preprocess
 from dfer_edge.calibration import ClipSet
 from dfer_edge.clips import uniform_indices
-from dfer_edge.faces import FaceTracker, for_network
+from dfer_edge.faces import FaceFollower, for_network
 from dfer_edge.sources import open_source
 from dfer_edge.spec import ModelSpec
 from dfer_edge.types import Box, Clip, Image
@@ -25,7 +25,7 @@ def sequences(media: Path, spec: ModelSpec, detector: str = "auto") -> list[Sequ
     faces_of, _ = for_network(spec, detector)
     for path in files:
         people: dict[int, Sequence] = {}
-        for frame, faces in FaceTracker(faces_of).track(open_source(path)):
+        for frame, faces in FaceFollower(faces_of).track(open_source(path)):
             for face in faces:
                 people.setdefault(face.track_id, []).append((frame.image, face.box))
         found.extend(people.values())

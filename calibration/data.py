@@ -17,7 +17,7 @@ import numpy as np
 from dfer_edge import preprocess
 from dfer_edge.engines.base import FloatArray
 from dfer_edge.errors import CalibrationError, DferError, InvalidInput
-from dfer_edge.faces import FaceTracker, for_network
+from dfer_edge.faces import FaceFollower, for_network
 from dfer_edge.faces.detectors import Detector
 from dfer_edge.faces.landmarks import LandmarkDetector
 from dfer_edge.inference.parts import check_feed
@@ -298,7 +298,7 @@ class _Collector:
             return True
         windower = Windower(self._clips.spec, plan, Stopwatch(), landmark_detector=self._landmarks)
         try:
-            for window in windower.windows(open_source(path), FaceTracker(self._detector)):
+            for window in windower.windows(open_source(path), FaceFollower(self._detector)):
                 for clip in window.clips.values():
                     if len(self._clips) >= most:
                         return True

@@ -12,7 +12,7 @@ from pathlib import Path
 from dfer_edge import labels
 from dfer_edge.calibration.data import ClipSet, Progress
 from dfer_edge.errors import CalibrationError, InvalidInput
-from dfer_edge.faces import FaceTracker, for_network
+from dfer_edge.faces import FaceFollower, for_network
 from dfer_edge.faces.detectors import Detector
 from dfer_edge.faces.landmarks import LandmarkDetector
 from dfer_edge.pipeline import Windower, WindowPlan
@@ -106,5 +106,5 @@ def _clip(
 ) -> Clip | str:
     """The clip, or why there is none."""
     windower = Windower(spec, _WHOLE, Stopwatch(), landmark_detector=landmark_detector)
-    window = next(windower.windows(open_source(list(drawn.frames)), FaceTracker(detector)), None)
+    window = next(windower.windows(open_source(list(drawn.frames)), FaceFollower(detector)), None)
     return next(iter(window.clips.values())) if window and window.clips else "no face"

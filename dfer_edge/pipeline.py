@@ -35,7 +35,7 @@ MOST_A_FRAME = 64
 
 
 class Tracker(Protocol):
-    """Gives frames their faces: :class:`~dfer_edge.faces.FaceTracker` or :class:`WholeFrame`."""
+    """Gives frames their faces: :class:`~dfer_edge.faces.FaceFollower` or :class:`WholeFrame`."""
 
     def track(self, frames: Iterable[Frame]) -> Iterator[tuple[Frame, tuple[TrackedFace, ...]]]:
         """Every frame with its faces, in order."""

@@ -16,7 +16,7 @@ from dfer_edge import preprocess
 from dfer_edge.clips import HOP_S, SHORTEST_S, WINDOW_S
 from dfer_edge.engines.base import LOGITS, Engine, FloatArray
 from dfer_edge.errors import DferError, InvalidInput, NoFaceFound, WeightsNotFound
-from dfer_edge.faces import AlignedDetector, Detector, FaceTracker, LandmarkDetector, for_network, make_detector
+from dfer_edge.faces import Detector, FaceFollower, LandmarkDetector, for_network, make_detector
 from dfer_edge.faces import landmarks as faces_landmarks
 from dfer_edge.loading import Request, load, load_parts
 from dfer_edge.models import registry
@@ -60,10 +60,10 @@ class Recognizer:
     threads
         CPU threads of the engine; all cores of this process if None.
     landmark_detector
-        For networks that take landmarks or whose face boxes landmarks lay: ``auto`` (the file that
-        ``DFER_EDGE_LANDMARKS`` names, else the shipped network), a file, an object that has ``detect``, or None if they
-        are given with each call or boxes shall be the detector's (see
-        :func:`dfer_edge.faces.make_landmark_detector`). Other networks ignore it.
+        Follows faces between searches, lays face boxes where the network wants that, and gives landmarks to networks
+        that take them: ``auto`` (the file that ``DFER_EDGE_LANDMARKS`` names, else the shipped network), a file, an
+        object that has ``detect`` (see :func:`dfer_edge.faces.make_landmark_detector`). With None the detector runs on
+        each frame, boxes are its own, and landmarks are given with each call.
     calibration
         Ranges for int8, written by ``dfer-edge calibrate``; if None, ``X.ranges.json`` beside the weights
         ``X.safetensors``, if there.
@@ -231,7 +231,7 @@ class Recognizer:
         """
         opened, watch = open_source(source), Stopwatch()
         plan = _checked(WindowPlan(window_s, hop_s), opened)
-        tracker = self._tracker(faces, stride=1)
+        tracker = self._tracker(faces)
         parts = self._parts if plan.overlaps and not opened.is_clip else None
         score = self._score
         if parts:
@@ -245,8 +245,7 @@ class Recognizer:
 
         ``not_taken`` has the engines and precisions that were measured against it, and why they lost.
         """
-        aligned = self._detector if isinstance(self._detector, AlignedDetector) else None
-        landmarks = self._landmark_detector or (aligned.landmarks if aligned else None)
+        landmarks = self._detector.landmarks
         return {
             "model": self.spec.name,
             "weights": {**self._weights, "compact": self._engine.metadata.get("dfer_edge.weights_compact", "")},
@@ -256,7 +255,7 @@ class Recognizer:
             "simplifications": self._engine.metadata.get("dfer_edge.simplifications", ""),
             "conv_form": self._engine.metadata.get("dfer_edge.form", ""),
             "detector": self._detector.name,
-            "face_box": "landmarks" if aligned else "detector",
+            "face_box": "landmarks" if self._detector.aligns else "detector",
             "landmark_detector": landmarks.name if landmarks else None,
             "not_taken": dict(self._lost),
         }
@@ -267,7 +266,7 @@ class Recognizer:
         self, source: Any, faces: str, landmarks: Points | None, plan: WindowPlan, progress: Progress | None
     ) -> Timeline:
         watch, opened = Stopwatch(), _bounded(source)
-        recorder = Recorder(self._tracker(faces, stride=8), progress, opened.length_hint)
+        recorder = Recorder(self._tracker(faces), progress, opened.length_hint)
         windower = self._windower(_checked(plan, opened), watch, opened, faces, landmarks)
         observations, seen = [], []
         for window in windower.windows(opened, recorder):
@@ -281,13 +280,13 @@ class Recognizer:
 
     def _only_clip(self, opened: Source, faces: str, watch: Stopwatch) -> Clip | None:
         windower = self._windower(WindowPlan(math.inf, math.inf, longest_only=True), watch, opened, faces, None)
-        window = next(windower.windows(opened, self._tracker(faces, stride=8)), None)
+        window = next(windower.windows(opened, self._tracker(faces)), None)
         return next(iter(window.clips.values()), None) if window else None
 
-    def _tracker(self, faces: str, stride: int) -> Tracker:
+    def _tracker(self, faces: str) -> Tracker:
         if faces not in ("detect", "cropped"):
             raise InvalidInput(f'expected faces "detect" or "cropped", got {faces!r}')
-        return WholeFrame() if faces == "cropped" else FaceTracker(self._detector, stride)
+        return WholeFrame() if faces == "cropped" else FaceFollower(self._detector)
 
     def _windower(
         self, plan: WindowPlan, watch: Stopwatch, source: Source, faces: str, landmarks: Points | None

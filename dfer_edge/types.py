@@ -91,10 +91,24 @@ class Detection:
 
 @dataclasses.dataclass(frozen=True)
 class TrackedFace:
-    """A face with the identity that the tracker gave it."""
+    """A face with the identity that the follower gave it.
+
+    Attributes
+    ----------
+    track_id
+        From 0, in order of appearance.
+    box
+        As the network wants it.
+    landmarks
+        float32 [68, 2] in pixels of the frame, pixel centres at integers; None where nobody looked or none were seen.
+    score
+        0 to 1: how much it is a face.
+    """
 
     track_id: int
     box: Box
+    landmarks: Points | None = None
+    score: float = 1.0
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from dfer_edge import Recognizer, preprocess
-from dfer_edge.faces import FaceTracker, make_detector, make_landmark_detector
+from dfer_edge.faces import FaceFinder, FaceFollower, make_detector, make_landmark_detector
 from dfer_edge.postprocess import softmax, to_prediction
 from dfer_edge.sources import open_source
 from dfer_edge.types import Box
@@ -41,11 +41,12 @@ def test_decoding(ratio: Ratio) -> None:
     assert ratio(lambda: [frame.index for frame in open_source(CLIP)], plain) <= 1.3
 
 
-def test_tracking(frames: list[Any], ratio: Ratio) -> None:
-    """Detection on every eighth frame and what lies between, against detection on every frame."""
+def test_following(frames: list[Any], ratio: Ratio) -> None:
+    """Following, with landmarks and searches, against a search in every frame."""
     detector = make_detector("haar")
+    finder = FaceFinder(detector, make_landmark_detector("auto", 1))
     every = lambda: [detector.detect(frame.image) for frame in frames]  # noqa: E731
-    assert ratio(lambda: list(FaceTracker(detector, stride=8).track(iter(frames))), every) <= 0.35
+    assert ratio(lambda: list(FaceFollower(finder).track(frames)), every) <= 0.35
 
 
 def test_preprocessing(frames: list[Any], recognizer: Recognizer, ratio: Ratio) -> None:

@@ -1,16 +1,16 @@
-"""Faces: detect, track, landmarks."""
+"""Faces: detect, follow, landmarks."""
 
 from __future__ import annotations
 
-from dfer_edge.faces.aligned import AlignedDetector, for_network
+from dfer_edge.faces.aligned import FaceFinder, for_network
 from dfer_edge.faces.detectors import Detector, make_detector
+from dfer_edge.faces.follow import FaceFollower
 from dfer_edge.faces.landmarks import LandmarkDetector, make_landmark_detector
-from dfer_edge.faces.track import FaceTracker
 
 __all__ = [
-    "AlignedDetector",
     "Detector",
-    "FaceTracker",
+    "FaceFinder",
+    "FaceFollower",
     "LandmarkDetector",
     "for_network",
     "make_detector",

@@ -12,7 +12,7 @@ import pytest
 from dfer_edge import CorruptArtifact, Recognizer, WeightsNotFound, preprocess
 from dfer_edge.calibration import from_folder
 from dfer_edge.engines.base import Engine
-from dfer_edge.faces import AlignedDetector, for_network, make_detector, make_landmark_detector
+from dfer_edge.faces import FaceFinder, for_network, make_detector, make_landmark_detector
 from dfer_edge.faces.aligned import box_of
 from dfer_edge.inference.keypoint_graph import mean_shape
 from dfer_edge.models import registry
@@ -50,7 +50,7 @@ class Fixed:
 
 
 def aligned(points: Points | None, *boxes: Box) -> list[Detection]:
-    return AlignedDetector(Fixed([Detection(box, 0.5) for box in boxes]), Fixed(points)).detect(IMAGE)
+    return FaceFinder(Fixed([Detection(box, 0.5) for box in boxes]), Fixed(points)).detect(IMAGE)
 
 
 def test_the_box_of_a_face_drawn_by_hand() -> None:
@@ -62,7 +62,7 @@ def test_every_box_round_a_face_becomes_the_same(rng: np.random.Generator) -> No
     points, landmarks = face(200, 210, 60), Fixed(face(200, 210, 60))
     exact = box_of(points)
     boxes = [Box(*(np.asarray(exact) + shift)) for shift in rng.uniform(-12, 12, (10, 4))]
-    found = AlignedDetector(Fixed([Detection(box, 0.5) for box in boxes]), landmarks).detect(IMAGE)
+    found = FaceFinder(Fixed([Detection(box, 0.5) for box in boxes]), landmarks).detect(IMAGE)
     assert [detection.box for detection in found] == [exact] * 10
     assert {detection.score for detection in found} == {0.5}
     assert landmarks.boxes == boxes, "landmarks are looked for where the detector saw the face"
@@ -78,12 +78,13 @@ def test_the_detector_is_believed_where_landmarks_are_lost_or_elsewhere() -> Non
 def test_the_spec_decides(tmp_path: Path) -> None:
     landmarks = Fixed(mean_shape() * 100)
     plain, none = for_network(PLAIN, "haar", landmarks)
-    assert (plain.name, isinstance(plain, AlignedDetector), none) == ("haar", False, None)
+    assert (plain.name, plain.aligns, none) == ("haar", False, None)
+    assert plain.landmarks is landmarks, "they follow, whatever lays the boxes"
     laid, none = for_network(ALIGNED, "haar", landmarks)
-    assert (laid.name, isinstance(laid, AlignedDetector), none) == ("haar", True, None)
+    assert (laid.name, laid.aligns, none) == ("haar", True, None)
     assert laid.landmarks is landmarks
     unlaid, _ = for_network(ALIGNED, "haar", None)
-    assert not isinstance(unlaid, AlignedDetector)
+    assert not unlaid.aligns
     keypoints = registry.find("keypoint_tsa").spec
     assert for_network(keypoints, "haar", landmarks)[1] is landmarks
     with pytest.raises(WeightsNotFound):
@@ -107,7 +108,7 @@ def test_detectors_of_users_keep_their_attributes() -> None:
             return []
 
     info = Recognizer("slowr50_sa", "random", engine="onnxruntime", detector=Own()).info()
-    assert (info["detector"], info["face_box"], info["landmark_detector"]) == ("Own", "detector", None)
+    assert (info["detector"], info["face_box"], info["landmark_detector"]) == ("Own", "detector", "rendered68")
 
 
 def test_an_engine_is_closed_when_landmarks_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,7 +126,7 @@ def test_shipped_weights_read_aligned_faces() -> None:
     without = Recognizer("slowr50_sa", engine="onnxruntime", detector="haar", landmark_detector=None).info()
     assert (without["face_box"], without["landmark_detector"]) == ("detector", None)
     random = Recognizer("slowr50_sa", "random", engine="onnxruntime", detector="haar").info()
-    assert (random["face_box"], random["landmark_detector"]) == ("detector", None)
+    assert (random["face_box"], random["landmark_detector"]) == ("detector", "rendered68")
 
 
 def test_detectors_agree_better_once_landmarks_lay_their_boxes(media: Path, yunet: Path) -> None:
@@ -138,7 +139,7 @@ def test_detectors_agree_better_once_landmarks_lay_their_boxes(media: Path, yune
         if not all(found):
             continue
         plain.append(found[0][0].box.iou(found[1][0].box))
-        boxes = [AlignedDetector(detector, landmarks).detect(image)[0].box for detector in detectors]
+        boxes = [FaceFinder(detector, landmarks).detect(image)[0].box for detector in detectors]
         laid.append(boxes[0].iou(boxes[1]))
     assert len(plain) >= 8
     assert np.median(laid) > 0.9 > np.median(plain)
