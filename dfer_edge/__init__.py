@@ -10,9 +10,14 @@ Importing is cheap: no torch, no OpenCV, no engine until first use.
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
 from dfer_edge._version import __version__
+
+# ONNX Runtime (1.29 on) reports to its vendor and leaves a device id in the home folder unless this is set before its
+# import, whoever imports it first. Nothing of ours reports anything.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
     from dfer_edge.errors import (

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from dfer_edge import preprocess
+from dfer_edge.call_lock import CallLock
 from dfer_edge.clips import HOP_S, SHORTEST_S, WINDOW_S
 from dfer_edge.engines.base import LOGITS, Engine, FloatArray
 from dfer_edge.errors import DferError, InvalidInput, NoFaceFound, WeightsNotFound
@@ -38,6 +39,9 @@ _MAX_BATCH = 8
 
 class Recognizer:
     """Recognises the facial expression of people over time.
+
+    Threads may share one: decoding and cropping run side by side, calls of the detector and of the engine take turns.
+    A stream is one thread's own. What a fork and pickling do to it is in ``docs/threads.md``.
 
     Parameters
     ----------
@@ -88,6 +92,8 @@ class Recognizer:
         if not isinstance(weights, (str, os.PathLike)) or not str(weights):
             raise InvalidInput(f'expected weights "default", "random" or a path, got {weights!r}')
         registry.find(name)
+        options = (engine, precision, device, detector, threads, landmark_detector, calibration)
+        self._arguments = (name, weights, *options)
         detector = make_detector(detector)
         self._request = Request(name, weights, engine, precision, device, threads, calibration)
         loaded = load(self._request)
@@ -105,6 +111,11 @@ class Recognizer:
         keys = ("weights", "weights_sha256")
         label, digest = (self._engine.metadata[f"dfer_edge.{key}"] for key in keys)
         self._weights = {"name": label, "sha256": digest}
+        self._loading = CallLock()
+
+    def __reduce__(self) -> tuple[type[Recognizer], tuple[Any, ...]]:
+        # By its arguments: the other process chooses and loads an engine of its own.
+        return type(self), self._arguments
 
     # -- public ---------------------------------------------------------------------------------------------
 
@@ -335,7 +346,12 @@ class Recognizer:
 
     @functools.cached_property
     def _parts(self) -> tuple[Engine, Engine] | None:
-        return load_parts(self._request, self._engine)
+        with self._loading:
+            # From Python 3.12 on the property has no lock: another thread may have loaded them while this one waited.
+            if "_parts" not in self.__dict__:
+                self.__dict__["_parts"] = load_parts(self._request, self._engine)
+            loaded: tuple[Engine, Engine] | None = self.__dict__["_parts"]
+            return loaded
 
 
 def _checked(plan: WindowPlan, source: Source) -> WindowPlan:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import dataclasses
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -13,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from dfer_edge import cpu
-from dfer_edge.errors import CorruptArtifact, InvalidInput, PrecisionUnavailable
+from dfer_edge.call_lock import CallLock
+from dfer_edge.errors import CorruptArtifact, EngineUnavailable, InvalidInput, PrecisionUnavailable
 from dfer_edge.inference.parts import LOGITS, PARTS, Part, check_feed, input_shapes, output_name
 from dfer_edge.spec import ModelSpec
 
@@ -48,6 +50,9 @@ class EngineOptions:
 class Engine(abc.ABC):
     """A loaded network. Public methods check, subclasses do.
 
+    Threads may share one: calls take turns, each has all ``threads`` of the engine. After a fork the child may go on with
+    it, or gets an EngineUnavailable that says why not. Pickled, it is its file and options: unpickling loads the file.
+
     Parameters
     ----------
     path
@@ -77,6 +82,7 @@ class Engine(abc.ABC):
         from dfer_edge.engines.external import check_weights  # onnx, which listing engines does not need
 
         self.path, self.options = path, options
+        self._calls, self._process = CallLock(), os.getpid()
         self.metadata = self._load()
         if "dfer_edge.spec" not in self.metadata:
             self.close()
@@ -115,6 +121,10 @@ class Engine(abc.ABC):
     def _close(self) -> None:  # noqa: B027 - most engines free by reference count
         """Give back what garbage collection would not."""
 
+    def _lost_by_fork(self) -> str:
+        """Why a child made by a fork cannot go on with what its parent loaded; empty if it can."""
+        return "a CUDA context does not survive a fork" if self.options.device == "cuda" else ""
+
     def infer(self, feed: Mapping[str, npt.NDArray[Any]]) -> dict[str, FloatArray]:
         """Run the network or the part of it that the file holds.
 
@@ -132,15 +142,29 @@ class Engine(abc.ABC):
         ------
         InvalidInput
             For a missing or unknown name, another shape or dtype, or a closed engine.
+        EngineUnavailable
+            In a child made by a fork, where the engine does not survive one.
         """
-        if self.metadata is None:
-            raise InvalidInput("expected an open engine, got one that was closed")
         check_feed(feed, self.input_shapes, np.dtype(np.float32))
         checked = {name: np.ascontiguousarray(feed[name]) for name in self.input_shapes}
         rows = len(next(iter(checked.values())))
         if self.batch not in (None, rows):
             raise InvalidInput(f"expected a batch of {self.batch}, to which {self.path} is fixed; got {rows}")
-        return {output_name(self.part): self._infer(checked)}
+        self._require_own_process()
+        with self._calls:
+            if self.metadata is None:
+                raise InvalidInput("expected an open engine, got one that was closed")
+            return {output_name(self.part): self._infer(checked)}
+
+    def _require_own_process(self) -> None:
+        if os.getpid() != self._process and (reason := self._lost_by_fork()):
+            raise EngineUnavailable(
+                f"expected engine {self.name} in the process that loaded it, got a fork of it: {reason}",
+                'load it in the child, or start processes with multiprocessing.get_context("spawn")',
+            )
+
+    def __reduce__(self) -> tuple[type[Engine], tuple[Path, EngineOptions]]:
+        return type(self), (self.path, self.options)
 
     def info(self) -> dict[str, Any]:
         """Engine, precision, device and threads, JSON-safe."""
@@ -148,8 +172,9 @@ class Engine(abc.ABC):
 
     def close(self) -> None:
         """Free the network; a second call does nothing."""
-        self._close()
-        self.metadata = None  # type: ignore[assignment] # marks a closed engine
+        with self._calls:
+            self._close()
+            self.metadata = None  # type: ignore[assignment] # marks a closed engine
 
     def __enter__(self) -> Engine:
         return self

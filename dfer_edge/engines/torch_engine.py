@@ -72,14 +72,24 @@ class TorchEngine(Engine):
         return value.contiguous(memory_format=torch.channels_last) if value.ndim == 4 else value
 
     def _infer(self, feed: dict[str, FloatArray]) -> FloatArray:
-        torch.set_num_threads(self.options.thread_count)
         tensors = {name: torch.from_numpy(value) for name, value in feed.items()}
-        with torch.inference_mode():
-            if self.options.device == "cuda":
-                output = self._captured(tensors)
-            else:
-                output = self._network(*(self._input(name, value) for name, value in tensors.items()))
-            return np.array(output.float().cpu().numpy(), np.float32)
+        # The caller's own torch code has a number of threads too.
+        before = torch.get_num_threads()
+        torch.set_num_threads(self.options.thread_count)
+        try:
+            with torch.inference_mode():
+                if self.options.device == "cuda":
+                    output = self._captured(tensors)
+                else:
+                    output = self._network(*(self._input(name, value) for name, value in tensors.items()))
+                return np.array(output.float().cpu().numpy(), np.float32)
+        finally:
+            torch.set_num_threads(before)
+
+    def _lost_by_fork(self) -> str:
+        # One thread runs without OpenMP's pool; more would wait for threads that the child does not have.
+        many = self.options.thread_count > 1
+        return super()._lost_by_fork() or ("torch's threads do not survive a fork" if many else "")
 
     def _input(self, name: str, value: torch.Tensor) -> torch.Tensor:
         tensor = value.to(self.options.device, _DTYPES[self.options.precision])

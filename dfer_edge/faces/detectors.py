@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from dfer_edge import settings
+from dfer_edge.call_lock import CallLock
 from dfer_edge.downloads import YUNET
 from dfer_edge.errors import CorruptArtifact, InvalidInput, WeightsNotFound
 from dfer_edge.types import Box, Detection, Image
@@ -18,7 +19,10 @@ T = TypeVar("T")
 
 
 class Detector(Protocol):
-    """Anything that finds faces; the ``name`` of an object that has none is that of its class."""
+    """Anything that finds faces; the ``name`` of an object that has none is that of its class.
+
+    Where threads share a recogniser they share its detector: ``detect`` may then be called by several at once.
+    """
 
     name: str
 
@@ -69,6 +73,8 @@ class HaarDetector:
         self._cascade = cv2.CascadeClassifier(str(path))
         if self._cascade.empty():
             raise CorruptArtifact(f"expected the Haar cascade of the OpenCV wheel at {path}")
+        # A cascade keeps the picture it searches: two calls at once answer with each other's faces.
+        self._calls = CallLock()
 
     def detect(self, image: Image) -> list[Detection]:
         """See :class:`Detector`; a cascade has no score, so the score is the neighbour count squashed to 0..1."""
@@ -77,9 +83,10 @@ class HaarDetector:
         smallest = max(20, min(grey.shape) // 9)
         if min(grey.shape) < smallest:
             return []
-        boxes, counts = self._cascade.detectMultiScale2(
-            grey, scaleFactor=1.2, minNeighbors=5, minSize=(smallest, smallest)
-        )
+        with self._calls:
+            boxes, counts = self._cascade.detectMultiScale2(
+                grey, scaleFactor=1.2, minNeighbors=5, minSize=(smallest, smallest)
+            )
         found = [Detection(self._box(b, scale), float(n / (n + 5))) for b, n in zip(boxes, counts, strict=True)]
         return sorted(found, key=lambda detection: -detection.score)
 
@@ -118,13 +125,16 @@ class YuNetDetector:
             self._network.detect(np.zeros((320, 320, 3), np.uint8))
         except cv2.error as error:
             raise CorruptArtifact(f"expected a YuNet ONNX file, got {path}: {error.err}") from error
+        # The size of the picture is a state of the network.
+        self._calls = CallLock()
 
     def detect(self, image: Image) -> list[Detection]:
         """See :class:`Detector`."""
         small, scale = _shrunk(image, self._longest)
         height, width = small.shape[:2]
-        self._network.setInputSize((width, height))
-        _, found = self._network.detect(cv2.cvtColor(small, cv2.COLOR_RGB2BGR))
+        with self._calls:
+            self._network.setInputSize((width, height))
+            _, found = self._network.detect(cv2.cvtColor(small, cv2.COLOR_RGB2BGR))
         rows = [] if found is None else found.tolist()
         return [
             Detection(Box(x / scale, y / scale, (x + w) / scale, (y + h) / scale), row[14])

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dfer_edge import cpu, preprocess
+from dfer_edge.call_lock import CallLock
 from dfer_edge.errors import CorruptArtifact, InvalidInput
 from dfer_edge.kernels.clip_to_tensor import crop_resize
 from dfer_edge.onnx_session import cpu_session
@@ -47,7 +48,7 @@ class LandmarkNetwork(abc.ABC):
     down: ClassVar[float]
 
     def __init__(self, session: Any) -> None:
-        self._session = session
+        self._session, self._calls = session, CallLock()
         self._input = session.get_inputs()[0].name
 
     def detect(self, image: Image, box: Box) -> Points | None:
@@ -59,7 +60,8 @@ class LandmarkNetwork(abc.ABC):
         moved = Box(box.left, box.top + shift, box.right, box.bottom + shift)
         region, size = preprocess.square(moved, self.margin), int(self.input_shape[-1])
         pixels = self._prepared(crop_resize(image, region, size))
-        outputs = self._session.run(None, {self._input: pixels.transpose(2, 0, 1)[None]})
+        with self._calls:
+            outputs = self._session.run(None, {self._input: pixels.transpose(2, 0, 1)[None]})
         points = self._decoded(*(output[0] for output in outputs))
         if points is None or not np.isfinite(points).all():
             return None
