@@ -50,8 +50,8 @@ class EngineOptions:
 class Engine(abc.ABC):
     """A loaded network. Public methods check, subclasses do.
 
-    Threads may share one: calls take turns, each has all ``threads`` of the engine. After a fork the child may go on with
-    it, or gets an EngineUnavailable that says why not. Pickled, it is its file and options: unpickling loads the file.
+    Threads may share one: calls take turns, each has all ``threads`` of the engine. After a fork the child may go on
+    with it, or gets an EngineUnavailable that says why not. Pickled, it is its file and options.
 
     Parameters
     ----------

@@ -80,7 +80,8 @@ def test_threads_share_detectors(astronaut_frames: list[np.ndarray]) -> None:
         return found, landmarks.detect(pictures[k], found[0].box if found else Box(0, 0, 60, 60))
 
     alone = [ask(k) for k in range(4)]
-    assert alone[0][0] and alone[0][0] != alone[3][0]
+    assert alone[0][0]
+    assert alone[0][0] != alone[3][0]
     for k, own in enumerate(at_once(ask, calls=10)):
         for boxes, points in own:
             assert boxes == alone[k][0]
