@@ -1,0 +1,108 @@
+"""Detectors that remember on disk what they said of a picture: a second weights file looks for no face again."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dfer_edge.faces import Detector, LandmarkDetector
+from dfer_edge.types import Box, Detection, Image, Points
+
+
+class Memory:
+    """Answers by question, in a JSON file that is written whole by :meth:`save`; a file that does not read is empty.
+
+    Parameters
+    ----------
+    path
+        Of the file; its folder is made when it is written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._digest = path, ""
+        self._image: Image | None = None
+        self.answers: dict[str, Any] = {}
+        with contextlib.suppress(OSError, ValueError):
+            self.answers = dict(json.loads(path.read_text()))
+        self._known = len(self.answers)
+
+    def question(self, image: Image) -> str:
+        """Digest of an image's pixels; the last one's is kept."""
+        if image is not self._image:
+            digest = hashlib.blake2b(np.ascontiguousarray(image).data, digest_size=16)
+            digest.update(str(image.shape).encode())
+            self._image, self._digest = image, digest.hexdigest()
+        return self._digest
+
+    def save(self) -> None:
+        """Write what is new."""
+        if len(self.answers) == self._known:
+            return
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        partial = self._path.with_suffix(f".{os.getpid()}.partial")
+        partial.write_text(json.dumps(self.answers))
+        partial.replace(self._path)
+        self._known = len(self.answers)
+
+
+class RememberingDetector:
+    """A face detector with a memory."""
+
+    def __init__(self, detector: Detector, memory: Memory) -> None:
+        self._detector, self.memory, self.name = detector, memory, detector.name
+
+    def detect(self, image: Image) -> list[Detection]:
+        """See :class:`dfer_edge.faces.Detector`."""
+        key = self.memory.question(image)
+        if key not in self.memory.answers:
+            found = self._detector.detect(image)
+            self.memory.answers[key] = [[*map(float, face.box), float(face.score)] for face in found]
+        return [Detection(Box(*row[:4]), row[4]) for row in self.memory.answers[key]]
+
+
+class RememberingLandmarks:
+    """A landmark detector with a memory."""
+
+    def __init__(self, detector: LandmarkDetector, memory: Memory) -> None:
+        self._detector, self.memory, self.name = detector, memory, detector.name
+
+    def detect(self, image: Image, box: Box) -> Points | None:
+        """See :class:`dfer_edge.faces.LandmarkDetector`."""
+        key = f"{self.memory.question(image)} {' '.join(repr(float(edge)) for edge in box)}"
+        if key not in self.memory.answers:
+            points = self._detector.detect(image, box)
+            self.memory.answers[key] = None if points is None else np.asarray(points, np.float64).tolist()
+        answer = self.memory.answers[key]
+        return None if answer is None else np.asarray(answer, np.float32)
+
+
+def fingerprint(detector: Detector, landmarks: LandmarkDetector, probes: Sequence[Image]) -> str:
+    """Tells detectors apart by what they say of ``probes``: whatever file or code an answer hangs on, it shows there.
+
+    Returns 16 hexadecimal digits.
+    """
+    said = hashlib.sha256(detector.name.encode())
+    for image in probes:
+        for face in detector.detect(image):
+            said.update(repr((tuple(map(float, face.box)), float(face.score))).encode())
+            points = landmarks.detect(image, face.box)
+            said.update(b"none" if points is None else np.asarray(points, np.float32).tobytes())
+    return said.hexdigest()[:16]
+
+
+def remembering(
+    detector: Detector, landmarks: LandmarkDetector, probes: Sequence[Image], folder: Path
+) -> tuple[RememberingDetector, RememberingLandmarks]:
+    """Both with memories in ``folder``, in files that belong to this pair alone."""
+    key = fingerprint(detector, landmarks, probes)
+    return (
+        RememberingDetector(detector, Memory(folder / f"faces-{key}.json")),
+        RememberingLandmarks(landmarks, Memory(folder / f"landmarks-{key}.json")),
+    )
