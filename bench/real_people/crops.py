@@ -12,7 +12,7 @@ from bench.real_people.samples import Sample
 from dfer_edge import preprocess
 from dfer_edge.faces import Detector, LandmarkDetector
 from dfer_edge.faces import landmarks as faces_landmarks
-from dfer_edge.faces.aligned import AlignedDetector, face_frame
+from dfer_edge.faces.aligned import FaceFinder, face_frame
 from dfer_edge.kernels.clip_to_tensor import crop_resize
 from dfer_edge.sources import open_source
 from dfer_edge.types import Image, Points
@@ -65,7 +65,7 @@ def crops(
         Side of the square as a multiple of the scale s of :func:`dfer_edge.faces.aligned.face_frame`, around the centre
         that the networks' own crops have.
     """
-    laid = AlignedDetector(detector, landmarks)
+    laid = FaceFinder(detector, landmarks)
     found: list[tuple[Image, int, int, Points]] = []
     for number, sample in enumerate(samples):
         for position, image in _frames(sample, count):
