@@ -43,13 +43,28 @@ class Tracker(Protocol):
 
 
 class WholeFrame:
-    """The tracker of frames that are face crops already: one person, the whole frame."""
+    """The tracker of frames that are face crops already: one person, the whole frame.
+
+    Parameters
+    ----------
+    landmarks
+        Finds the points of each frame, for who reads them; None to find none.
+    margin
+        That the crops were made with, of their face boxes.
+    """
+
+    def __init__(self, landmarks: LandmarkDetector | None = None, margin: float = 1.0) -> None:
+        self._landmarks, self._margin = landmarks, margin
 
     def track(self, frames: Iterable[Frame]) -> Iterator[tuple[Frame, tuple[TrackedFace, ...]]]:
         """Every frame with one face."""
         for frame in frames:
             height, width = frame.image.shape[:2]
-            yield frame, (TrackedFace(0, Box(0, 0, width, height)),)
+            box = Box(0, 0, width, height)
+            points = None
+            if self._landmarks is not None:
+                points = faces_landmarks.find(self._landmarks, frame.image, preprocess.square(box, 1 / self._margin))
+            yield frame, (TrackedFace(0, box, points),)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dfer_edge.errors import CorruptArtifact
-from dfer_edge.types import Box, Prediction
+from dfer_edge.types import Box, Prediction, Signals
 
 Array = npt.NDArray[Any]
 
@@ -36,6 +36,7 @@ def to_prediction(
     box: Box,
     timings_ms: Mapping[str, float],
     weights: Mapping[str, str],
+    signals: Signals | None = None,
 ) -> Prediction:
     """The `Prediction` of probabilities [K]; the other arguments are its fields."""
     best = int(probabilities.argmax())
@@ -48,4 +49,5 @@ def to_prediction(
         box=box,
         timings_ms=timings_ms,
         weights=weights,
+        signals=signals,
     )

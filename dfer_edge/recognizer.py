@@ -23,11 +23,12 @@ from dfer_edge.loading import Request, load, load_parts
 from dfer_edge.models import registry
 from dfer_edge.pipeline import Tracker, WholeFrame, Window, Windower, WindowPlan
 from dfer_edge.postprocess import softmax, to_prediction
+from dfer_edge.signals import Listening, SignalReader
 from dfer_edge.sources import Source, open_source
 from dfer_edge.step_cache import StepCache
 from dfer_edge.stopwatch import Stopwatch
 from dfer_edge.summary import Recorder, summarise
-from dfer_edge.types import Clip, Observation, Points, Prediction, Timeline
+from dfer_edge.types import Clip, Observation, Points, Prediction, Signals, Timeline
 
 Progress = Callable[[int, int | None], None]
 # Clips by track to the logits of each: [K], or [T, K] of image networks, which score frames.
@@ -71,6 +72,9 @@ class Recognizer:
     calibration
         Ranges for int8, written by ``dfer-edge calibrate``; if None, ``X.ranges.json`` beside the weights
         ``X.safetensors``, if there.
+    signals
+        Fill ``Prediction.signals`` too: action units, intensity, valence and arousal from the landmarks of all frames
+        (:mod:`dfer_edge.signals`); a fifth of a millisecond a face and frame. Needs a landmark detector.
 
     Raises
     ------
@@ -88,6 +92,7 @@ class Recognizer:
         threads: int | None = None,
         landmark_detector: str | Path | LandmarkDetector | None = "auto",
         calibration: str | Path | None = None,
+        signals: bool = False,
     ) -> None:
         if not isinstance(weights, (str, os.PathLike)) or not str(weights):
             raise InvalidInput(f'expected weights "default", "random" or a path, got {weights!r}')
@@ -108,6 +113,11 @@ class Recognizer:
             self._engine.close()
             raise
         self._detector, self._landmark_detector = found
+        self._signals = signals
+        if signals and self._detector.landmarks is None:
+            self._engine.close()
+            what = "signals are read from landmarks: expected a landmark detector, got none"
+            raise WeightsNotFound(what, faces_landmarks.CHOICES)
         keys = ("weights", "weights_sha256")
         label, digest = (self._engine.metadata[f"dfer_edge.{key}"] for key in keys)
         self._weights = {"name": label, "sha256": digest}
@@ -188,13 +198,14 @@ class Recognizer:
             raise InvalidInput(f"expected a list of at least one source, got {str(sources)[:80]!r}")
         watch = Stopwatch()
         clips: dict[int, Clip] = {}
+        signals: dict[int, Signals | None] = {}
         for number, source in enumerate(sources):
             opened = _bounded(source)
             found = self._only_clip(opened, faces, watch)
             if found is None:
                 raise NoFaceFound(f"no face in any frame of source {number} ({opened.name})")
-            clips[number] = found
-        return list(self._classify(clips, watch, self._score).values())
+            clips[number], signals[number] = found
+        return list(self._classify(clips, watch, self._score, signals).values())
 
     def clip(self, source: Any, faces: str = "detect") -> Clip:
         """What the network sees of ``source`` taken as a single clip: the sampled face crops of one person.
@@ -215,7 +226,7 @@ class Recognizer:
         found = self._only_clip(opened, faces, Stopwatch())
         if found is None:
             raise NoFaceFound(f"no face in any frame of {opened.name}")
-        return found
+        return found[0]
 
     def stream(
         self, source: Any, faces: str = "detect", window_s: float = WINDOW_S, hop_s: float = HOP_S
@@ -242,14 +253,14 @@ class Recognizer:
         """
         opened, watch = open_source(source), Stopwatch()
         plan = _checked(WindowPlan(window_s, hop_s), opened)
-        tracker = self._tracker(faces)
+        tracker, reader = self._tracker(faces)
         parts = self._parts if plan.overlaps and not opened.is_clip else None
         score = self._score
         if parts:
             plan = dataclasses.replace(plan, step_frames=registry.find(self.spec.name).frames_per_step)
             score = StepCache(*parts, _MAX_BATCH).logits
         windows = self._windower(plan, watch, opened, faces, None).windows(opened, tracker)
-        return self._observations(windows, watch, score)
+        return self._observations(windows, watch, score, reader)
 
     def info(self) -> dict[str, Any]:
         """What runs: model, weights, engine, precision, device, threads, input spec, simplifications, detectors.
@@ -277,11 +288,12 @@ class Recognizer:
         self, source: Any, faces: str, landmarks: Points | None, plan: WindowPlan, progress: Progress | None
     ) -> Timeline:
         watch, opened = Stopwatch(), _bounded(source)
-        recorder = Recorder(self._tracker(faces), progress, opened.length_hint)
+        tracker, reader = self._tracker(faces, landmarks)
+        recorder = Recorder(tracker, progress, opened.length_hint)
         windower = self._windower(_checked(plan, opened), watch, opened, faces, landmarks)
         observations, seen = [], []
         for window in windower.windows(opened, recorder):
-            for observation in self._observe(window, watch, self._score):
+            for observation in self._observe(window, watch, self._score, reader):
                 observations.append(observation)
                 seen.append(window.seen[observation.track_id])
         if not observations:
@@ -289,15 +301,26 @@ class Recognizer:
             raise NoFaceFound(f"no face in {frames} of {opened.name}")
         return summarise(observations, seen, recorder, watch)
 
-    def _only_clip(self, opened: Source, faces: str, watch: Stopwatch) -> Clip | None:
+    def _only_clip(self, opened: Source, faces: str, watch: Stopwatch) -> tuple[Clip, Signals | None] | None:
         windower = self._windower(WindowPlan(math.inf, math.inf, longest_only=True), watch, opened, faces, None)
-        window = next(windower.windows(opened, self._tracker(faces)), None)
-        return next(iter(window.clips.values()), None) if window else None
+        tracker, reader = self._tracker(faces)
+        window = next(windower.windows(opened, tracker), None)
+        if window is None or not window.clips:
+            return None
+        track_id, clip = next(iter(window.clips.items()))
+        return clip, reader.signals(track_id, -math.inf, math.inf) if reader else None
 
-    def _tracker(self, faces: str) -> Tracker:
+    def _tracker(self, faces: str, landmarks: Points | None = None) -> tuple[Tracker, SignalReader | None]:
+        """A tracker, and what reads signals off it if they are asked for."""
         if faces not in ("detect", "cropped"):
             raise InvalidInput(f'expected faces "detect" or "cropped", got {faces!r}')
-        return WholeFrame() if faces == "cropped" else FaceFollower(self._detector)
+        tracker: Tracker = FaceFollower(self._detector) if faces == "detect" else WholeFrame()
+        if not self._signals:
+            return tracker, None
+        if faces == "cropped":
+            tracker = WholeFrame(self._detector.landmarks, self.spec.face_margin)
+        reader = SignalReader()
+        return Listening(tracker, reader, landmarks), reader
 
     def _windower(
         self, plan: WindowPlan, watch: Stopwatch, source: Source, faces: str, landmarks: Points | None
@@ -308,26 +331,38 @@ class Recognizer:
             raise WeightsNotFound(f"{what}: expected them or a landmark detector, got neither", faces_landmarks.CHOICES)
         return Windower(self.spec, plan, watch, faces == "cropped", points, self._landmark_detector)
 
-    def _observations(self, windows: Iterator[Window], watch: Stopwatch, score: Score) -> Iterator[Observation]:
+    def _observations(
+        self, windows: Iterator[Window], watch: Stopwatch, score: Score, reader: SignalReader | None
+    ) -> Iterator[Observation]:
         for window in windows:
-            yield from self._observe(window, watch, score)
+            yield from self._observe(window, watch, score, reader)
             # What the caller does between two windows is no time of ours.
             watch.lap()
 
-    def _observe(self, window: Window, watch: Stopwatch, score: Score) -> list[Observation]:
-        predictions = self._classify(window.clips, watch, score)
+    def _observe(
+        self, window: Window, watch: Stopwatch, score: Score, reader: SignalReader | None
+    ) -> list[Observation]:
+        signals: dict[int, Signals | None] = {}
+        if reader is not None:
+            with watch.stage("signals"):
+                signals = {track: reader.signals(track, window.start_s, window.end_s) for track in window.clips}
+        predictions = self._classify(window.clips, watch, score, signals)
         return [
             Observation(window.end_s, window.frame_index, track_id, prediction.box, prediction, window.start_s)
             for track_id, prediction in predictions.items()
         ]
 
-    def _classify(self, clips: Mapping[int, Clip], watch: Stopwatch, score: Score) -> dict[int, Prediction]:
+    def _classify(
+        self, clips: Mapping[int, Clip], watch: Stopwatch, score: Score, signals: Mapping[int, Signals | None]
+    ) -> dict[int, Prediction]:
         """Predictions by the same keys."""
         # Image networks score frames; a clip's probabilities are their mean.
         probabilities = [softmax(np.atleast_2d(logits)).mean(0) for logits in score(clips, watch)]
         times = watch.lap()
         return {
-            key: to_prediction(p, self.spec.labels, clip.frame_indices, clip.box, times, self._weights)
+            key: to_prediction(
+                p, self.spec.labels, clip.frame_indices, clip.box, times, self._weights, signals.get(key)
+            )
             for (key, clip), p in zip(clips.items(), probabilities, strict=True)
         }
 

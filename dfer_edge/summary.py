@@ -10,7 +10,7 @@ import numpy as np
 from dfer_edge.pipeline import Tracker
 from dfer_edge.postprocess import to_prediction
 from dfer_edge.stopwatch import Stopwatch
-from dfer_edge.types import FaceTrack, Frame, Observation, Prediction, Timeline, TrackedFace
+from dfer_edge.types import FaceTrack, Frame, Observation, Prediction, Signals, Timeline, TrackedFace
 
 
 class Recorder:
@@ -94,4 +94,20 @@ def _mean(predictions: Sequence[Prediction], weights: Sequence[int], watch: Stop
     middle = predictions[len(predictions) // 2]
     probabilities = np.average([p.probabilities.astype(np.float64) for p in predictions], axis=0, weights=weights)
     indices = tuple(index for p in predictions for index in p.frame_indices)
-    return to_prediction(probabilities, middle.labels, indices, middle.box, watch.milliseconds(), middle.weights)
+    signals = _mean_signals([p.signals for p in predictions], weights)
+    times = watch.milliseconds()
+    return to_prediction(probabilities, middle.labels, indices, middle.box, times, middle.weights, signals)
+
+
+def _mean_signals(signals: Sequence[Signals | None], weights: Sequence[int]) -> Signals | None:
+    """Weighted as the probabilities are; windows without are left out."""
+    known = [(one, weight) for one, weight in zip(signals, weights, strict=True) if one is not None]
+    if not known:
+        return None
+    total = sum(weight for _, weight in known)
+    units = {name: sum(one.units[name] * weight for one, weight in known) / total for name in known[0][0].units}
+    intensity, valence, arousal = (
+        sum(getattr(one, name) * weight for one, weight in known) / total
+        for name in ("intensity", "valence", "arousal")
+    )
+    return Signals(units, intensity, valence, arousal, sum(one.frames for one, _ in known))

@@ -156,6 +156,36 @@ class Clip:
 
 
 @dataclasses.dataclass(frozen=True)
+class Signals:
+    """What a face does, beside what that is called: from its landmarks alone, means over the frames of a window.
+
+    Attributes
+    ----------
+    units
+        Intensity of FACS action units by name (``AU1``, ``AU12``, ...), 0 (not there, or as in this person's resting
+        face) to 1 (the strongest that the face model has).
+    intensity
+        Of the whole expression, 0 to 1; 1 is two units at full intensity.
+    valence
+        -1 (unpleasant) to 1 (pleasant), 0 for a resting face; by the rule in :mod:`dfer_edge.signals.affect`.
+    arousal
+        -1 (eyes closed) to 1 (wide open eyes and mouth), 0 for a resting face; by the same rule.
+    frames
+        How many were looked at.
+    """
+
+    units: Mapping[str, float]
+    intensity: float
+    valence: float
+    arousal: float
+    frames: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-safe."""
+        return {**dataclasses.asdict(self), "units": dict(self.units)}
+
+
+@dataclasses.dataclass(frozen=True)
 class Prediction:
     """What a face expresses in a clip, or over several windows.
 
@@ -172,11 +202,14 @@ class Prediction:
     box
         Face box (left, top, right, bottom) in pixels, in the middle of the clip.
     timings_ms
-        Milliseconds by stage (decode, detect, preprocess, landmarks, engine) and ``total``: of the whole call, in an
-        observation since the window before. All clips of a window or a batch share them. Landmarks that lay the face
-        box count as detect, those that the network takes as landmarks.
+        Milliseconds by stage (decode, detect, preprocess, landmarks, signals, engine) and ``total``: of the whole call,
+        in an observation since the window before. All clips of a window or a batch share them. Landmarks that lay the
+        face box count as detect, those that the network takes as landmarks.
     weights
         ``{"name": ..., "sha256": ...}``; the name ``random`` means that the label is meaningless.
+    signals
+        With ``Recognizer(..., signals=True)``: action units, intensity, valence and arousal; else None, and None where
+        no frame had landmarks.
     """
 
     label: str
@@ -187,6 +220,7 @@ class Prediction:
     box: Box
     timings_ms: Mapping[str, float]
     weights: Mapping[str, str]
+    signals: Signals | None = None
 
     @property
     def scores(self) -> dict[str, float]:
@@ -194,7 +228,8 @@ class Prediction:
         return dict(zip(self.labels, map(float, self.probabilities), strict=True))
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-safe."""
+        """JSON-safe; ``signals`` is there only if asked for."""
+        more = {} if self.signals is None else {"signals": self.signals.to_dict()}
         return {
             "label": self.label,
             "confidence": self.confidence,
@@ -205,6 +240,7 @@ class Prediction:
             "box": [float(edge) for edge in self.box],
             "timings_ms": dict(self.timings_ms),
             "weights": dict(self.weights),
+            **more,
         }
 
 

@@ -44,6 +44,9 @@ def add(commands: Any, common: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--json", nargs="?", const="-", metavar="FILE", help="JSON to a file, or to stdout without one")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="one row a window and person")
+    parser.add_argument(
+        "--signals", action="store_true", help="also action units, intensity, valence and arousal, from landmarks"
+    )
     parser.add_argument("--overlay", type=mp4, metavar="FILE.mp4", help="the video with boxes, labels and bars")
     parser.add_argument("--plot", type=png, metavar="FILE.png", help="probabilities over time")
     parser.set_defaults(run=run)
@@ -64,6 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
         threads=arguments.threads,
         landmark_detector=arguments.landmarks or "auto",
         calibration=arguments.calibration,
+        signals=arguments.signals,
     )
     with console.progress("predict") as progress:
         timeline = recognizer.timeline(arguments.source, arguments.faces, window_s=arguments.window, progress=progress)
@@ -115,6 +119,11 @@ def _print(timeline: Timeline, info: dict[str, Any]) -> None:
     out.print(who, soft_wrap=True)
     p = timeline.prediction
     out.print(f"summary: {p.label} {p.confidence:.2f}", style="bold")
+    if p.signals is not None:
+        strong = sorted(p.signals.units.items(), key=lambda item: -item[1])
+        units = ", ".join(f"{name} {value:.2f}" for name, value in strong if value >= 0.1) or "no action unit"
+        named = ", ".join(f"{name} {getattr(p.signals, name):.2f}" for name in ("intensity", "valence", "arousal"))
+        out.print(f"signals: {units}; {named}", soft_wrap=True)
     stages = ", ".join(f"{name} {ms:.0f}" for name, ms in p.timings_ms.items())
     run = f"{info['model']} on {info['engine']} {info['precision']}, {timeline.frame_count} frames; ms: {stages}"
     out.print(run, soft_wrap=True)

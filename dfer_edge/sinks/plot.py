@@ -14,6 +14,8 @@ from dfer_edge.types import Observation, Timeline
 def write_plot(path: str | Path, timeline: Timeline, title: str) -> None:
     """Write a PNG: probability of each class for the person seen longest, a step a window; bars for a single window.
 
+    Where there are signals, a second panel shows intensity, valence and arousal.
+
     Raises
     ------
     EngineUnavailable
@@ -25,14 +27,19 @@ def write_plot(path: str | Path, timeline: Timeline, title: str) -> None:
         raise EngineUnavailable(
             "a plot needs matplotlib, which is not installed", 'pip install "dfer-edge[plots]"'
         ) from error
-    figure = Figure(figsize=(9, 4), layout="constrained")
-    axes = figure.add_subplot()
-    if len(timeline.primary) == 1:
+    single = len(timeline.primary) == 1
+    with_signals = any(window.prediction.signals for window in timeline.primary)
+    figure = Figure(figsize=(9, 7 if with_signals else 4), layout="constrained")
+    axes = figure.add_subplot(2 if with_signals else 1, 1, 1)
+    if single:
         _bars(axes, timeline.primary[0])
     else:
         _steps(axes, timeline)
     axes.set_title(title, fontsize=10)
-    axes.spines[["top", "right"]].set_visible(False)
+    if with_signals:
+        (_unit_bars if single else _signal_steps)(figure.add_subplot(2, 1, 2), timeline)
+    for part in figure.axes:
+        part.spines[["top", "right"]].set_visible(False)
     figure.savefig(Path(path), dpi=120)
 
 
@@ -54,3 +61,26 @@ def _steps(axes: Any, timeline: Timeline) -> None:
     axes.set_xlabel("time, s")
     axes.set_ylabel("probability")
     axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
+
+
+def _signal_steps(axes: Any, timeline: Timeline) -> None:
+    windows = timeline.primary
+    edges = [windows[0].start_s, *(window.time_s for window in windows)]
+    for name in ("intensity", "valence", "arousal"):
+        values = [getattr(window.prediction.signals, name, np.nan) for window in windows]
+        axes.stairs(values, edges, baseline=None, label=name, linewidth=2)
+    axes.axhline(0, color="#bbbbbb", linewidth=0.8)
+    axes.set_ylim(-1, 1)
+    axes.set_xlabel("time, s")
+    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
+
+
+def _unit_bars(axes: Any, timeline: Timeline) -> None:
+    signals = timeline.primary[0].prediction.signals
+    if signals is None:
+        return
+    named = {"intensity": signals.intensity, "valence": signals.valence, "arousal": signals.arousal, **signals.units}
+    bars = axes.barh(list(named)[::-1], list(named.values())[::-1])
+    axes.bar_label(bars, fmt="{:.2f}", padding=3)
+    axes.set_xlim(-1, 1)
+    axes.set_xlabel("intensity of action units; valence, arousal")
