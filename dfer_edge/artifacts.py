@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from dfer_edge import cache, export
 from dfer_edge._version import __version__
+from dfer_edge.confidence import NOTE
 from dfer_edge.inference import Form, Part, SymbolicGraph, record
 from dfer_edge.weights import Weights
 
@@ -86,6 +87,8 @@ def key(source: Weights, form: Form, part: Part = "whole") -> cache.Key:
         "graph_sha256": _graph_sha256(graph),
         "version": __version__,
     }
+    if NOTE in source.notes:
+        fields[NOTE] = source.notes[NOTE]
     label = f"{source.spec.name}-{form}" if part == "whole" else f"{source.spec.name}-{form}-{part}"
     return cache.Key("networks", label, fields)
 

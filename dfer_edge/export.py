@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from dfer_edge import weights as weights_files
 from dfer_edge._version import __version__
+from dfer_edge.confidence import NOTE
 from dfer_edge.errors import InvalidInput, PrecisionUnavailable
 from dfer_edge.inference import FORMS, Form, Part, record
 from dfer_edge.inference.folding import Array
@@ -163,6 +164,7 @@ def inference_weights(source: Weights, graph: SymbolicGraph) -> Mapping[str, Arr
 
 def metadata(source: Weights, form: Form, part: Part = "whole") -> dict[str, str]:
     """What travels inside the ONNX file."""
+    more = {f"dfer_edge.{NOTE}": source.notes[NOTE]} if NOTE in source.notes else {}
     return {
         "dfer_edge.model": source.spec.name,
         "dfer_edge.spec": source.spec.to_json(),
@@ -173,4 +175,5 @@ def metadata(source: Weights, form: Form, part: Part = "whole") -> dict[str, str
         "dfer_edge.part": part,
         "dfer_edge.simplifications": registry.find(source.spec.name).simplifications,
         "dfer_edge.version": __version__,
+        **more,
     }

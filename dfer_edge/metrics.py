@@ -129,6 +129,49 @@ def expected_calibration_error(truth: Counts, probabilities: Floats, bins: int =
     return float((gaps * counts).sum() / counts.sum())
 
 
+@dataclasses.dataclass(frozen=True)
+class RiskCoverage:
+    """What is wrong among the most confident, as more and more are taken: float64 [N] each, most confident first.
+
+    Attributes
+    ----------
+    coverage
+        Share of the samples that are taken.
+    risk
+        Share of those that is wrong.
+    confidence
+        The least among those.
+    """
+
+    coverage: Floats
+    risk: Floats
+    confidence: Floats
+
+    @property
+    def area(self) -> float:
+        """Mean risk over all coverages (AURC: Geifman, Uziel and El-Yaniv, ICLR 2019); lower is better."""
+        return float(self.risk.mean())
+
+    def at(self, coverage: float) -> float:
+        """Risk of the most confident share ``coverage`` of the samples, at least one."""
+        return float(self.risk[max(0, min(len(self.risk), round(coverage * len(self.risk))) - 1)])
+
+
+def risk_coverage(truth: npt.ArrayLike, probabilities: npt.ArrayLike) -> RiskCoverage:
+    """The curve of selective classification; of equal confidences the wrong ones come first.
+
+    Raises
+    ------
+    InvalidInput
+        As :func:`measure`.
+    """
+    labels, scores = checked(truth, probabilities)
+    confidence, wrong = scores.max(1), scores.argmax(1) != labels
+    order = np.lexsort((~wrong, -confidence))
+    taken = np.arange(1, len(labels) + 1)
+    return RiskCoverage(taken / len(labels), np.cumsum(wrong[order]) / taken, confidence[order])
+
+
 def with_temperature(probabilities: npt.ArrayLike, temperature: float) -> Floats:
     """``softmax(log p / temperature)``: the same as dividing the logits; above 1 is less sure.
 

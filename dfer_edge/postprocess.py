@@ -13,6 +13,9 @@ from dfer_edge.types import Box, Prediction, Signals
 
 Array = npt.NDArray[Any]
 
+UNKNOWN = "unknown"
+"""The label of what is less sure than a stated risk allows."""
+
 
 def softmax(logits: Array) -> npt.NDArray[np.float64]:
     """Probabilities [B, K] of logits [B, K], in float64.
@@ -37,11 +40,12 @@ def to_prediction(
     timings_ms: Mapping[str, float],
     weights: Mapping[str, str],
     signals: Signals | None = None,
+    least: float = 0.0,
 ) -> Prediction:
-    """The `Prediction` of probabilities [K]; the other arguments are its fields."""
+    """The `Prediction` of probabilities [K], its label unknown below the confidence ``least``; the rest are fields."""
     best = int(probabilities.argmax())
     return Prediction(
-        label=labels[best],
+        label=labels[best] if probabilities[best] >= least else UNKNOWN,
         confidence=float(probabilities[best]),
         labels=labels,
         probabilities=probabilities.astype(np.float32),

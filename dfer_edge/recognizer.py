@@ -15,6 +15,7 @@ import numpy as np
 from dfer_edge import preprocess
 from dfer_edge.call_lock import CallLock
 from dfer_edge.clips import HOP_S, SHORTEST_S, WINDOW_S
+from dfer_edge.confidence import Confidence
 from dfer_edge.engines.base import LOGITS, Engine, FloatArray
 from dfer_edge.errors import DferError, InvalidInput, NoFaceFound, WeightsNotFound
 from dfer_edge.faces import Detector, FaceFollower, LandmarkDetector, for_network, make_detector
@@ -22,7 +23,7 @@ from dfer_edge.faces import landmarks as faces_landmarks
 from dfer_edge.loading import Request, load, load_parts
 from dfer_edge.models import registry
 from dfer_edge.pipeline import Tracker, WholeFrame, Window, Windower, WindowPlan
-from dfer_edge.postprocess import softmax, to_prediction
+from dfer_edge.postprocess import to_prediction
 from dfer_edge.signals import Listening, SignalReader
 from dfer_edge.sources import Source, open_source
 from dfer_edge.step_cache import StepCache
@@ -75,6 +76,10 @@ class Recognizer:
     signals
         Fill ``Prediction.signals`` too: action units, intensity, valence and arousal from the landmarks of all frames
         (:mod:`dfer_edge.signals`); a fifth of a millisecond a face and frame. Needs a landmark detector.
+    unknown_risk
+        The label is ``"unknown"`` where the network is less sure than it was on labelled data when at most this share
+        (0 to 1) of its labels was wrong (:mod:`dfer_edge.confidence`); the probabilities stay. Weights have to state
+        risk against confidence.
 
     Raises
     ------
@@ -93,6 +98,7 @@ class Recognizer:
         landmark_detector: str | Path | LandmarkDetector | None = "auto",
         calibration: str | Path | None = None,
         signals: bool = False,
+        unknown_risk: float | None = None,
     ) -> None:
         if not isinstance(weights, (str, os.PathLike)) or not str(weights):
             raise InvalidInput(f'expected weights "default", "random" or a path, got {weights!r}')
@@ -106,8 +112,10 @@ class Recognizer:
         if Path(weights).suffix == ".onnx":
             _require_whole(self._engine, name)
         self.spec = self._engine.spec
-        # Weights say whether boxes are laid by landmarks.
+        # Weights say whether boxes are laid by landmarks, and what their confidence is worth.
         try:
+            self._confidence = Confidence.of(self._engine.metadata)
+            self._least = 0.0 if unknown_risk is None else self._confidence.least(unknown_risk)
             found = for_network(self.spec, detector, landmark_detector, threads)
         except DferError:
             self._engine.close()
@@ -279,6 +287,8 @@ class Recognizer:
             "detector": self._detector.name,
             "face_box": "landmarks" if self._detector.aligns else "detector",
             "landmark_detector": landmarks.name if landmarks else None,
+            "temperature": self._confidence.temperature,
+            "unknown_below": self._least,
             "not_taken": dict(self._lost),
         }
 
@@ -299,7 +309,7 @@ class Recognizer:
         if not observations:
             frames = f"any of the {recorder.frame_count} frames" if recorder.frame_count > 1 else "the one frame"
             raise NoFaceFound(f"no face in {frames} of {opened.name}")
-        return summarise(observations, seen, recorder, watch)
+        return summarise(observations, seen, recorder, watch, self._least)
 
     def _only_clip(self, opened: Source, faces: str, watch: Stopwatch) -> tuple[Clip, Signals | None] | None:
         windower = self._windower(WindowPlan(math.inf, math.inf, longest_only=True), watch, opened, faces, None)
@@ -357,11 +367,11 @@ class Recognizer:
     ) -> dict[int, Prediction]:
         """Predictions by the same keys."""
         # Image networks score frames; a clip's probabilities are their mean.
-        probabilities = [softmax(np.atleast_2d(logits)).mean(0) for logits in score(clips, watch)]
+        probabilities = [self._confidence.probabilities(np.atleast_2d(own)).mean(0) for own in score(clips, watch)]
         times = watch.lap()
         return {
             key: to_prediction(
-                p, self.spec.labels, clip.frame_indices, clip.box, times, self._weights, signals.get(key)
+                p, self.spec.labels, clip.frame_indices, clip.box, times, self._weights, signals.get(key), self._least
             )
             for (key, clip), p in zip(clips.items(), probabilities, strict=True)
         }

@@ -58,7 +58,11 @@ class Recorder:
 
 
 def summarise(
-    observations: Sequence[Observation], seen: Sequence[int], recorder: Recorder, watch: Stopwatch
+    observations: Sequence[Observation],
+    seen: Sequence[int],
+    recorder: Recorder,
+    watch: Stopwatch,
+    least: float = 0.0,
 ) -> Timeline:
     """The timeline of a source.
 
@@ -70,13 +74,15 @@ def summarise(
         Frames in which the face was seen, by observation: the weight of its window in the mean.
     recorder, watch
         Of the run.
+    least
+        Confidence below which the label is unknown.
     """
     tracks = recorder.tracks()
     classified = {observation.track_id for observation in observations}
     primary = max((track for track in tracks if track.track_id in classified), key=_prominence).track_id
     own = [(o, weight) for o, weight in zip(observations, seen, strict=True) if o.track_id == primary]
     return Timeline(
-        prediction=_mean([o.prediction for o, _ in own], [weight for _, weight in own], watch),
+        prediction=_mean([o.prediction for o, _ in own], [weight for _, weight in own], watch, least),
         primary_track=primary,
         observations=tuple(observations),
         tracks=tracks,
@@ -90,13 +96,13 @@ def _prominence(track: FaceTrack) -> tuple[int, float]:
     return len(track), float(sizes.mean())
 
 
-def _mean(predictions: Sequence[Prediction], weights: Sequence[int], watch: Stopwatch) -> Prediction:
+def _mean(predictions: Sequence[Prediction], weights: Sequence[int], watch: Stopwatch, least: float) -> Prediction:
     middle = predictions[len(predictions) // 2]
     probabilities = np.average([p.probabilities.astype(np.float64) for p in predictions], axis=0, weights=weights)
     indices = tuple(index for p in predictions for index in p.frame_indices)
     signals = _mean_signals([p.signals for p in predictions], weights)
     times = watch.milliseconds()
-    return to_prediction(probabilities, middle.labels, indices, middle.box, times, middle.weights, signals)
+    return to_prediction(probabilities, middle.labels, indices, middle.box, times, middle.weights, signals, least)
 
 
 def _mean_signals(signals: Sequence[Signals | None], weights: Sequence[int]) -> Signals | None:

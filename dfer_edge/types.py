@@ -192,7 +192,8 @@ class Prediction:
     Attributes
     ----------
     label, confidence
-        The most probable class and its probability.
+        The most probable class and its probability; the label is ``"unknown"`` where that is too little for the risk
+        that the recogniser was made with.
     labels
         All class names.
     probabilities

@@ -145,17 +145,40 @@ def write(path: str | Path, source: Weights, compact: bool = False) -> Path:
     }
     if compact:
         metadata["compact"] = weights_compact.LAYOUT
+    _store(path, state, metadata)
+    return path
+
+
+def _store(path: Path, state: Mapping[str, Array], metadata: dict[str, str]) -> None:
     metadata[_METADATA_HASH] = _metadata_hash(metadata)
     # Beside the target and then renamed: the source may be mapped from the same path.
     partial = path.with_name(f".{path.stem}.partial.safetensors")
     try:
-        save_file(state, partial, metadata)
+        save_file(dict(state), partial, metadata)
         partial.replace(path)
     except safetensors.SafetensorError as error:  # what a full disk looks like from there
         raise DferError(f"cannot write weights to {path}: {error}", "is there room on the disk?") from error
     finally:
         partial.unlink(missing_ok=True)
-    return path
+
+
+def rewrite_notes(source: str | Path, out: str | Path, notes: Mapping[str, str]) -> Path:
+    """Copy a weights file with notes added to its own; the stored tensors stay as they are, compact ones too.
+
+    Raises
+    ------
+    InvalidInput, WeightsNotFound, CorruptArtifact
+        As :func:`write` and :func:`load`.
+    """
+    loaded, source, out = load(source), Path(source), Path(out)
+    if out.suffix != ".safetensors" or not out.parent.is_dir():
+        raise InvalidInput(f"expected a path that ends in .safetensors in a folder that exists, got {out}")
+    with safetensors.safe_open(source, framework="numpy") as file:
+        metadata = dict(file.metadata())
+    metadata.pop(_METADATA_HASH, None)
+    metadata["notes"] = json.dumps({**loaded.notes, **notes})
+    _store(out, _mapped(source), metadata)
+    return out
 
 
 def load(path: str | Path) -> Weights:

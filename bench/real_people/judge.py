@@ -108,7 +108,24 @@ def summary(run: Run, group: str) -> dict[str, Any]:
     together = judge(run, [row for row in run.rows if row.group == group])
     means = {key: float(np.mean([getattr(s, key) for s in sets.values()])) for key in ("uar", "log_loss", "ece")}
     pooled = {"samples": together.samples, "lost": together.lost, "log_loss_pooled": together.log_loss}
-    return {**means, **pooled, "ece_pooled": together.ece, "recall": together.recall}
+    return {
+        **means,
+        **pooled,
+        "ece_pooled": together.ece,
+        "recall": together.recall,
+        "risk_at_coverage": _risk_at_coverage(run, group),
+    }
+
+
+def _risk_at_coverage(run: Run, group: str) -> dict[str, float]:
+    """Share of wrong labels among the most confident tenth, two tenths, ... of all faces that were found."""
+    rows = [row for row in run.rows if row.group == group and row.probabilities is not None]
+    if not rows:
+        return {}
+    scores = np.array([row.probabilities for row in rows], np.float64)
+    truth = [_position(row.label, run.labels) for row in rows]
+    curve = metrics.risk_coverage(truth, scores / scores.sum(1, keepdims=True))
+    return {f"{tenth / 10:.1f}": curve.at(tenth / 10) for tenth in range(1, 11)}
 
 
 def sequences(run: Run, group: str) -> dict[str, dict[str, float]]:

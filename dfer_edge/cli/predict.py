@@ -49,6 +49,9 @@ def add(commands: Any, common: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--overlay", type=mp4, metavar="FILE.mp4", help="the video with boxes, labels and bars")
     parser.add_argument("--plot", type=png, metavar="FILE.png", help="probabilities over time")
+    parser.add_argument(
+        "--unknown-risk", type=float, metavar="R", help='label "unknown" where more than this share would be wrong'
+    )
     parser.set_defaults(run=run)
 
 
@@ -68,6 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
         landmark_detector=arguments.landmarks or "auto",
         calibration=arguments.calibration,
         signals=arguments.signals,
+        unknown_risk=arguments.unknown_risk,
     )
     with console.progress("predict") as progress:
         timeline = recognizer.timeline(arguments.source, arguments.faces, window_s=arguments.window, progress=progress)

@@ -105,11 +105,18 @@ def _column(column: Column, first: Column, temperature: float | None) -> dict[st
         "largest_difference_to_first": float(np.abs(column.probabilities - first.probabilities).max()),
         "jitter": None if column.jittered is None else jitter_metrics(truth, column.jittered),
         "calibrated": None,
+        "risk_coverage": _risk_coverage(truth, column.probabilities),
     }
     if temperature is not None:
         calibrated = metrics.measure(truth, metrics.with_temperature(column.probabilities, temperature))
         found["calibrated"] = {"temperature": temperature, "log_loss": calibrated.log_loss, "ece": calibrated.ece}
     return found
+
+
+def _risk_coverage(truth: Any, probabilities: Any) -> dict[str, Any]:
+    """Area under the curve, and the risk at each tenth of the samples that are taken, most confident first."""
+    curve = metrics.risk_coverage(truth, probabilities)
+    return {"area": curve.area, "risk": {f"{tenth / 10:.1f}": curve.at(tenth / 10) for tenth in range(1, 11)}}
 
 
 def jitter_metrics(truth: Any, jittered: Any) -> dict[str, Any]:

@@ -84,6 +84,20 @@ def reliability(truth: Any, probabilities: Any, calibrated: Any, title: str) -> 
     return figure
 
 
+def risk_coverage(truth: Any, columns: Mapping[str, Any], title: str) -> Figure:
+    """Share of wrong labels among the most confident against the share that is taken; ``columns``: name -> [N, K]."""
+    figure = _figure(5, 4)
+    axes = figure.add_subplot()
+    for name, probabilities in columns.items():
+        curve = metrics.risk_coverage(truth, probabilities)
+        axes.plot(curve.coverage, curve.risk, label=f"{name}, area {curve.area:.3f}")
+    axes.set(xlim=(0, 1.02), ylim=(-0.02, 1.02), xlabel="coverage", ylabel="risk")
+    axes.set_title(title, fontsize=10)
+    axes.legend(frameon=False, fontsize=8)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
 def feature_map(points: Any, truth: Any, labels: Sequence[str], title: str) -> Figure:
     """Points [N, 2] of pooled features, coloured by true class."""
     figure = _figure(7, 5)

@@ -84,6 +84,7 @@ def _figures(result: Evaluation) -> dict[str, Figure]:
         "confusion": figures.confusion(column["metrics"]["confusion"], labels, title),
         "recall": figures.recalls(result.content["columns"], labels),
         "reliability": figures.reliability(truth, kept.probabilities, calibrated, title),
+        "risk_coverage": figures.risk_coverage(truth, {column["name"]: kept.probabilities}, title),
     }
 
 

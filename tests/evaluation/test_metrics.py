@@ -113,3 +113,16 @@ def test_against_scikit_learn(rng: np.random.Generator) -> None:
     assert found.uar == pytest.approx(reference.balanced_accuracy_score(truth, predicted))
     np.testing.assert_array_equal(found.confusion, reference.confusion_matrix(truth, predicted))
     assert found.log_loss == pytest.approx(reference.log_loss(truth, scores))
+
+
+def test_risk_and_coverage_by_hand() -> None:
+    # Confidences 0.8 right, 0.8 right, 0.7 wrong, 0.6 right, 0.6 wrong, 0.6 wrong, 0.5 right.
+    found = metrics.risk_coverage(TRUTH, PROBABILITIES)
+    assert found.confidence.tolist() == [0.8, 0.8, 0.7, 0.6, 0.6, 0.6, 0.5]
+    # Of the equal ones the wrong ones come first.
+    np.testing.assert_allclose(found.risk, [0, 0, 1 / 3, 2 / 4, 3 / 5, 3 / 6, 3 / 7])
+    np.testing.assert_allclose(found.coverage, np.arange(1, 8) / 7)
+    assert found.area == pytest.approx(np.mean([0, 0, 1 / 3, 2 / 4, 3 / 5, 3 / 6, 3 / 7]))
+    assert (found.at(0.0), found.at(0.29), found.at(0.57), found.at(1.0)) == (0, 0, 0.5, 3 / 7)
+    with pytest.raises(InvalidInput):
+        metrics.risk_coverage([], [])

@@ -73,8 +73,10 @@ def test_command(stills: Path, other_stills: Path, tmp_path: Path, capsys: pytes
     assert "random weights: labels are meaningless" in page
     assert not re.findall(r"(?:src|href)=\"(?!data:)", page)
     assert "http" not in page.replace("http://www.w3.org", "")
-    assert page.count("data:image/png;base64,") == 3
-    for name in ("confusion", "recall", "reliability"):
+    assert page.count("data:image/png;base64,") == 4
+    assert set(column["risk_coverage"]["risk"]) == {f"{tenth / 10:.1f}" for tenth in range(1, 11)}
+    assert column["risk_coverage"]["risk"]["1.0"] == pytest.approx(1 - column["metrics"]["war"])
+    for name in ("confusion", "recall", "reliability", "risk_coverage"):
         assert cv2.imread(str(out / f"{name}.png")) is not None
 
 
