@@ -113,6 +113,13 @@ def global_mean(graph: Graph[T], x: T, frames: int) -> T:
     return graph.mean(graph.reshape(x, (-1, frames, channels, height * width)), (1, 3))
 
 
+def frame_means(graph: Graph[T], x: T, frames: int) -> T:
+    """Mean over space: [B, T, C]."""
+    if graph.form == "3d":
+        return graph.transpose(graph.mean(x, (3, 4)), (0, 2, 1))
+    return graph.reshape(graph.mean(x, (2, 3)), (-1, frames, graph.shape(x)[1]))
+
+
 def tokens(graph: Graph[T], x: T, frames: int) -> T:
     """An activation in the layout of the form as [B, T, H*W, C]."""
     if graph.form == "3d":

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
+from dfer_edge.errors import InvalidInput
 from dfer_edge.inference import forms
 from dfer_edge.inference.base import Graph, T
 from dfer_edge.inference.folding import Array, fold_norm, take
@@ -27,6 +28,22 @@ ATTENTION_WIDTH = 512
 FRAME_STAGES = 2
 """Stages without a temporal kernel, res2 and res3: up to there frames do not see each other."""
 
+APEX = "apex"
+"""``options["pooling"]``: scores of frames are pooled by an attention over time that looks for the apex.
+
+Not in the paper, which takes the mean over time ("mean", also where the option is absent). With l_t the logits of
+frame t and one learnt vector v, ``w = softmax_t(v . l_t)`` and the logits of the clip are ``sum_t w_t l_t``: half a
+second of expression in seconds of calm is not outvoted. One frame, or a constant one, gives what the mean gives.
+"""
+
+
+def centred(spec: ModelSpec) -> bool:
+    """``options["centre_taps"]``: temporal kernels whose outer taps are zero, so that frames never see each other.
+
+    Exact: a 3x1x1 convolution with zeros outside is a 1x1x1 one. A sliding window then costs its new frames alone.
+    """
+    return bool(spec.options.get("centre_taps", False))
+
 
 def fold(state: Mapping[str, Array], spec: ModelSpec) -> dict[str, Array]:
     """Weights of the inference form, float64, from the training form's state."""
@@ -36,9 +53,24 @@ def fold(state: Mapping[str, Array], spec: ModelSpec) -> dict[str, Array]:
             name = f"stages.{stage}.{block}"
             for part in "abc":
                 folded |= fold_norm(state, f"{name}.conv_{part}", f"{name}.norm_{part}", f"{name}.{part}")
+            if centred(spec):
+                folded[f"{name}.a.weight"] = _centre_tap(folded[f"{name}.a.weight"], name)
         name = f"stages.{stage}.0"
         folded |= fold_norm(state, f"{name}.shortcut_conv", f"{name}.shortcut_norm", f"{name}.shortcut")
-    return folded | (_fold_attention(state) if spec.options["attention_heads"] else _plain_head(state))
+    folded |= _fold_attention(state) if spec.options["attention_heads"] else _plain_head(state)
+    return folded | ({"apex.weight": take(state, "apex.weight")} if spec.options.get("pooling") == APEX else {})
+
+
+def _centre_tap(weight: Array, name: str) -> Array:
+    """The middle of temporal kernels [O, I, k, 1, 1], whose outer taps must be zero."""
+    middle = weight.shape[2] // 2
+    centre = weight[:, :, middle : middle + 1]
+    if np.abs(weight).sum() != np.abs(centre).sum():
+        raise InvalidInput(
+            f"expected zeros outside the middle of the temporal kernels of {name}, as the spec's centre_taps says",
+            "weights with motion need a spec without centre_taps",
+        )
+    return centre
 
 
 def _plain_head(state: Mapping[str, Array]) -> dict[str, Array]:
@@ -95,19 +127,34 @@ def folded_away(spec: ModelSpec) -> dict[str, Callable[[], Array]]:
 def build(graph: Graph[T], inputs: Sequence[T], spec: ModelSpec) -> T:
     """Logits [B, K] of a normalised clip [B, 3, T, H, W]."""
     # The two parts without the step axis between them, which would cost a transposition in form 3d.
-    x = _stages(graph, _stem(graph, inputs[0]), spec.frames, 0, len(STAGES))
-    return head(graph, forms.global_mean(graph, x, spec.frames), spec)
+    x = _stages(graph, _stem(graph, inputs[0]), spec, spec.frames, 0, len(STAGES))
+    return _pooled_head(graph, x, spec)
 
 
 def step_features(graph: Graph[T], inputs: Sequence[T], spec: ModelSpec) -> T:
-    """Features [B, n, 512, H / 8, W / 8] (rounded up) of n single frames [B, 3, n, H, W]: stem, res2, res3."""
+    """Features of n single frames [B, 3, n, H, W] that windows share.
+
+    [B, n, 512, H / 8, W / 8] (rounded up), of stem, res2 and res3. With ``centre_taps`` the pooled vectors
+    [B, n, 2048, 1, 1] of all stages.
+    """
     frames = graph.shape(inputs[0])[2]
-    return forms.leave(graph, _stages(graph, _stem(graph, inputs[0]), frames, 0, FRAME_STAGES), frames)
+    if not centred(spec):
+        return forms.leave(graph, _stages(graph, _stem(graph, inputs[0]), spec, frames, 0, FRAME_STAGES), frames)
+    x = _stages(graph, _stem(graph, inputs[0]), spec, frames, 0, len(STAGES))
+    return graph.reshape(forms.frame_means(graph, x, frames), (-1, frames, STAGES[-1][1] * EXPANSION, 1, 1))
 
 
 def window_head(graph: Graph[T], features: T, spec: ModelSpec) -> T:
-    """Logits [B, K] of the features [B, T, 512, h, w] of a window: res4, res5, pooling, classifier."""
-    x = _stages(graph, forms.enter_steps(graph, features), spec.frames, FRAME_STAGES, len(STAGES))
+    """Logits [B, K] of the features [B, T, ...] of a window: what is left of the stages, pooling, classifier."""
+    if centred(spec):
+        return _clip_head(graph, graph.mean(features, (3, 4)), spec)
+    x = _stages(graph, forms.enter_steps(graph, features), spec, spec.frames, FRAME_STAGES, len(STAGES))
+    return _pooled_head(graph, x, spec)
+
+
+def _pooled_head(graph: Graph[T], x: T, spec: ModelSpec) -> T:
+    if spec.options.get("pooling") == APEX:
+        return _clip_head(graph, forms.frame_means(graph, x, spec.frames), spec)
     return head(graph, forms.global_mean(graph, x, spec.frames), spec)
 
 
@@ -116,11 +163,12 @@ def _stem(graph: Graph[T], clip: T) -> T:
     return forms.spatial_max_pool(graph, x, kernel=3, stride=2)
 
 
-def _stages(graph: Graph[T], x: T, frames: int, start: int, stop: int) -> T:
+def _stages(graph: Graph[T], x: T, spec: ModelSpec, frames: int, start: int, stop: int) -> T:
     for stage, (blocks, inner, temporal, stride) in list(enumerate(STAGES))[start:stop]:
+        kernel = 1 if centred(spec) else temporal
         for block in range(blocks):
             step = stride if block == 0 else 1
-            x = _bottleneck(graph, x, f"stages.{stage}.{block}", inner, temporal, step, frames, block == 0)
+            x = _bottleneck(graph, x, f"stages.{stage}.{block}", inner, kernel, step, frames, block == 0)
     return x
 
 
@@ -139,8 +187,18 @@ def _bottleneck(
     return graph.relu(graph.add(identity, y))
 
 
+def _clip_head(graph: Graph[T], features: T, spec: ModelSpec) -> T:
+    """Logits [B, K] from the vectors [B, T, 2048] of a clip's frames."""
+    if spec.options.get("pooling") != APEX:
+        return head(graph, graph.mean(features, (1,)), spec)
+    logits = head(graph, features, spec)  # [B, T, K]
+    marks = graph.linear(logits, graph.weight("apex.weight", (1, spec.num_classes), 1.0), None)
+    weights = graph.softmax(graph.transpose(marks, (0, 2, 1)))  # [B, 1, T]
+    return graph.reshape(graph.matmul(weights, logits), (-1, spec.num_classes))
+
+
 def head(graph: Graph[T], features: T, spec: ModelSpec) -> T:
-    """Logits [B, K] from pooled features [B, 2048]."""
+    """Logits [..., K] from pooled features [..., 2048]."""
     x, width = features, STAGES[-1][1] * EXPANSION
     if spec.options["attention_heads"]:
         weight = graph.weight("attention.weight", (ATTENTION_WIDTH, width), 2.0)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from dfer_edge.inference.slowr50 import ATTENTION_WIDTH, EXPANSION, STAGES
+from dfer_edge.errors import InvalidInput
+from dfer_edge.inference.slowr50 import APEX, ATTENTION_WIDTH, EXPANSION, STAGES
 from dfer_edge.spec import ModelSpec
 
 FEATURES = STAGES[-1][1] * EXPANSION
@@ -94,7 +95,8 @@ class SlowR50(nn.Module):
     Parameters
     ----------
     spec
-        ``spec.options["attention_heads"]``: 4 for SlowR50-SA, 0 for the ablation SlowR50.
+        ``spec.options["attention_heads"]``: 4 for SlowR50-SA, 0 for the ablation SlowR50. ``options["pooling"]``:
+        absent or ``"mean"`` as printed, or ``"apex"``, see :data:`~dfer_edge.inference.slowr50.APEX`.
     dropout
         On the pooled vector, before the attention; 0.5 (the paper does not say where).
     """
@@ -116,6 +118,10 @@ class SlowR50(nn.Module):
             AttentionHead(spec.num_classes, heads, dropout) if heads else PlainHead(spec.num_classes, dropout)
         )
 
+        if spec.options.get("pooling") == APEX:
+            self.apex = nn.Linear(spec.num_classes, 1, bias=False)
+            nn.init.zeros_(self.apex.weight)  # the mean, to begin with
+
     def forward_features(self, clip: torch.Tensor) -> torch.Tensor:
         """Feature map [B, 2048, T, H / 32, W / 32] (rounded up) of a clip [B, 3, T, H, W]."""
         features: torch.Tensor = self.stages(self.stem(clip))
@@ -123,17 +129,34 @@ class SlowR50(nn.Module):
 
     def forward_head(self, features: torch.Tensor) -> torch.Tensor:
         """Logits [B, K] of a feature map."""
-        logits: torch.Tensor = self.head(features.mean((2, 3, 4)))
-        return logits
+        if not hasattr(self, "apex"):
+            logits: torch.Tensor = self.head(features.mean((2, 3, 4)))
+            return logits
+        frames = features.mean((3, 4)).transpose(1, 2)  # [B, T, 2048]
+        scores = self.head(frames.flatten(0, 1)).unflatten(0, frames.shape[:2])  # [B, T, K]
+        weights = torch.softmax(self.apex(scores), 1)
+        pooled: torch.Tensor = (weights * scores).sum(1)
+        return pooled
 
     def forward(self, clip: torch.Tensor) -> torch.Tensor:
         """Logits [B, K] of a normalised clip [B, 3, T, H, W]."""
         return self.forward_head(self.forward_features(clip))
 
 
-def create(spec: ModelSpec, **options: float) -> SlowR50:
-    """The training form of ``spec``; ``options`` are those of :class:`SlowR50`."""
-    return SlowR50(spec, **options)
+def create(spec: ModelSpec, pooling: str | None = None, centre_taps: bool | None = None, **options: float) -> SlowR50:
+    """The training form of ``spec``; ``options`` are those of :class:`SlowR50`.
+
+    ``pooling`` and ``centre_taps`` go into the spec's options, where they are absent unless asked for.
+
+    Raises
+    ------
+    InvalidInput
+        For another ``pooling`` than "mean" and "apex".
+    """
+    if pooling not in (None, "mean", APEX):
+        raise InvalidInput(f"expected pooling mean or {APEX}, got {pooling!r}")
+    asked = {"pooling": pooling, "centre_taps": centre_taps}
+    return SlowR50(spec.with_options(**{name: value for name, value in asked.items() if value is not None}), **options)
 
 
 def public_keys() -> dict[str, str]:

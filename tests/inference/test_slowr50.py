@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -101,3 +102,58 @@ def test_more_classes_and_unknown_names() -> None:
         create_model("resnet")
     with pytest.raises(ValueError, match="num_classes"):
         create_model("slowr50", num_classes=1)
+
+
+def for_people(name: str) -> torch.nn.Module:
+    """A network with the options of the default weights: no temporal taps but the middle one, pooling at the apex."""
+    module = create_model(name, pooling="apex", centre_taps=True).eval()
+    disturb_norms(module)
+    torch.nn.init.normal_(module.apex.weight, 0, 3)
+    for key, value in module.named_parameters():
+        if key.endswith("conv_a.weight") and value.shape[2] == 3:
+            torch.nn.init.zeros_(value[:, :, ::2].detach())
+    return module
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_apex_and_centre_taps_are_exact(form: str) -> None:
+    torch.manual_seed(1)
+    module = for_people("slowr50_sa").double()
+    clip = torch.randn(2, 3, 8, 65, 65, dtype=torch.float64)
+    with torch.no_grad():
+        expected = module(clip)
+        exact = simplify(module, form)
+        assert relative(exact(clip), expected) <= 1e-12
+        # A window is put together from the vectors of single frames: they do not see each other.
+        spec = dataclasses.replace(module.spec, size=65)
+        exact.spec = spec
+        features, head = exact.restricted_to("features"), exact.restricted_to("head")
+        vectors = torch.cat([features(clip[:, :, t : t + 1]) for t in range(8)], 1)
+        assert vectors.shape == (2, 8, 2048, 1, 1)
+        assert relative(head(vectors), expected) <= 1e-12
+
+
+def test_the_apex_outweighs_the_calm_frames() -> None:
+    torch.manual_seed(2)
+    module = create_model("slowr50", pooling="apex").eval()
+    features = torch.rand(1, 2048, 8, 2, 2)
+    with torch.no_grad():
+        frames = module.head(features.mean((3, 4))[0].T)
+        assert relative(module.forward_head(features), frames.mean(0, keepdim=True)) <= 1e-5  # zero: the mean
+        module.apex.weight[0, 2] = -1e3  # away from neutral
+        apex = frames[frames[:, 2].argmin()]
+        assert relative(module.forward_head(features), apex[None]) <= 1e-5
+
+
+def test_temporal_taps_that_act_are_not_dropped() -> None:
+    module = create_model("slowr50", centre_taps=True)
+    with pytest.raises(ValueError, match="centre_taps"):
+        simplify(module)
+    with pytest.raises(ValueError, match="pooling"):
+        create_model("slowr50", pooling="max")
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_onnx_of_the_default_options_agrees_with_torch(form: str, tmp_path: Path) -> None:
+    spec = registry.find("slowr50_sa").spec.with_options(pooling="apex", centre_taps=True)
+    assert_onnx_equals_torch(dataclasses.replace(spec, size=64), form, tmp_path / "net.onnx")
