@@ -17,6 +17,7 @@ import numpy.typing as npt
 from dfer_edge import cpu, preprocess
 from dfer_edge.call_lock import CallLock
 from dfer_edge.errors import CorruptArtifact, InvalidInput
+from dfer_edge.faces.landmarks import FACE_SCORE, Landmarks
 from dfer_edge.kernels.clip_to_tensor import crop_resize
 from dfer_edge.onnx_session import cpu_session
 from dfer_edge.types import Box, Image, Points
@@ -53,6 +54,11 @@ class LandmarkNetwork(abc.ABC):
 
     def detect(self, image: Image, box: Box) -> Points | None:
         """See :class:`~dfer_edge.faces.landmarks.LandmarkDetector`."""
+        found = self.detect_scored(image, box)
+        return found.points if found is not None and found.score >= FACE_SCORE else None
+
+    def detect_scored(self, image: Image, box: Box) -> Landmarks | None:
+        """See :class:`~dfer_edge.faces.landmarks.ScoredLandmarkDetector`."""
         height, width = image.shape[:2]
         if not np.isfinite(box).all() or not box.iou(Box(0, 0, width, height)):
             return None
@@ -62,18 +68,18 @@ class LandmarkNetwork(abc.ABC):
         pixels = self._prepared(crop_resize(image, region, size))
         with self._calls:
             outputs = self._session.run(None, {self._input: pixels.transpose(2, 0, 1)[None]})
-        points = self._decoded(*(output[0] for output in outputs))
-        if points is None or not np.isfinite(points).all():
+        points, score, confidence = self._decoded(*(output[0] for output in outputs))
+        if not (np.isfinite(points).all() and np.isfinite(score)):
             return None
-        return preprocess.points_in_frame(points, region, size)
+        return Landmarks(preprocess.points_in_frame(points, region, size), float(score), confidence)
 
     def _prepared(self, crop: Image) -> FloatArray:
         """Input [S, S, 3] of an RGB crop [S, S, 3]; as it is unless a network says otherwise."""
         return crop.astype(np.float32)
 
     @abc.abstractmethod
-    def _decoded(self, *outputs: FloatArray) -> Points | None:
-        """Points [68, 2] in crop pixels of the outputs [...], None for no face."""
+    def _decoded(self, *outputs: FloatArray) -> tuple[Points, float, FloatArray]:
+        """Points [68, 2] in crop pixels, score and confidence [68] of the outputs [...]."""
 
 
 class RenderedFace68(LandmarkNetwork):
@@ -89,23 +95,21 @@ class RenderedFace68(LandmarkNetwork):
     output_shapes = ((68, 2), (68,), ())
     margin, down = 0.88, 0.01
 
-    # Faces and places without one lie far apart on both sides, see the model card.
-    _LEAST = 0.5
-
-    def _decoded(self, *outputs: FloatArray) -> Points | None:
-        points, _, face = outputs
-        if not face >= self._LEAST:
-            return None
-        return points * np.float32(64) - np.float32(0.5)
+    def _decoded(self, *outputs: FloatArray) -> tuple[Points, float, FloatArray]:
+        points, spread, face = outputs
+        # The distance from the truth follows a Laplace distribution in the plane: the share of it within the limit.
+        limit = np.linalg.norm(points[45] - points[36]) * np.float32(0.1) / np.maximum(spread, np.float32(1e-6))
+        confidence = 1 - (1 + limit) * np.exp(-limit)
+        return points * np.float32(64) - np.float32(0.5), float(face), confidence.astype(np.float32)
 
 
 class FaceApi68(LandmarkNetwork):
     """face-api's 68-point regression (MIT): 3x112x112 RGB 0-255, normalised inside the network -> x, y in 0..1.
 
-    A regression always answers: it says None only for a box outside the image. Best crop, by distance to the other
-    network over margins 0.8 to 1.3 and shifts -0.05 to 0.1: side 1.0 and 0.07 down (0.069; 0.084 without the shift,
-    0.12 a tenth smaller and higher); square is better than stretched. Outputs times 112 are pixel indices: as edges of
-    pixels, half a pixel less, points of mirrored images disagree by twice as much.
+    A regression always answers: its score is 1, and it says None only for a box outside the image. Best crop, by
+    distance to the other network over margins 0.8 to 1.3 and shifts -0.05 to 0.1: side 1.0 and 0.07 down (0.069; 0.084
+    without the shift, 0.12 a tenth smaller and higher); square is better than stretched. Outputs times 112 are pixel
+    indices: as edges of pixels, half a pixel less, points of mirrored images disagree by twice as much.
     """
 
     name = "faceapi68"
@@ -113,8 +117,8 @@ class FaceApi68(LandmarkNetwork):
     output_shapes = ((136,),)
     margin, down = 1.0, 0.07
 
-    def _decoded(self, *outputs: FloatArray) -> Points:
-        return outputs[0].reshape(68, 2) * np.float32(112)
+    def _decoded(self, *outputs: FloatArray) -> tuple[Points, float, FloatArray]:
+        return outputs[0].reshape(68, 2) * np.float32(112), 1.0, np.ones(68, np.float32)
 
 
 # iBUG number of each of OpenSeeFace's points. 58 and 62 are the only mouth corners: they lie on iBUG's outer corners
@@ -139,8 +143,9 @@ class OpenSeeFace66(LandmarkNetwork):
     output_shapes = ((198, 28, 28),)
     margin, down = 1.2, 0.0
 
-    # Mean confidence: faces of at least 40 pixels scored 0.64 to 0.87, places without a face at most 0.59.
-    _LEAST = 0.6
+    # Mean confidence: faces of at least 40 pixels scored 0.64 to 0.87, places without a face at most 0.59. Its power
+    # is a score whose FACE_SCORE is 0.6.
+    _POWER = float(np.log(FACE_SCORE) / np.log(0.6))
     _CELL, _OFFSET = 223 / 27, 223 / 16
     _MEAN = np.asarray((0.485, 0.456, 0.406), np.float32)
     _STD = np.asarray((0.229, 0.224, 0.225), np.float32)
@@ -149,15 +154,15 @@ class OpenSeeFace66(LandmarkNetwork):
         prepared: FloatArray = (crop.astype(np.float32) / np.float32(255) - self._MEAN) / self._STD
         return prepared
 
-    def _decoded(self, *outputs: FloatArray) -> Points | None:
+    def _decoded(self, *outputs: FloatArray) -> tuple[Points, float, FloatArray]:
         maps = outputs[0].reshape(3, 66, -1)
         cell, point = maps[0].argmax(1), np.arange(66)
-        if maps[0, point, cell].mean() < self._LEAST:
-            return None
+        sure = np.clip(maps[0, point, cell], 0, 1)
         odds = np.clip(maps[1:, point, cell], 1e-6, 1 - 1e-6)
         down, right = np.log(odds / (1 - odds)) * self._OFFSET
         found = np.stack([cell % 28 * self._CELL + right, cell // 28 * self._CELL + down], 1)
-        return as_ibug(found.astype(np.float32))
+        confidence = as_ibug(np.repeat(sure[:, None], 2, 1))[:, 0]
+        return as_ibug(found.astype(np.float32)), float(sure.mean()) ** self._POWER, confidence
 
 
 def as_ibug(points: Points) -> Points:

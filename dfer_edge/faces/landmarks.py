@@ -6,10 +6,12 @@ network trained on renders ships with the package; the user may name another (:f
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
+import numpy.typing as npt
 
 from dfer_edge import settings
 from dfer_edge.errors import InvalidInput, WeightsNotFound
@@ -17,8 +19,33 @@ from dfer_edge.faces.detectors import named
 from dfer_edge.types import Box, Image, Points
 
 COUNT = 68
+# A score from here on says that there is a face; :meth:`LandmarkDetector.detect` of the shipped network goes by it too.
+FACE_SCORE = 0.5
+# Points that lie elsewhere than the box did not find the face that was asked for: least overlap of the rectangle about
+# them and the box. Of faces in their own box it is some 0.75.
+_LEAST_IOU = 0.3
 SHIPPED = Path(__file__).parents[1] / "assets" / "landmarks68.onnx"
 CHOICES = "pass landmarks=, or landmark_detector= (--landmarks) an .onnx file, or set DFER_EDGE_LANDMARKS to one"
+
+
+@dataclasses.dataclass(frozen=True)
+class Landmarks:
+    """Points of a face, and how far they may be trusted.
+
+    Attributes
+    ----------
+    points
+        float32 [68, 2], pixels of the image, as :meth:`LandmarkDetector.detect` gives them; all NaN for none at all.
+    score
+        Probability that there is a face where the box said, 0 to 1; a face from :data:`FACE_SCORE` on.
+    confidence
+        float32 [68], 0 to 1: of the shipped network the probability that a point lies within a tenth of the distance
+        between the outer corners of the eyes from the truth; of other detectors their own measure, or the score.
+    """
+
+    points: Points
+    score: float
+    confidence: npt.NDArray[np.float32]
 
 
 class LandmarkDetector(Protocol):
@@ -40,6 +67,18 @@ class LandmarkDetector(Protocol):
         -------
         float32 [68, 2] in pixels of the image, x then y, pixel centres at integers; they may lie outside the image.
         None if the detector sees no face there.
+        """
+        ...
+
+
+@runtime_checkable
+class ScoredLandmarkDetector(LandmarkDetector, Protocol):
+    """A landmark detector that also says how sure it is."""
+
+    def detect_scored(self, image: Image, box: Box) -> Landmarks | None:
+        """As :meth:`LandmarkDetector.detect`, with a score; low scores come with their points.
+
+        None if there is nothing to look at: a box outside the image, or edges that are not finite.
         """
         ...
 
@@ -101,12 +140,44 @@ def find(detector: LandmarkDetector, image: Image, box: Box) -> Points:
         If a detector of the user's answers with something else.
     """
     points = detector.detect(image, box)
-    if points is None:
-        return lost()
+    return lost() if points is None else _checked(points, detector.name)
+
+
+def find_scored(detector: LandmarkDetector, image: Image, box: Box) -> Landmarks:
+    """Checked points of a face with a score, of any detector; points NaN and a score of 0 if it finds none.
+
+    A detector without ``detect_scored`` is trusted: 1. The score of any detector is 0 where the points lie elsewhere
+    than the box: the rectangle about them overlaps it by less than 0.3.
+
+    Raises
+    ------
+    InvalidInput
+        If a detector of the user's answers with something else.
+    """
+    if isinstance(detector, ScoredLandmarkDetector):
+        found = detector.detect_scored(image, box)
+    else:
+        bare = detector.detect(image, box)
+        found = None if bare is None else Landmarks(bare, 1.0, np.ones(COUNT, np.float32))
+    if found is None:
+        return Landmarks(lost(), 0.0, np.zeros(COUNT, np.float32))
+    points, score, confidence = _checked(found.points, detector.name), found.score, np.asarray(found.confidence)
+    if not 0.0 <= score <= 1.0 or confidence.shape != (COUNT,) or confidence.dtype.kind != "f":
+        raise InvalidInput(
+            f"expected a score from 0 to 1 and confidence [{COUNT}] from {detector.name}, "
+            f"got {score} and {confidence.dtype} {list(confidence.shape)}"
+        )
+    around = Box(*(float(edge) for edge in (*points.min(0), *points.max(0))))
+    if around.iou(box) < _LEAST_IOU:
+        score = 0.0
+    return Landmarks(points, float(score), confidence.astype(np.float32))
+
+
+def _checked(points: object, name: str) -> Points:
     array = np.asarray(points)
     if array.shape != (COUNT, 2) or array.dtype.kind != "f" or not np.isfinite(array).all():
         raise InvalidInput(
-            f"expected {COUNT} finite points [{COUNT}, 2] from {detector.name}, got {array.dtype} {list(array.shape)}"
+            f"expected {COUNT} finite points [{COUNT}, 2] from {name}, got {array.dtype} {list(array.shape)}"
         )
     return array.astype(np.float32)
 

@@ -26,6 +26,7 @@ _FORWARD_DEG, _STEP_DEG = 56, 4
 # How far behind the published vertex: not at all by the ears, under the jaw elsewhere.
 _BEHIND_DEG = np.array([0, 0, 4, 8, 12, 12, 16, 16, 16, 16, 16, 12, 12, 8, 4, 0, 0])
 _FACE = slice(0, 9409)  # without ears, back of the head and neck
+_ANGLES_DEG = np.arange(-int(_BEHIND_DEG.max()), _FORWARD_DEG, _STEP_DEG)
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Outline:
     Attributes
     ----------
     vertices
-        int64 [68 + 17 * M]: the published vertices, then M places of each jaw point.
+        int64 [68 + 17 * M + N]: the published vertices, then M places of each jaw point, then any others asked for.
     outward
         float64 [17, 3]: the jaw line is the outermost of them in this direction of head space.
     """
@@ -44,12 +45,13 @@ class Outline:
     outward: np.ndarray
 
 
-def make_outline(model: FaceModel) -> Outline:
-    """The outline of a model."""
+def make_outline(model: FaceModel, others: np.ndarray | None = None) -> Outline:
+    """The outline of a model; ``others`` [N] are vertices to be followed beside it."""
     jaw = model.neutral[model.landmarks[JAW]].astype(np.float64)
     outward = jaw - _CENTRE_CM
     outward[:, 2] = 0.0
-    return Outline(np.concatenate([model.landmarks, _places(model, jaw).ravel()]), outward)
+    more = np.zeros(0, np.int64) if others is None else np.asarray(others, np.int64)
+    return Outline(np.concatenate([model.landmarks, _places(model, jaw).ravel(), more]), outward)
 
 
 def _places(model: FaceModel, jaw: np.ndarray) -> np.ndarray:
@@ -62,7 +64,7 @@ def _places(model: FaceModel, jaw: np.ndarray) -> np.ndarray:
         start = (point - _CENTRE_CM) / np.linalg.norm(point - _CENTRE_CM)
         aside = front - (front @ start) * start
         aside /= np.linalg.norm(aside)
-        angles = np.deg2rad(np.clip(np.arange(-_BEHIND_DEG.max(), _FORWARD_DEG, _STEP_DEG), -behind, None))
+        angles = np.deg2rad(np.clip(_ANGLES_DEG, -behind, None))
         ways = np.cos(angles)[:, None] * start + np.sin(angles)[:, None] * aside
         rows.append(vertices[(ways @ rays.T).argmax(axis=1)])
     return np.array(rows, np.int64)
@@ -74,7 +76,7 @@ def annotate(planes: np.ndarray, rotation: np.ndarray, outward: np.ndarray) -> n
     Parameters
     ----------
     planes
-        float [T, 68 + 17 * M, 2]: the vertices of :class:`Outline` in the image plane, y up.
+        float [T, 68 + 17 * M + N, 2]: the vertices of :class:`Outline` in the image plane, y up.
     rotation
         float [T, 3, 3] of the head.
     outward
@@ -85,7 +87,7 @@ def annotate(planes: np.ndarray, rotation: np.ndarray, outward: np.ndarray) -> n
     float [T, 68, 2]
     """
     points = planes[:, :68].copy()
-    places = planes[:, 68:].reshape(len(planes), 17, -1, 2)
+    places = planes[:, 68 : 68 + 17 * len(_ANGLES_DEG)].reshape(len(planes), 17, -1, 2)
     ways = np.einsum("tij,nj->tni", rotation, outward)[..., :2]
     outermost = np.einsum("tnmk,tnk->tnm", places, ways).argmax(axis=2)
     points[:, JAW] = np.take_along_axis(places, outermost[..., None, None], axis=2)[:, :, 0]

@@ -27,12 +27,14 @@ class FaceRenderer:
     ----------
     model
         Of :func:`load_face_model`.
+    others
+        int64 [N]: vertices whose places :attr:`Shot.marked` gives beside those of the landmarks.
     """
 
-    def __init__(self, model: FaceModel) -> None:
+    def __init__(self, model: FaceModel, others: np.ndarray | None = None) -> None:
         self.model = model
         self.atlas: Atlas = make_atlas(model)
-        self.outline = make_outline(model)
+        self.outline = make_outline(model, others)
         self._moves = np.ascontiguousarray(model.expression[:, self.outline.vertices])
         self._units = shape_matrix(model.shape_names)
         self._shifts = [model.shape_index[name] for name in SHIFTS]
@@ -55,7 +57,7 @@ class FaceRenderer:
         return weights
 
     def landmarks(self, person: Person, weights: np.ndarray) -> np.ndarray:
-        """``person.landmarks`` with an expression, head space, cm; float32 [T, 68 + 17 * M, 3]."""
+        """``person.landmarks`` with an expression, head space, cm; float32 [T, 68 + 17 * M + N, 3]."""
         # Not through BLAS, whose rounding depends on its threads: workers have one, the caller's process may have more.
         return np.asarray(person.landmarks + np.einsum("tk,kvj->tvj", weights, self._moves), np.float32)
 

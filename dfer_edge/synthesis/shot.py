@@ -27,6 +27,8 @@ class Shot:
     ----------
     landmarks
         float32 [T, 68, 2], pixels.
+    marked
+        float32 [T, 68 + 17 * M + N, 2], pixels: the vertices of the renderer's outline.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class Shot:
         planes = annotate(marked, self._rotation, renderer.outline.outward)
         self._affine = view_of(planes, settings.size, settings.span, rng.normal(0.0, 0.015, 2))
         self.landmarks = to_pixels(planes, self._affine)
+        self.marked = to_pixels(marked, self._affine)
         middle = self.landmarks.mean(axis=1)
         self._shift = middle - middle.mean(axis=0)
         shutter = rng.uniform(0.1, 0.6) * settings.degrade

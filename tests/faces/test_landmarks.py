@@ -16,7 +16,7 @@ from dfer_edge import CorruptArtifact, EngineUnavailable, InvalidInput, WeightsN
 from dfer_edge.faces import make_landmark_detector
 from dfer_edge.faces.detectors import YuNetDetector
 from dfer_edge.faces.landmark_networks import OPENSEEFACE_POINTS, as_ibug, flush_subnormals, load_network
-from dfer_edge.faces.landmarks import find
+from dfer_edge.faces.landmarks import FACE_SCORE, Landmarks, find, find_scored
 from dfer_edge.inference.keypoint_graph import MIRROR_POINTS
 from dfer_edge.types import Box
 from tests.faces.test_faces import still
@@ -237,6 +237,41 @@ class Answers:
 def test_wrong_answers_of_a_detector_of_the_users(answer: object) -> None:
     with pytest.raises(InvalidInput, match=r"expected 68 finite points \[68, 2\] from answers"):
         find(Answers(answer), np.zeros((20, 20, 3), np.uint8), Box(0, 0, 20, 20))
+
+
+@pytest.mark.parametrize(
+    ("points", "score", "confidence"),
+    [
+        (np.full((68, 2), np.nan), 0.9, np.ones(68)),
+        (np.ones((68, 2)), 1.2, np.ones(68)),
+        (np.ones((68, 2)), float("nan"), np.ones(68)),
+        (np.ones((68, 2)), 0.9, np.ones(66)),
+    ],
+)
+def test_wrong_scored_answers(points: np.ndarray, score: float, confidence: np.ndarray) -> None:
+    class Scored(Answers):
+        def detect_scored(self, image: np.ndarray, box: Box) -> Landmarks:
+            return Landmarks(points, score, confidence)
+
+    with pytest.raises(InvalidInput, match=r"expected .* from answers"):
+        find_scored(Scored(None), np.zeros((20, 20, 3), np.uint8), Box(0, 0, 20, 20))
+
+
+def test_every_detector_has_a_score(networks: dict, portraits: list) -> None:
+    image, box = portraits[-1]
+    for network in networks.values():
+        found = find_scored(network, image, box)
+        assert found.score >= FACE_SCORE
+        np.testing.assert_array_equal(found.points, network.detect(image, box))
+        assert found.confidence.shape == (68,)
+    points = networks["faceapi68"].detect(image, box)
+    away = Box(box.left + box.width, box.top, box.right + box.width, box.bottom)
+    assert find_scored(Answers(points), image, box).score == 1
+    assert find_scored(Answers(points), image, away).score == 0, "points of another face"
+    nothing = find_scored(Answers(None), image, box)
+    assert np.isnan(nothing.points).all()
+    assert nothing.score == 0
+    assert not nothing.confidence.any()
 
 
 class Rectangle:

@@ -13,7 +13,7 @@ import pytest
 from dfer_edge.faces import make_landmark_detector
 from dfer_edge.faces.detectors import HaarDetector, YuNetDetector
 from dfer_edge.faces.landmark_networks import LandmarkNetwork, RenderedFace68
-from dfer_edge.faces.landmarks import SHIPPED, find
+from dfer_edge.faces.landmarks import FACE_SCORE, SHIPPED, find, find_scored
 from dfer_edge.inference.keypoint_graph import MIRROR_POINTS
 from dfer_edge.types import Box
 from tests.faces.test_faces import still
@@ -100,6 +100,28 @@ def test_no_face_no_points(shipped: LandmarkNetwork, rng: np.random.Generator) -
         assert shipped.detect(image, box) is None, "a blank image"
     assert shipped.detect(rng.integers(0, 256, (120, 120, 3), np.uint8), box) is None, "noise"
     assert np.isnan(find(shipped, np.zeros((64, 64, 3), np.uint8), Box(0, 0, 60, 60))).all()
+
+
+def test_score_and_confidence(shipped: LandmarkNetwork, astronaut_still: tuple[np.ndarray, Box]) -> None:
+    image, box = astronaut_still
+    found = find_scored(shipped, image, box)
+    assert found.score > 0.8
+    np.testing.assert_array_equal(found.points, shipped.detect(image, box))
+    assert ((found.confidence > 0) & (found.confidence <= 1)).all()
+    assert found.confidence[27:].mean() > found.confidence[:17].mean(), "jaws are harder than what lies within"
+    blank = find_scored(shipped, np.zeros_like(image), box)
+    assert blank.score < FACE_SCORE
+    assert find_scored(shipped, image, Box(-90, 0, -10, 80)).score == 0, "outside"
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (16, 1000), (1000, 16), (4320, 7680)])
+def test_frames_of_any_size(shipped: LandmarkNetwork, height: int, width: int) -> None:
+    """A box larger than the frame, and one that reaches over its corner."""
+    image = np.full((height, width, 3), 90, np.uint8)
+    for box in (Box(-width, -height, 2 * width, 2 * height), Box(width - 5, height - 5, width + 50, height + 60)):
+        found = find_scored(shipped, image, box)
+        assert 0 <= found.score <= 1
+        assert np.isfinite(found.points).all() or found.score == 0
 
 
 @pytest.mark.parametrize("size", [1, 2, 7])
