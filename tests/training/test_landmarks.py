@@ -12,16 +12,23 @@ import onnxruntime
 import pytest
 import torch
 
-from dfer_edge import InvalidInput
+from dfer_edge import CorruptArtifact, InvalidInput, SourceNotFound
 from dfer_edge.faces.landmark_networks import RenderedFace68
 from dfer_edge.inference.keypoint_graph import MIRROR_POINTS
-from dfer_edge.training.landmarks import crops
+from dfer_edge.synthesis import load_face_model
+from dfer_edge.synthesis.renderer import FaceRenderer
+from dfer_edge.training.landmarks import crops, render
+from dfer_edge.training.landmarks.convention import annotated
 from dfer_edge.training.landmarks.crops import DOWN, MARGIN, MIRROR, Jitter, training_crop
+from dfer_edge.training.landmarks.degrade import scrambled, wear_mask
 from dfer_edge.training.landmarks.export import save_onnx, to_onnx
-from dfer_edge.training.landmarks.network import GREY, SIZE, LandmarkNet, loss
+from dfer_edge.training.landmarks.network import DENSE, GREY, SIZE, LandmarkNet, loss
+from dfer_edge.training.landmarks.render import read_shards
+from dfer_edge.training.landmarks.start import net_of
 from dfer_edge.training.landmarks.trainer import Recipe, Renders, Trainer, make_batch
 
-STILL = Jitter(scale=0.0, shift=0.0, turn_rad=0.0, empty=0.0)
+STILL = Jitter(scale=0.0, shift=0.0, turn_rad=0.0, stretch=0.0, empty=0.0, mask=0.0)
+BOX = np.array([64.0, 66.0, 90.0])
 
 
 def face(size: int = 128) -> np.ndarray:
@@ -37,35 +44,34 @@ def face(size: int = 128) -> np.ndarray:
 @pytest.fixture
 def renders() -> Renders:
     rng = np.random.default_rng(0)
-    return Renders(
-        rng.integers(0, 256, (5, 128, 128), np.uint8), np.stack([face() for _ in range(5)]).astype(np.float32)
-    )
+    points = np.concatenate([np.stack([face() for _ in range(5)]), rng.uniform(20, 100, (5, DENSE, 2))], axis=1)
+    return Renders(rng.integers(0, 256, (5, 128, 128), np.uint8), points.astype(np.float32), np.tile(BOX, (5, 1)))
 
 
 def test_mirrored_numbers_are_the_productions() -> None:
     np.testing.assert_array_equal(MIRROR, MIRROR_POINTS)
 
 
-def test_the_crop_is_the_detectors(monkeypatch: pytest.MonkeyPatch) -> None:
-    """YuNet's mean box through the shipped network's own margin, against the crop without jitter."""
+def test_crops_lie_in_the_detectors_box(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (RenderedFace68.margin, RenderedFace68.down) == (MARGIN, DOWN)
-    points, s = face(), 30.0
-    side = crops.BOX_SIDE * s
-    centre = np.array([63.0, 65.0 - crops.BOX_UP * s + DOWN * side])
-    monkeypatch.setattr(crops, "_degraded", lambda rng, grey: grey)
-    seen = [training_crop(np.random.default_rng(k), np.zeros((128, 128), np.uint8), points, STILL)[1] for k in range(8)]
-    expected = (points - centre) / (side * MARGIN) + 0.5
+    points = face()
+    monkeypatch.setattr(crops, "degraded", lambda rng, grey: grey)
+    black = np.zeros((128, 128), np.uint8)
+    seen = [training_crop(np.random.default_rng(k), black, points, BOX, STILL)[1] for k in range(8)]
+    expected = (points - BOX[:2]) / (90.0 * crops._MARGIN) + 0.5
     assert {np.abs(one - expected).max() < 1e-4 for one in seen} == {True, False}, "some are mirrored"
 
 
 @pytest.mark.parametrize("seed", range(12))
 def test_points_go_where_their_pixels_go(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(crops, "_degraded", lambda rng, grey: grey)
+    monkeypatch.setattr(crops, "degraded", lambda rng, grey: grey)
     points, image = face(), np.zeros((128, 128), np.uint8)
     x, y = np.round(points[57]).astype(int)
     points[57] = x, y
     cv2.circle(image, (int(x), int(y)), 4, 255, -1)
-    grey, moved, is_face = training_crop(np.random.default_rng(seed), image, points, replace(Jitter(), empty=0.0))
+    grey, moved, is_face = training_crop(
+        np.random.default_rng(seed), image, points, BOX, replace(Jitter(), empty=0.0, mask=0.0)
+    )
     assert is_face
     assert (grey.shape, grey.dtype) == ((SIZE, SIZE), np.float32)
     rows, columns = np.mgrid[:SIZE, :SIZE]
@@ -75,21 +81,66 @@ def test_points_go_where_their_pixels_go(seed: int, monkeypatch: pytest.MonkeyPa
     assert moved[36:42, 0].mean() < moved[42:48, 0].mean()
 
 
-def test_places_without_a_face_show_little_of_one() -> None:
-    points = face()
-    for seed in range(40):
-        _, moved, is_face = training_crop(
-            np.random.default_rng(seed), np.zeros((128, 128), np.uint8), points, Jitter(empty=1.0)
+def test_places_without_a_face_show_little_of_one_or_no_upright_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(crops, "degraded", lambda rng, grey: grey)
+    monkeypatch.setattr(crops, "scrambled", lambda rng, grey: np.full_like(grey, 77))
+    points, kinds = face(), []
+    for seed in range(60):
+        grey, moved, is_face = training_crop(
+            np.random.default_rng(seed), np.zeros((128, 128), np.uint8), points, BOX, replace(Jitter(), empty=1.0)
         )
         assert not is_face
-        inner = moved[36:]
-        assert ((inner > 0) & (inner < 1)).all(1).mean() < 0.95
+        parts = ((moved[36:] > 0) & (moved[36:] < 1)).all(1).mean() < 0.95
+        down = moved[[48, 54]].mean(0) - moved[36:48].mean(0)
+        kinds.append("scrambled" if (grey == 77).all() else "part" if parts else "turned")
+        if kinds[-1] == "turned":
+            assert down[1] < 0.2 * np.linalg.norm(down), "hangs or lies on its side"
+    assert set(kinds) == {"scrambled", "part", "turned"}
+
+
+def test_scrambled_tiles_are_those_of_the_crop(rng: np.random.Generator) -> None:
+    grey = rng.uniform(0, 255, (64, 64)).astype(np.float32)
+    mixed = scrambled(rng, grey)
+    assert not np.array_equal(mixed, grey)
+    np.testing.assert_array_equal(np.sort(mixed.ravel()), np.sort(grey.ravel()))
+
+
+def test_a_mask_covers_the_mouth_and_neither_eyes_nor_brows() -> None:
+    x = np.linspace(20, 108, 17)
+    points = np.full((68, 2), 64.0)
+    points[:17] = np.stack([x, 60 + 45 * np.sin(np.linspace(0, np.pi, 17))], 1)
+    points[27:31] = np.stack([np.full(4, 64.0), np.linspace(52, 70, 4)], 1)
+    image = np.full((128, 128), 100, np.uint8)
+    for seed in range(10):
+        worn = wear_mask(np.random.default_rng(seed), image, points)
+        assert worn.dtype == np.uint8
+        assert (worn[85:95, 55:73] != 100).mean() > 0.5
+        assert (worn[:45] == 100).all()
+
+
+def test_annotators_habits_are_learnt_from_public_networks() -> None:
+    """A habit that both networks share is taken over as far as a part's share says, their noise is not."""
+    rng = np.random.default_rng(1)
+    points = face() + rng.normal(0, 2.0, (400, 68, 2))
+    habit = np.zeros((68, 2))
+    habit[48:] = 1.5, 0.0
+    public = points[:, None] + habit + rng.normal(0, 0.6, (400, 2, 68, 2))
+    public[0] = np.nan
+    public[1] += 40.0
+    head = np.zeros((400, 3))
+    head[2, 0] = 1.3
+    change = annotated(points, public, head) - points
+    np.testing.assert_allclose(change[3:, 48:].mean((0, 1)), (1.5, 0.0), atol=0.15)
+    assert np.abs(change[:, 17:27]).max() == 0, "brows are the mesh's"
+    assert change[3:].std(0).max() < 0.3
+    assert np.abs(change[2]).max() == 0, "turned away"
+    assert np.isfinite(change).all()
 
 
 def test_a_batch_depends_on_seed_and_step_alone(renders: Renders) -> None:
     recipe = Recipe(batch=6, seed=4)
     for a, b in zip(make_batch(renders, recipe, 7, Jitter()), make_batch(renders, recipe, 7, Jitter()), strict=True):
-        torch.testing.assert_close(a, b, rtol=0, atol=0)
+        torch.testing.assert_close(a, b, rtol=0, atol=0, equal_nan=True)
     other = make_batch(renders, recipe, 8, Jitter())[0]
     assert not torch.equal(make_batch(renders, recipe, 7, Jitter())[0], other)
 
@@ -134,7 +185,7 @@ def test_a_stage_starts_from_an_earlier_one(renders: Renders, tmp_path: Path) ->
     first = Recipe(steps=9, stop=2, batch=4)
     Trainer(first, tmp_path / "a").run(renders)
     second = Trainer(Recipe(steps=3, batch=4, seed=1, start="a"), tmp_path / "b")
-    second.start_from(tmp_path / "a" / "checkpoint.pt")
+    second.start_from(tmp_path / "a" / "checkpoint.pt", renders)
     assert [stage["stop"] for stage in second.earlier] == [2]
     saved = torch.load(tmp_path / "a" / "checkpoint.pt", weights_only=True)
     assert saved["step"] == 2
@@ -180,3 +231,67 @@ def test_what_the_file_says_of_itself() -> None:
     large = [t for t in stored.values() if np.prod(t.dims) > 1000]
     assert large
     assert {t.data_type for t in large} == {onnx.TensorProto.FLOAT16}
+
+
+def test_training_goes_on_from_an_exported_file(tmp_path: Path, renders: Renders) -> None:
+    torch.manual_seed(2)
+    net = LandmarkNet()
+    with torch.no_grad():
+        net.train()
+        for _ in range(3):
+            net(torch.rand(8, 1, SIZE, SIZE) * 255)
+    save_onnx(net.eval(), tmp_path / "points.onnx", {"data": {"synthetic": True}})
+    grey = make_batch(renders, Recipe(batch=6), 0, Jitter())[0]
+    again = net_of(tmp_path / "points.onnx", grey)
+    with torch.no_grad():
+        for a, b in zip(net(grey), again(grey), strict=True):
+            torch.testing.assert_close(a, b, atol=3e-3, rtol=3e-3)
+        # Norms with the statistics of these crops: training begins where the file stopped.
+        for a, b in zip(net(grey), again.train()(grey), strict=True):
+            torch.testing.assert_close(a, b, atol=3e-3, rtol=3e-3)
+    trainer = Trainer(Recipe(steps=2, batch=4, start="b"), tmp_path / "c")
+    trainer.start_from(tmp_path / "points.onnx", renders)
+    assert trainer.earlier == [{"file": "points.onnx"}]
+    other = onnx.load(str(tmp_path / "points.onnx"))
+    other.graph.node.remove(next(node for node in other.graph.node if node.op_type == "Conv" and len(node.input) == 3))
+    onnx.save(other, str(tmp_path / "other.onnx"))
+    with pytest.raises(InvalidInput, match="expected an exported landmark network"):
+        net_of(tmp_path / "other.onnx", grey)
+
+
+def test_shards_are_read_back_and_damage_is_told(tmp_path: Path) -> None:
+    with pytest.raises(SourceNotFound, match="expected shards"):
+        read_shards(tmp_path)
+    stored = {
+        "grey": np.zeros((2, 8, 8), np.uint8),
+        "landmarks": np.full((2, 68, 2), 96, np.int16),
+        "marked": np.zeros((2, 300, 2), np.int16),
+        "public": np.full((2, 2, 68, 2), -32768, np.int16),
+        "head": np.zeros((2, 3), np.float32),
+    }
+    np.savez(tmp_path / "shard-0000.npz", **stored)
+    back = read_shards(tmp_path, 1)
+    assert {name: len(array) for name, array in back.items()} == dict.fromkeys(stored, 1)
+    assert (back["landmarks"] == 1.5).all()
+    assert np.isnan(back["public"]).all()
+    with pytest.raises(InvalidInput, match="expected 3 renders"):
+        read_shards(tmp_path, 3)
+    (tmp_path / "shard-0001.npz").write_bytes((tmp_path / "shard-0000.npz").read_bytes()[:500])
+    with pytest.raises(CorruptArtifact, match="shard-0001"):
+        read_shards(tmp_path)
+
+
+def test_a_shard_of_renders(media: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(render, "SHARD", 3)
+    model = load_face_model(media / "face_model" / "ict_face_light.npz")
+    vertices = render.dense_vertices(model)
+    assert len(set(vertices.tolist())) == DENSE
+    one = render.shard(FaceRenderer(model, vertices), 5, 0, [])
+    again = render.shard(FaceRenderer(model, vertices), 5, 0, [])
+    for name, array in one.items():
+        np.testing.assert_array_equal(array, again[name])
+    assert one["grey"].shape == (3, render.SIZE, render.SIZE)
+    # Dense points lie about the landmarks, and the stored numbers are pixels of the image.
+    landmarks, dense = one["landmarks"] / 64, one["marked"][:, -DENSE:] / 64
+    assert ((landmarks > 0) & (landmarks < render.SIZE)).mean() > 0.95
+    assert (np.abs(dense.mean(1) - landmarks.mean(1)) < 25).all()

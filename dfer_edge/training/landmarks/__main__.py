@@ -1,4 +1,4 @@
-"""Renders, trains and exports the landmark network: ``python -m dfer_edge.training.landmarks --data DIR --out DIR``."""
+"""Trains and exports the landmark network: ``python -m dfer_edge.training.landmarks --data DIR --out DIR``."""
 
 from __future__ import annotations
 
@@ -9,28 +9,20 @@ import json
 import logging
 import sys
 from pathlib import Path
-from typing import Any
 
 import cv2
 import torch
 
 from dfer_edge.errors import DferError
-from dfer_edge.synthesis import SyntheticClips
-from dfer_edge.synthesis.storage import MANIFEST, read_manifest, write_clips
 from dfer_edge.training.landmarks.export import save_onnx
 from dfer_edge.training.landmarks.trainer import Recipe, Renders, Trainer
-
-# Views wide enough that a jittered and turned crop stays inside, heads turned further than in clips of expressions.
-RENDERS: dict[str, Any] = {"frames": 1, "size": 128, "span": 4.4, "pose_spread": 1.4, "clips_per_person": 4, "seed": 11}
 
 
 def _arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m dfer_edge.training.landmarks", description=__doc__)
-    parser.add_argument("--data", type=Path, required=True, help="rendered set; rendered there if --render is given")
+    parser.add_argument("--data", type=Path, required=True, help="what dfer_edge.training.landmarks.render wrote")
     parser.add_argument("--out", type=Path, required=True, help="folder of checkpoint, log and landmarks68.onnx")
-    parser.add_argument("--render", type=int, metavar="N", help="render N images first (DFER_EDGE_FACE_MODEL)")
-    parser.add_argument("--workers", type=int, default=2, help="rendering processes")
-    parser.add_argument("--start", type=Path, help="checkpoint of an earlier stage to start from")
+    parser.add_argument("--start", type=Path, help="checkpoint of an earlier stage, or an exported file, to start from")
     parser.add_argument("--threads", type=int, default=1)
     for field in dataclasses.fields(Recipe):
         if field.name != "start":
@@ -46,8 +38,6 @@ def main(arguments: list[str] | None = None) -> int:
     torch.set_num_threads(options.threads)
     cv2.setNumThreads(1)
     try:
-        if options.render:
-            write_clips(SyntheticClips(options.render, workers=options.workers, **RENDERS), options.data)
         _train(options)
     except DferError as error:
         print(error, file=sys.stderr)
@@ -60,12 +50,11 @@ def _train(options: argparse.Namespace) -> None:
     start = hashlib.sha256(options.start.read_bytes()).hexdigest() if options.start else ""
     recipe = Recipe(**values, start=start)
     trainer = Trainer(recipe, options.out)
-    if options.start and not trainer.step:
-        trainer.start_from(options.start)
     renders = Renders.read(options.data, recipe.images)
+    if options.start and not trainer.step:
+        trainer.start_from(options.start, renders)
     net = trainer.run(renders)
-    manifest = read_manifest(options.data)
-    data = {"synthetic": True, "images": len(renders.grey), "job": manifest["job"], "manifest": MANIFEST}
+    data = {"synthetic": True, "images": len(renders.grey), "renders": "dfer_edge.training.landmarks.render"}
     provenance = {"data": data, "recipe": [*trainer.earlier, dataclasses.asdict(recipe)]}
     save_onnx(net, options.out / "landmarks68.onnx", provenance)
     print(json.dumps({"out": str(options.out / "landmarks68.onnx"), **provenance}))

@@ -15,6 +15,8 @@ SIZE = 64
 POINTS = 68
 GREY = (0.299, 0.587, 0.114)
 WIDTHS = (16, 40, 80, 144)
+# Vertices of the face between the landmarks that are learnt beside them and not exported.
+DENSE = 140
 # Added to the standard deviation of a crop's grey levels, so that a blank crop stays blank.
 FLOOR = 4.0
 
@@ -57,13 +59,24 @@ class LandmarkNet(nn.Module):
         layers += [nn.Conv2d(WIDTHS[-1], 48, 1, bias=False), nn.BatchNorm2d(48), nn.ReLU(), nn.Flatten()]
         self.body = nn.Sequential(*layers)
         self.head = nn.Linear(48 * cells * cells, 3 * POINTS + 1)
+        self.dense = nn.Linear(48 * cells * cells, 2 * DENSE)
 
-    def forward(self, grey: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def features(self, grey: Tensor) -> Tensor:
         centred = grey - grey.mean((2, 3), keepdim=True)
         spread = centred.square().mean((2, 3), keepdim=True).sqrt() + FLOOR
-        values = self.head(self.body(centred / spread)).float()
+        return self.body(centred / spread)  # type: ignore[no-any-return]
+
+    def answers(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        values = self.head(features).float()
         points = 0.5 + 0.25 * values[:, : 2 * POINTS].reshape(-1, POINTS, 2)
         return points, values[:, 2 * POINTS : 3 * POINTS] - 3.5, values[:, -1]
+
+    def dense_points(self, features: Tensor) -> Tensor:
+        """Vertices of the face, [B, 140, 2], as shares of the crop's side."""
+        return 0.5 + 0.25 * self.dense(features).float().reshape(-1, DENSE, 2)
+
+    def forward(self, grey: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return self.answers(self.features(grey))
 
 
 def loss(outputs: tuple[Tensor, Tensor, Tensor], points: Tensor, face: Tensor) -> tuple[Tensor, Tensor]:
@@ -89,3 +102,9 @@ def loss(outputs: tuple[Tensor, Tensor, Tensor], points: Tensor, face: Tensor) -
     regression = (likelihood.mean(1) * share).sum()
     presence = nn.functional.binary_cross_entropy_with_logits(logit, face)
     return regression + presence, (distance.mean(1) * share).sum().detach()
+
+
+def dense_loss(found: Tensor, points: Tensor, face: Tensor) -> Tensor:
+    """Mean distance of the dense points of faces, as a share of the crop's side; [B, 140, 2] each, face [B]."""
+    distance = torch.sqrt(((found - points) ** 2).sum(2) + 1e-8).mean(1)
+    return (distance * face / face.sum().clamp(min=1.0)).sum()

@@ -10,13 +10,14 @@ import argparse
 import dataclasses
 import logging
 import sys
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from dfer_edge.errors import DferError
+from dfer_edge.errors import CorruptArtifact, DferError, InvalidInput, SourceNotFound
 from dfer_edge.faces.aligned import face_frame
 from dfer_edge.faces.landmark_networks import LandmarkNetwork, load_network
 from dfer_edge.synthesis.action_units import AU_INDEX
@@ -25,6 +26,7 @@ from dfer_edge.synthesis.clip import ClipSettings
 from dfer_edge.synthesis.face_model import FaceModel, load_face_model
 from dfer_edge.synthesis.renderer import FaceRenderer
 from dfer_edge.synthesis.shot import Shot
+from dfer_edge.training.landmarks.network import DENSE
 from dfer_edge.types import Box
 
 log = logging.getLogger(__name__)
@@ -33,11 +35,11 @@ SHARD, EACH = 400, 4  # images of a shard, and of a person
 SIZE, SPAN = 176, 4.6
 # s of `faces.aligned.face_frame` in pixels, were the head not turned: every image shows heads at this size.
 UNIT_PX = SIZE / SPAN
-DENSE = 140
 _FACE_VERTICES = slice(0, 9409)
 # Vertices within this many cm of an eye, the mouth or the nose are chosen this much more densely.
 _NEAR_CM, _DENSER = 0.7, 2.5
-_FINE = 64  # points are stored as 64ths of a pixel
+_FINE, _NONE = 64, -32768  # points are stored as 64ths of a pixel
+FIELDS = ("grey", "landmarks", "marked", "public", "head")
 
 
 def dense_vertices(model: FaceModel, count: int = DENSE) -> np.ndarray:
@@ -99,7 +101,7 @@ def shard(renderer: FaceRenderer, seed: int, number: int, networks: Sequence[Lan
     """Images of a shard: ``grey`` uint8 [N, S, S]; points as int16 in 64ths of a pixel, ``landmarks`` [N, 68, 2],
     ``marked`` [N, V, 2], ``public`` [N, P, 68, 2] (-32768 for none); ``head`` float32 [N, 3].
     """
-    rows: dict[str, list[np.ndarray]] = {name: [] for name in ("grey", "landmarks", "marked", "public", "head")}
+    rows: dict[str, list[np.ndarray]] = {name: [] for name in FIELDS}
     rng = np.random.default_rng([seed, number])
     person = renderer.person(rng)
     for index in range(SHARD):
@@ -112,11 +114,44 @@ def shard(renderer: FaceRenderer, seed: int, number: int, networks: Sequence[Lan
         box = detectors_box(points, performance.head[0])
         public = np.stack(asked(networks, rng, image, box)) if networks else np.zeros((0, 68, 2))
         for name, value in (("landmarks", points), ("marked", shot.marked[0]), ("public", public)):
-            fine = np.clip(np.nan_to_num(np.round(value * _FINE), nan=-32768), -32768, 32767)
+            fine = np.clip(np.nan_to_num(np.round(value * _FINE), nan=_NONE), _NONE, 32767)
             rows[name].append(fine.astype(np.int16))
         rows["grey"].append(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY))
         rows["head"].append(performance.head[0])
     return {name: np.stack(values) for name, values in rows.items()}
+
+
+def read_shards(folder: Path, images: int = 0) -> dict[str, np.ndarray]:
+    """Fields of :func:`shard` of a set, the first ``images`` or all: points as float32 in pixels, NaN for none.
+
+    Raises
+    ------
+    SourceNotFound, CorruptArtifact, InvalidInput
+        No shards, a damaged one, or fewer images than asked for.
+    """
+    paths = sorted(folder.glob("shard-*.npz"))
+    paths = paths[: -(-images // SHARD)] if images else paths
+    if not paths:
+        raise SourceNotFound(f"expected shards of renders in {folder}", "python -m dfer_edge.training.landmarks.render")
+    rows: dict[str, list[np.ndarray]] = {name: [] for name in FIELDS}
+    for path in paths:
+        for name, array in _read(path).items():
+            rows[name].append(array)
+    out = {name: np.concatenate(parts) for name, parts in rows.items()}
+    if len(out["grey"]) < images:
+        raise InvalidInput(f"expected {images} renders in {folder}, found {len(out['grey'])}")
+    for name in ("landmarks", "marked", "public"):
+        stored = out[name]
+        out[name] = np.where(stored == _NONE, np.nan, stored / np.float32(_FINE)).astype(np.float32)
+    return {name: array[: images or None] for name, array in out.items()}
+
+
+def _read(path: Path) -> dict[str, np.ndarray]:
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return {name: archive[name] for name in FIELDS}
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise CorruptArtifact(f"expected a shard of renders at {path}: {error}") from error
 
 
 def main(arguments: list[str] | None = None) -> int:

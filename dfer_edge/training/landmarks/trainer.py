@@ -10,15 +10,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 
 from dfer_edge.errors import InvalidInput
-from dfer_edge.synthesis.storage import RenderedClips
 from dfer_edge.training.checkpoint import publish
+from dfer_edge.training.landmarks.convention import annotated
 from dfer_edge.training.landmarks.crops import Jitter, training_crop
-from dfer_edge.training.landmarks.network import LandmarkNet, loss
+from dfer_edge.training.landmarks.network import DENSE, POINTS, LandmarkNet, dense_loss, loss
+from dfer_edge.training.landmarks.render import detectors_box, read_shards
+from dfer_edge.training.landmarks.start import net_of
 from dfer_edge.training.optimise import average
 
 log = logging.getLogger(__name__)
@@ -40,8 +41,10 @@ class Recipe:
         AdamW's highest rate, the share of steps until it is reached, and its decay.
     average
         Weight of the past in the running mean of the weights.
+    dense
+        Weight of the distance of the dense points.
     start
-        sha256 of the checkpoint of an earlier stage, empty for random weights.
+        sha256 of the checkpoint of an earlier stage or of an exported file, empty for random weights.
     """
 
     images: int = 0
@@ -52,34 +55,48 @@ class Recipe:
     weight_decay: float = 0.02
     warm_up: float = 0.05
     average: float = 0.999
+    dense: float = 15.0
     seed: int = 0
     start: str = ""
 
 
 @dataclass(frozen=True)
 class Renders:
-    """Single images held in memory: grey levels uint8 [N, S, S] and landmarks float32 [N, 68, 2] in pixels."""
+    """Images of :mod:`render` held in memory.
+
+    Attributes
+    ----------
+    grey
+        uint8 [N, S, S].
+    points
+        float32 [N, 68 + 140, 2], pixels: landmarks as annotators place them, then dense vertices.
+    boxes
+        float32 [N, 3]: centre x, y and longer side of a detector's box, pixels.
+    """
 
     grey: np.ndarray
-    landmarks: np.ndarray
+    points: np.ndarray
+    boxes: np.ndarray
 
     @classmethod
     def read(cls, folder: Path, images: int = 0) -> Renders:
-        """Read what ``dfer-edge synth`` wrote, the first ``images`` clips or all; of clips every frame counts.
+        """Read the first ``images``, or all.
 
         Raises
         ------
         SourceNotFound, CorruptArtifact
             No rendered set, or a damaged one.
         InvalidInput
-            Fewer clips than asked for, or none.
+            Fewer images than asked for, or public networks were not asked.
         """
-        rendered = RenderedClips(folder)
-        if not 0 < max(images, 1) <= len(rendered):
-            raise InvalidInput(f"expected {max(images, 1)} rendered clips in {folder}, found {len(rendered)}")
-        clips = [rendered[index] for index in range(images or len(rendered))]
-        frames = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for clip in clips for frame in clip.frames]
-        return cls(np.stack(frames), np.concatenate([clip.landmarks for clip in clips]).astype(np.float32))
+        shards = read_shards(folder, images)
+        landmarks, head = shards["landmarks"], shards["head"]
+        if shards["public"].shape[1] != 2:
+            raise InvalidInput(f"expected answers of two public networks in {folder}", "render with --ask FILE FILE")
+        points = annotated(landmarks, shards["public"], head)
+        boxes = np.stack([detectors_box(*pair) for pair in zip(landmarks, head, strict=True)])
+        both = np.concatenate([points, shards["marked"][:, -DENSE:]], axis=1)
+        return cls(shards["grey"], both.astype(np.float32), boxes.astype(np.float32))
 
 
 Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
@@ -89,7 +106,10 @@ def make_batch(renders: Renders, recipe: Recipe, step: int, jitter: Jitter) -> B
     """The batch of a step: a function of seed and step alone, so that resuming repeats nothing and skips nothing."""
     rng = np.random.default_rng([recipe.seed, step])
     chosen = rng.integers(len(renders.grey), size=recipe.batch)
-    crops = [training_crop(rng, renders.grey[i], renders.landmarks[i].astype(np.float64), jitter) for i in chosen]
+    crops = [
+        training_crop(rng, renders.grey[i], renders.points[i].astype(np.float64), renders.boxes[i], jitter)
+        for i in chosen
+    ]
     grey, points, face = (np.stack(part) for part in zip(*crops, strict=True))
     return torch.from_numpy(grey)[:, None], torch.from_numpy(points), torch.from_numpy(face.astype(np.float32))
 
@@ -102,6 +122,19 @@ def _batches(renders: Renders, recipe: Recipe, start: int, jitter: Jitter) -> It
             ready = ahead.pop(0).result()
             ahead.append(pool.submit(make_batch, renders, recipe, step + 4, jitter))
             yield ready
+
+
+def total_loss(net: LandmarkNet, batch: Batch, dense_weight: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """Loss of a batch and the mean distance of its landmarks."""
+    grey, points, face = batch
+    with torch.autocast("cpu", torch.bfloat16):
+        features = net.features(grey.to(memory_format=torch.channels_last))
+        outputs, dense = net.answers(features), net.dense_points(features)
+    total, distance = loss(outputs, points[:, :POINTS], face)
+    if dense_weight:
+        seen = face * torch.isfinite(points[:, -1, 0])
+        total = total + dense_weight * dense_loss(dense, torch.nan_to_num(points[:, POINTS:]), seen)
+    return total, distance
 
 
 class Trainer:
@@ -149,9 +182,13 @@ class Trainer:
         self.schedule.load_state_dict(saved["schedule"])
         self.step, self.earlier = saved["step"], saved["earlier"]
 
-    def start_from(self, path: Path) -> None:
-        """Take the averaged weights of an earlier stage."""
-        saved = torch.load(path, weights_only=True)
+    def start_from(self, path: Path, renders: Renders) -> None:
+        """Take the averaged weights of an earlier stage's checkpoint, or those of an exported file."""
+        if path.suffix == ".onnx":
+            state = net_of(path, make_batch(renders, self.recipe, -1 % 2**32, self.jitter)[0]).state_dict()
+            saved = {"averaged": state, "earlier": [], "recipe": {"file": path.name}}
+        else:
+            saved = torch.load(path, weights_only=True)
         for part in self._parts().values():
             part.load_state_dict(saved["averaged"])
         self.earlier = [*saved["earlier"], saved["recipe"]]
@@ -173,10 +210,8 @@ class Trainer:
         """Train to the end of the recipe; save and log every so many steps. Returns the averaged network."""
         self.net.train()
         distances = []
-        for grey, points, face in _batches(renders, self.recipe, self.step, self.jitter):
-            with torch.autocast("cpu", torch.bfloat16):
-                outputs = self.net(grey.to(memory_format=torch.channels_last))
-            total, distance = loss(outputs, points, face)
+        for batch in _batches(renders, self.recipe, self.step, self.jitter):
+            total, distance = total_loss(self.net, batch, self.recipe.dense)
             self.optimiser.zero_grad(set_to_none=True)
             total.backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_(self.net.parameters(), 5.0)
