@@ -32,7 +32,7 @@ def _eye_distance(points: np.ndarray) -> float:
     return float(np.linalg.norm(points[36:42].mean(0) - points[42:48].mean(0)))
 
 
-def _jittered(box: Any, rng: np.random.Generator) -> Any:
+def jittered(box: Any, rng: np.random.Generator) -> Any:
     """The box as a less steady detector would give it: side 6 %, place 4 % (standard deviations)."""
     scale, shift = np.exp(rng.normal(0, 0.06)), rng.normal(0, 0.04, 2) * max(box.width, box.height)
     x, y = (box.left + box.right) / 2 + shift[0], (box.top + box.bottom) / 2 + shift[1]
@@ -61,7 +61,7 @@ def measure(media: Path) -> dict[str, Any]:
         unit = _eye_distance((found["faceapi68"] + found["openseeface66"]) / 2)
         for a, b in PAIRS:
             apart[f"{a} {b}"].append(np.linalg.norm(found[a] - found[b], axis=1) / unit)
-        boxes = [_jittered(box, rng) for _ in range(_JITTERED)]
+        boxes = [jittered(box, rng) for _ in range(_JITTERED)]
         for name, network in networks.items():
             again = [points for one in boxes if network and (points := network.detect(image, one)) is not None]
             wander[name] += [np.linalg.norm(points - found[name], axis=1) / unit for points in again]

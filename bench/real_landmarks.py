@@ -20,7 +20,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from bench.landmarks import PARTS, _jittered
+from bench.landmarks import PARTS, jittered
 from dfer_edge.bench.provenance import collect
 from dfer_edge.bench.timing import interleaved, pin, summary
 from dfer_edge.faces import make_landmark_detector
@@ -103,7 +103,7 @@ def errors(network: Any, faces: list[Face], jitter: int = 0) -> np.ndarray:
             if face.box is None:
                 rows.append(np.full(68, np.nan))
                 continue
-            points = network.detect(face.image, _jittered(face.box, rng) if jitter else face.box)
+            points = network.detect(face.image, jittered(face.box, rng) if jitter else face.box)
             row = np.full(68, np.inf) if points is None else np.linalg.norm(points - face.points, axis=1) / face.unit
             rows.append(row)
     return np.stack(rows)

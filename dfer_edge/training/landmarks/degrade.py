@@ -52,7 +52,7 @@ def degraded(rng: np.random.Generator, grey: np.ndarray) -> np.ndarray:
     grey = np.clip(grey, 0, 255)
     if rng.random() < 0.15:
         _, data = cv2.imencode(".jpg", grey.astype(np.uint8), [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(12, 80))])
-        grey = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE)
+        grey = np.asarray(cv2.imdecode(data, cv2.IMREAD_GRAYSCALE))
     return np.asarray(grey, np.float32)
 
 

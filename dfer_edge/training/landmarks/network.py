@@ -64,7 +64,8 @@ class LandmarkNet(nn.Module):
     def features(self, grey: Tensor) -> Tensor:
         centred = grey - grey.mean((2, 3), keepdim=True)
         spread = centred.square().mean((2, 3), keepdim=True).sqrt() + FLOOR
-        return self.body(centred / spread)  # type: ignore[no-any-return]
+        features: Tensor = self.body(centred / spread)
+        return features
 
     def answers(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         values = self.head(features).float()
@@ -73,7 +74,8 @@ class LandmarkNet(nn.Module):
 
     def dense_points(self, features: Tensor) -> Tensor:
         """Vertices of the face, [B, 140, 2], as shares of the crop's side."""
-        return 0.5 + 0.25 * self.dense(features).float().reshape(-1, DENSE, 2)
+        values: Tensor = self.dense(features)
+        return 0.5 + 0.25 * values.float().reshape(-1, DENSE, 2)
 
     def forward(self, grey: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         return self.answers(self.features(grey))

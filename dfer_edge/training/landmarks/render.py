@@ -55,7 +55,7 @@ def dense_vertices(model: FaceModel, count: int = DENSE) -> np.ndarray:
     while len(chosen) < count:  # the farthest from all that are chosen
         distance = np.minimum(distance, np.linalg.norm(places - places[chosen[-1]], axis=1))
         chosen.append(int((distance * density).argmax()))
-    return vertices[np.array(chosen)]
+    return np.asarray(vertices[np.array(chosen)])
 
 
 def pose_and_openness(rng: np.random.Generator, performance: Performance) -> Performance:

@@ -186,7 +186,7 @@ class Trainer:
         """Take the averaged weights of an earlier stage's checkpoint, or those of an exported file."""
         if path.suffix == ".onnx":
             state = net_of(path, make_batch(renders, self.recipe, -1 % 2**32, self.jitter)[0]).state_dict()
-            saved = {"averaged": state, "earlier": [], "recipe": {"file": path.name}}
+            saved: dict[str, Any] = {"averaged": state, "earlier": [], "recipe": {"file": path.name}}
         else:
             saved = torch.load(path, weights_only=True)
         for part in self._parts().values():
