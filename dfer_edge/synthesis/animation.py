@@ -71,6 +71,11 @@ def _apex(rng: np.random.Generator, variant: Variant, strength: float) -> dict[i
     return units
 
 
+def _strength(rng: np.random.Generator) -> float:
+    """How much of an expression is shown at its apex: posed faces show nearly all, people in talk a part."""
+    return float(rng.uniform(0.2, 0.7)) if rng.random() < 0.4 else float(rng.beta(2.6, 1.1) * 0.6 + 0.4)
+
+
 def _envelope(rng: np.random.Generator, times_s: np.ndarray, still: bool) -> np.ndarray:
     """Onset 0.2 to 0.7 s, an apex, and an offset when the clip lasts; a still falls near the apex."""
     duration = float(times_s[-1] - times_s[0])
@@ -167,10 +172,10 @@ def perform(rng: np.random.Generator, label: int, times_s: np.ndarray, pose_spre
     """
     neutral = label == NEUTRAL_LABEL
     variant = _pick(rng, label)
-    strength = 1.0 if neutral else float(rng.beta(2.6, 1.1) * 0.8 + 0.2)
+    strength = 1.0 if neutral else _strength(rng)
     envelope = _envelope(rng, times_s, len(times_s) == 1 or neutral)
-    # Weak expressions stay legible: intensity 0.2 still has two thirds of the recipe's lowest values.
-    apex = _apex(rng, variant, 1.0 if neutral else 0.55 + 0.6 * strength)
+    # Weak expressions stay legible: intensity 0.2 still has two fifths of the recipe's lowest values.
+    apex = _apex(rng, variant, 1.0 if neutral else 0.2 + 0.95 * strength)
     curves = _unit_curves(rng, apex, variant, times_s, envelope)
     _distract(rng, times_s, curves)
     if variant.speech > 0.0 or rng.random() < 0.12:

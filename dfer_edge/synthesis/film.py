@@ -53,7 +53,7 @@ def draw_film(rng: np.random.Generator, amount: float = 1.0) -> Film:
 
     kind = rng.random() / max(amount, 1e-9)
     return Film(
-        brightness=float(rng.uniform(0.28, 0.6)) if amount > 0 else 0.5,
+        brightness=float(rng.uniform(0.36, 0.75)) if amount > 0 else 0.5,
         shoulder=bool(rng.random() < 0.6),
         curve=float(rng.uniform(0.4, 1.3)) * amount,
         gamma=sometimes(0.6, float(np.exp(rng.normal(0, 0.16))), 1.0),

@@ -76,7 +76,7 @@ class Person:
 
 def _draw_look(rng: np.random.Generator) -> Look:
     age, male = float(rng.beta(1.3, 1.8)), bool(rng.random() < 0.55)
-    tone = rng.uniform(0.0, 7.0)
+    tone = 7.0 * rng.beta(1.0, 1.5)
     skin = np.array([np.interp(tone, np.arange(8), SKIN_TONES[:, k]) for k in range(3)])
     skin = skin * np.exp(rng.normal(0.0, 0.05, 3)) * np.exp(rng.normal(0.0, 0.12))
     common = rng.random() < (0.9 if tone > 3 else 0.6)
@@ -132,7 +132,7 @@ def _colours(rng: np.random.Generator, model: FaceModel, look: Look) -> np.ndarr
 def _surfaces(rng: np.random.Generator, look: Look) -> np.ndarray:
     table = np.zeros((MATERIALS, 4), np.float32)
     # On dark skin the same gloss stands out more.
-    gloss = rng.uniform(0.02, 0.17) * (0.45 + 0.55 * min(1.0, float(look.skin.mean()) / 0.3))
+    gloss = rng.uniform(0.01, 0.12) * (0.45 + 0.55 * min(1.0, float(look.skin.mean()) / 0.3))
     table[parts.SKIN] = (gloss, rng.uniform(8, 36), 1.0, 0.0)
     table[[parts.LEFT_EYE, parts.RIGHT_EYE]] = (rng.uniform(0.15, 0.8), 90.0, 0.6, 0.0)
     table[parts.LASH] = (0.0, 10.0, 0.3, 1.0)
@@ -211,6 +211,6 @@ def draw_person(rng: np.random.Generator, model: FaceModel, atlas: Atlas, outlin
         eye_colours=np.array([*sclera, *iris, rng.uniform(0.2, 0.75)], np.float32),
         surfaces=_surfaces(rng, look),
         lash_keep=int(255 * rng.uniform(0.04, 0.35 if look.male else 0.65)),
-        fold_depth=float(rng.uniform(0.4, 1.6)),
-        engraved=float(look.age**1.5 * rng.uniform(0.2, 1.0)),
+        fold_depth=float(rng.uniform(0.1, 1.3)),
+        engraved=float(look.age**1.5 * rng.uniform(0.1, 0.9)),
     )

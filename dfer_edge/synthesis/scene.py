@@ -55,7 +55,11 @@ def _hue(rng: np.random.Generator, spread: float) -> np.ndarray:
 
 def draw_light(rng: np.random.Generator) -> Light:
     """Draw a light: key from the front upper half mostly, some fill, at times a rim."""
-    sky = _hue(rng, 0.3) * rng.uniform(0.07, 0.42) * (0.35 if rng.random() < 0.2 else 1.0)
+    # Half of the lights are soft: rooms, overcast skies and studios leave hardly any shadow on a face.
+    soft = rng.random() < 0.5
+    sky = _hue(rng, 0.3) * (
+        rng.uniform(0.4, 1.2) if soft else rng.uniform(0.07, 0.42) * (0.35 if rng.random() < 0.2 else 1.0)
+    )
     ground = sky * rng.uniform(0.2, 0.9) * np.array([1.05, 1.0, 0.93])
     up = _unit(np.array([rng.normal(0, 0.5), 1.0, rng.uniform(-0.3, 0.8)]))
     ambient = np.zeros((9, 3))
@@ -67,14 +71,14 @@ def draw_light(rng: np.random.Generator) -> Light:
     fill = _unit(np.array([-np.sign(key[0]) * rng.uniform(0.2, 1), rng.normal(0, 0.4), rng.uniform(0, 1)]))
     rim = _unit(np.array([rng.choice((-1.0, 1.0)), rng.normal(0.2, 0.4), rng.uniform(-0.9, -0.1)]))
     lamps = np.zeros((3, 6))
-    lamps[0] = [*key, *(_hue(rng, 0.45) * rng.uniform(0.55, 1.7))]
+    lamps[0] = [*key, *(_hue(rng, 0.45) * (rng.uniform(0.2, 0.9) if soft else rng.uniform(0.55, 1.7)))]
     lamps[1] = [*fill, *(_hue(rng, 0.5) * (rng.uniform(0.0, 0.7) if rng.random() < 0.6 else 0.0))]
     lamps[2] = [*rim, *(_hue(rng, 0.5) * (rng.uniform(0.0, 1.6) if rng.random() < 0.35 else 0.0))]
     wrap = rng.uniform(0.7, 1.3)
     return Light(
         lamps=lamps.astype(np.float32),
         ambient=ambient.astype(np.float32),
-        shadow=np.array([rng.uniform(0.5, 1.0), rng.uniform(0.8, 3.5)], np.float32),
+        shadow=np.array([rng.uniform(0.2, 0.7) if soft else rng.uniform(0.5, 1.0), rng.uniform(0.8, 3.5)], np.float32),
         occlusion=np.array([0.35, 0.5, 1.2, 0.22, rng.uniform(0.9, 1.3)], np.float32),
         skin=np.array([rng.uniform(4, 8), rng.uniform(0.2, 0.7), 0.35 * wrap, 0.2 * wrap, 0.15 * wrap], np.float32),
     )
