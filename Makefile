@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test test-slow bench bench-results cuda lint clean
+.PHONY: demo test test-slow bench bench-results cuda rtx lint clean
 
 demo: $(VENV)/.runtime
 	mkdir -p demo
@@ -29,6 +29,10 @@ bench-results: $(VENV)/.dev
 # dfer_edge._cuda, for the architectures that nvcc knows; needs no GPU.
 cuda: $(VENV)/.dev
 	$(BIN)/python csrc/build_cuda.py
+
+# NVIDIA's own builder for the tests of the TensorRT engine: 95 MB under NVIDIA's licence, which is yours to accept.
+rtx: $(VENV)/.dev
+	$(PIP) -c constraints.txt -e ".[tensorrt-rtx]"
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

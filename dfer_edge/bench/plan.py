@@ -19,6 +19,7 @@ PRECISIONS = {
     "onnxruntime": ("fp32",),
     "torch": ("fp32", "bf16", "fp16"),
     "tensorrt": ("fp32", "fp16", "int8"),
+    "tensorrt-rtx": ("fp32", "fp16"),
 }
 STREAMED = ("slowr50_sa", "keypoint_tsa", "smate")
 SHIPPED = "slowr50_sa:default"

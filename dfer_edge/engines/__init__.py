@@ -58,11 +58,14 @@ _BACKENDS = {
     "torch": _Backend("torch", "torch_engine", "TorchEngine", "torch", "2d", ("cpu", "cuda")),
     # Not on a CPU, so `auto` takes it on device cuda only: its first use builds for minutes.
     "tensorrt": _Backend("tensorrt", "tensorrt_engine", "TensorRtEngine", "tensorrt", "2d", ("cuda",)),
+    "tensorrt-rtx": _Backend(
+        "tensorrt_rtx_bindings", "tensorrt_rtx_engine", "TensorRtRtxEngine", "tensorrt-rtx", "2d", ("cuda",)
+    ),
 }
 
 # Accuracy without speed: never what `auto` means.
 SIMULATED = frozenset({("onnxruntime", "int8")})
-ENGINES = ("torch", "onnxruntime", "openvino", "tensorrt")
+ENGINES = ("torch", "onnxruntime", "openvino", "tensorrt", "tensorrt-rtx")
 # More than any processor has cores for: a typing error, which would exhaust the system.
 MAX_THREADS = 256
 PRECISIONS = ("fp32", "bf16", "fp16", "int8")

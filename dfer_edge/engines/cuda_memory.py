@@ -34,11 +34,14 @@ class Device:
         Compute capability, e.g. ``8.7``.
     integrated
         Whether it shares its memory with the CPU.
+    memory_bytes
+        Of the device, 0 where it is not known.
     """
 
     name: str
     capability: str
     integrated: bool
+    memory_bytes: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,6 +66,15 @@ class Buffer:
     owner: Any = None
 
 
+@dataclasses.dataclass(frozen=True)
+class Scratch:
+    """Memory of the device alone: its address and size, and what keeps it alive."""
+
+    address: int
+    size: int
+    owner: Any = None
+
+
 class Cuda(abc.ABC):
     """What engines need of CUDA, on the current device. Streams are handles as integers."""
 
@@ -77,6 +89,14 @@ class Cuda(abc.ABC):
     @abc.abstractmethod
     def free(self, buffer: Buffer) -> None:
         """Give a buffer back; nothing may be under way on it."""
+
+    @abc.abstractmethod
+    def allocate_scratch(self, size: int) -> Scratch:
+        """Device memory that the CPU never touches, aligned to 256 bytes."""
+
+    @abc.abstractmethod
+    def free_scratch(self, scratch: Scratch) -> None:
+        """Give it back; nothing may be under way on it."""
 
     @abc.abstractmethod
     def upload(self, buffer: Buffer, size: int, stream: int) -> None:
@@ -98,6 +118,29 @@ class Cuda(abc.ABC):
     def synchronize(self, stream: int) -> None:
         """Wait until all that was enqueued is done."""
 
+    @abc.abstractmethod
+    def mark(self, stream: int) -> Any:
+        """What :meth:`wait_for` waits for: all that is enqueued on a stream of anybody's until now."""
+
+    @abc.abstractmethod
+    def wait_for(self, mark: Any, stream: int | None) -> None:
+        """Let what is enqueued on ``stream`` from now on wait for a mark, or the CPU if None; the mark is used up."""
+
+    @abc.abstractmethod
+    def capture(self, stream: int, run: Callable[[], None]) -> Any:
+        """A CUDA graph of what ``run`` enqueues on a stream of :meth:`create_stream`, without running it.
+
+        Raises EngineUnavailable where something in it cannot be captured.
+        """
+
+    @abc.abstractmethod
+    def launch(self, graph: Any, stream: int) -> None:
+        """Enqueue a captured graph."""
+
+    @abc.abstractmethod
+    def destroy_graph(self, graph: Any) -> None:
+        """Give a graph back; it may not be under way."""
+
 
 class CudaPython(Cuda):
     """The CUDA runtime through ``cuda-python``: each function returns its error code and its results."""
@@ -116,7 +159,8 @@ class CudaPython(Cuda):
     def device(self) -> Device:
         properties = self._call("cudaGetDeviceProperties", self._call("cudaGetDevice"))
         name = properties.name.split(b"\0")[0].decode()
-        return Device(name, f"{properties.major}.{properties.minor}", bool(properties.integrated))
+        capability, memory = f"{properties.major}.{properties.minor}", int(properties.totalGlobalMem)
+        return Device(name, capability, bool(properties.integrated), memory)
 
     def allocate(self, size: int) -> Buffer:
         runtime = self._runtime
@@ -135,6 +179,12 @@ class CudaPython(Cuda):
         if not buffer.mapped:
             self._call("cudaFree", buffer.device)
         self._call("cudaFreeHost", buffer.host.ctypes.data)
+
+    def allocate_scratch(self, size: int) -> Scratch:
+        return Scratch(int(self._call("cudaMalloc", size)), size)
+
+    def free_scratch(self, scratch: Scratch) -> None:
+        self._call("cudaFree", scratch.address)
 
     def upload(self, buffer: Buffer, size: int, stream: int) -> None:
         if not buffer.mapped:
@@ -155,6 +205,40 @@ class CudaPython(Cuda):
     def synchronize(self, stream: int) -> None:
         self._call("cudaStreamSynchronize", stream)
 
+    def mark(self, stream: int) -> Any:
+        # Recorded at once: the caller may destroy the stream before anybody waits.
+        event = self._call("cudaEventCreateWithFlags", self._runtime.cudaEventDisableTiming)
+        self._call("cudaEventRecord", event, stream)
+        return event
+
+    def wait_for(self, mark: Any, stream: int | None) -> None:
+        if stream is None:
+            self._call("cudaEventSynchronize", mark)
+        else:
+            self._call("cudaStreamWaitEvent", stream, mark, 0)
+        self._call("cudaEventDestroy", mark)
+
+    def capture(self, stream: int, run: Callable[[], None]) -> Any:
+        mode = self._runtime.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
+        self._call("cudaStreamBeginCapture", stream, mode)
+        try:
+            run()
+        except BaseException:
+            # Ends the capture, whose own error says less than what ended it.
+            self._runtime.cudaStreamEndCapture(stream)
+            raise
+        graph = self._call("cudaStreamEndCapture", stream)
+        try:
+            return self._call("cudaGraphInstantiate", graph, 0)
+        finally:
+            self._call("cudaGraphDestroy", graph)
+
+    def launch(self, graph: Any, stream: int) -> None:
+        self._call("cudaGraphLaunch", graph, stream)
+
+    def destroy_graph(self, graph: Any) -> None:
+        self._call("cudaGraphExecDestroy", graph)
+
 
 class PyCuda(Cuda):
     """PyCUDA, as JetPack images carry it. Its buffers are always mapped: it cannot copy on a stream of others."""
@@ -169,7 +253,7 @@ class PyCuda(Cuda):
         device = self._driver.Context.get_device()
         major, minor = device.compute_capability()
         integrated = device.get_attribute(self._driver.device_attribute.INTEGRATED)
-        return Device(device.name(), f"{major}.{minor}", bool(integrated))
+        return Device(device.name(), f"{major}.{minor}", bool(integrated), int(device.total_memory()))
 
     def allocate(self, size: int) -> Buffer:
         array = self._driver.pagelocked_empty(size, np.uint8, mem_flags=self._driver.host_alloc_flags.DEVICEMAP)
@@ -177,6 +261,13 @@ class PyCuda(Cuda):
 
     def free(self, buffer: Buffer) -> None:
         pass  # with the array
+
+    def allocate_scratch(self, size: int) -> Scratch:
+        memory = self._driver.mem_alloc(size)
+        return Scratch(int(memory), size, memory)
+
+    def free_scratch(self, scratch: Scratch) -> None:
+        scratch.owner.free()
 
     def upload(self, buffer: Buffer, size: int, stream: int) -> None:
         pass  # mapped
@@ -194,6 +285,21 @@ class PyCuda(Cuda):
 
     def synchronize(self, stream: int) -> None:
         self._streams[stream].synchronize()
+
+    def mark(self, stream: int) -> Any:
+        return None  # it knows no streams but its own
+
+    def wait_for(self, mark: Any, stream: int | None) -> None:
+        self._driver.Context.synchronize()
+
+    def capture(self, stream: int, run: Callable[[], None]) -> Any:
+        raise EngineUnavailable("PyCUDA captures no CUDA graphs", "cuda-python does")
+
+    def launch(self, graph: Any, stream: int) -> None:
+        raise EngineUnavailable("PyCUDA launches no CUDA graphs", "cuda-python does")
+
+    def destroy_graph(self, graph: Any) -> None:
+        pass
 
 
 def open_cuda() -> Cuda:

@@ -38,6 +38,7 @@ _PHASE = "measuring"
 _NOT_ON_CPU = {
     "torch": "slower than OpenVINO and ONNX Runtime on every CPU measured",
     "tensorrt": "runs on device cuda; ask for it by name",
+    "tensorrt-rtx": "runs on device cuda; ask for it by name",
 }
 _PACKAGES = ("openvino", "onnxruntime")
 

@@ -14,7 +14,7 @@ from dfer_edge.engines.tensorrt_library import Library, Messages
 from dfer_edge.errors import EngineUnavailable
 
 # Part of every engine's key: raise it when this file builds something else from the same request.
-REVISION = "1"
+REVISION = "2"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,13 +27,16 @@ class Recipe:
         ``fp32``, ``fp16``, or ``int8`` for a Q/DQ file, whose other layers then run in fp16.
     profiles
         Least, usual and most rows of each optimisation profile; empty for a file with a fixed batch.
+    workspace
+        Most bytes of scratch memory that a layer may ask for; 0 leaves it to the library, which takes all there is.
     """
 
     precision: str
     profiles: tuple[tuple[int, int, int], ...]
+    workspace: int = 0
 
     def to_json(self) -> str:
-        return json.dumps([REVISION, self.precision, self.profiles])
+        return json.dumps([REVISION, self.precision, self.profiles, self.workspace])
 
 
 def build(
@@ -66,19 +69,19 @@ def build(
 
     Returns
     -------
-    The serialised engine and the timing cache.
+    The serialised engine and the timing cache, empty of TensorRT-RTX.
 
     Raises
     ------
     EngineUnavailable
-        If the library reads the file not, or builds no engine; with what it said.
+        If the library makes no builder, does not read the file, or builds no engine; with what it said.
     PrecisionUnavailable
         If a weight is beyond fp16.
     KeyboardInterrupt
         If the user interrupted the build.
     """
     trt, messages = library.trt, Messages(library)
-    builder = trt.Builder(messages.logger)
+    builder = library.make("Builder", messages)
     network = builder.create_network(library.network_flags)
     typed = scratch / "typed.onnx"
     if library.strongly_typed and recipe.precision != "fp32":
@@ -88,6 +91,9 @@ def build(
     config = builder.create_builder_config()
     # fp32 means fp32: the tensor cores' 10-bit products are a precision of their own.
     config.clear_flag(trt.BuilderFlag.TF32)
+    library.aim(config)
+    if recipe.workspace:
+        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, recipe.workspace)
     if not library.strongly_typed:
         _ask_for(library, network, config, recipe.precision, source)
     for rows in recipe.profiles:
@@ -95,9 +101,10 @@ def build(
         for name, shape in shapes.items():
             profile.set_shape(name, *((count, *shape) for count in rows))
         config.add_optimization_profile(profile)
-    cache = config.create_timing_cache(timing)
-    if not config.set_timing_cache(cache, False):
-        config.set_timing_cache(config.create_timing_cache(b""), False)
+    if not library.target:  # TensorRT-RTX times nothing: it compiles on the device
+        cache = config.create_timing_cache(timing)
+        if not config.set_timing_cache(cache, False):
+            config.set_timing_cache(config.create_timing_cache(b""), False)
     config.progress_monitor = _monitor(library, tracker)
     plan = builder.build_serialized_network(network, config)
     for path in (typed, typed.with_name("typed.onnx.data")):
@@ -106,8 +113,10 @@ def build(
         raise KeyboardInterrupt
     if plan is None:
         said = messages.take()
-        raise EngineUnavailable(f"TensorRT {library.version} built no {recipe.precision} engine of {source}: {said}")
-    return bytes(plan), bytes(config.get_timing_cache().serialize())
+        raise EngineUnavailable(
+            f"{library.name} {library.version} built no {recipe.precision} engine of {source}: {said}"
+        )
+    return bytes(plan), b"" if library.target else bytes(config.get_timing_cache().serialize())
 
 
 def _parse(library: Library, messages: Messages, network: Any, path: Path, source: Path) -> None:
@@ -116,7 +125,7 @@ def _parse(library: Library, messages: Messages, network: Any, path: Path, sourc
         return
     errors = [str(parser.get_error(index).desc()) for index in range(parser.num_errors)]
     reason = "; ".join(errors) or messages.take()
-    raise EngineUnavailable(f"TensorRT {library.version} does not read {source}: {reason}")
+    raise EngineUnavailable(f"{library.name} {library.version} does not read {source}: {reason}")
 
 
 def _ask_for(library: Library, network: Any, config: Any, precision: str, source: Path) -> None:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import math
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,8 @@ from dfer_edge.engines.build_progress import Tracker
 from dfer_edge.engines.cuda_memory import Device, open_cuda
 from dfer_edge.engines.external import check_weights, header, mapped_bytes
 from dfer_edge.engines.tensorrt_build import Recipe, build
-from dfer_edge.engines.tensorrt_gate import check, gate_feed
-from dfer_edge.engines.tensorrt_library import Library
+from dfer_edge.engines.tensorrt_gate import check, gate_feed, reference
+from dfer_edge.engines.tensorrt_library import Library, Messages
 from dfer_edge.engines.tensorrt_runner import Runner
 from dfer_edge.errors import CorruptArtifact, DferError, EngineUnavailable, InvalidInput, PrecisionUnavailable
 from dfer_edge.hashing import file_sha256
@@ -34,15 +35,23 @@ from dfer_edge.spec import ModelSpec
 
 _LOG = logging.getLogger("dfer_edge")
 _PLAN = "engine.plan"
-# Clips of one call at most; more go in turns.
-_MOST_CLIPS = 8
+# Clips of one call at most; more go in turns. Image networks score each frame: activations of many are gigabytes.
+_MOST_CLIPS = {"clip": 8, "image": 2}
+# Where the CPU has the same memory, a layer's scratch may take this share of it.
+_WORKSPACE_SHARE = 8
 
 
 def unavailable() -> str:
     """Why TensorRT cannot run here; empty means that it can."""
+    return reason_against(lambda device: tensorrt_library.load())
+
+
+def reason_against(load: Callable[[Device], Library]) -> str:
+    """Why a library cannot run on the current device; empty means that it can."""
     try:
-        tensorrt_library.load()
-        open_cuda()
+        library = load(open_cuda().device())
+        # Cheap, and what fails with a driver that is too old.
+        library.make("Runtime", Messages(library))
     except EngineUnavailable as error:
         return error.message
     return ""
@@ -61,7 +70,7 @@ def precisions() -> dict[str, str]:
 def identity(library: Library, device: Device) -> dict[str, str]:
     """What engines, timing caches and measurements are bound to."""
     return {
-        "tensorrt": library.version,
+        "tensorrt": f"RTX {library.version}" if library.target else library.version,
         "gpu": device.name,
         "capability": device.capability,
         "l4t": board.l4t(),
@@ -81,11 +90,16 @@ class TensorRtEngine(Engine):
             return metadata
         check_weights(self.path, metadata)
         self._check_precision(model)
-        self._library, self._cuda = tensorrt_library.load(), open_cuda()
+        self._cuda = open_cuda()
         self._device = self._cuda.device()
+        self._library = self._load_library(self._device)
         self._lock = threading.Lock()
         self._open(ModelSpec.from_json(metadata["dfer_edge.spec"]), metadata)
         return metadata
+
+    @staticmethod
+    def _load_library(device: Device) -> Library:
+        return tensorrt_library.load()
 
     def _read(self) -> onnx.ModelProto:
         try:
@@ -102,9 +116,11 @@ class TensorRtEngine(Engine):
             raise InvalidInput(f"expected an fp32 file for {precision}, got the quantised {self.path}")
 
     def _open(self, spec: ModelSpec, metadata: Mapping[str, str]) -> None:
-        part = part_of(metadata)
+        part, batch = part_of(metadata), metadata.get("dfer_edge.batch", "dynamic")
+        self._fixed_rows = 0 if batch == "dynamic" else int(batch)
         self._shapes, self._output = input_shapes(spec, part), output_name(part)
-        recipe = Recipe(self.options.precision, _profiles(spec, metadata))
+        workspace = self._device.memory_bytes // _WORKSPACE_SHARE if self._device.integrated else 0
+        recipe = Recipe(self.options.precision, _profiles(spec, metadata), workspace)
         label = f"{spec.name}-{metadata.get('dfer_edge.form', '')}-{part}-{self.options.precision}"
         key = cache.Key("engines", label, self._fields(metadata, recipe))
 
@@ -140,12 +156,14 @@ class TensorRtEngine(Engine):
         tracker = Tracker(label)
         plan, after = build(self._library, self.path, recipe, self._shapes, before, folder, tracker)
         (folder / _PLAN).write_bytes(plan)
+        # Beyond the first profile's rows, so that every profile has run.
+        most = recipe.profiles[0][-1] + 1 if recipe.profiles else self._fixed_rows
+        sizes = (1, most) if recipe.profiles else (most,)
+        feed = gate_feed(self._shapes, most)
+        # First: a board's memory holds one of the two.
+        expected = reference(self.path, self._output, recipe.precision, feed)
         with contextlib.closing(self._runner_of(plan)) as runner:
-            # Beyond the first profile's rows, so that every profile has run.
-            most = runner.limits[0] + (len(runner.limits) > 1)
-            sizes = (1, most) if recipe.profiles else (most,)
-            feed = gate_feed(self._shapes, most)
-            report = check(self.path, self._output, recipe.precision, feed, runner.run, sizes)
+            report = check(self.path, self._output, recipe.precision, feed, expected, runner.run, sizes)
         (folder / "parity.json").write_text(json.dumps(report))
         if after != before:
             self._keep_timing(timing, after)
@@ -179,29 +197,42 @@ class TensorRtEngine(Engine):
     def enqueue(self, tensors: Mapping[str, Any], rows: int, stream: int) -> None:
         """Enqueue one inference on device memory and a stream of the caller's; nothing is copied or waited for.
 
+        What a producer says of its stream (version 3 of the interface, CuPy) is waited for on the device; torch says
+        nothing: work of another stream on its tensors is the caller's to order.
+
         Parameters
         ----------
         tensors
             Tensor name -> an address, or an object with ``__cuda_array_interface__`` (torch, CuPy, PyCUDA), of
-            contiguous float32 [rows, ...]: all inputs, and ``logits`` or ``features`` for the result.
+            contiguous float32 [rows, ...] that begins at a multiple of 256: all inputs, and ``logits`` or ``features``
+            for the result.
         rows, stream
             See :meth:`dfer_edge.engines.tensorrt_runner.Runner.enqueue`.
 
         Raises
         ------
         InvalidInput
-            For a tensor that is missing, of another shape or dtype, or not contiguous, and for the default stream.
+            For a tensor that is missing, of another shape or dtype, not contiguous or not aligned, for a result that
+            is read-only, and for the default stream.
         """
         if self.metadata is None:
             raise InvalidInput("expected an open engine, got one that was closed")
         shapes = {**self._shapes, self._output: self._runner.output_shape}
-        addresses = {name: _address(name, value, (rows, *shapes.get(name, ()))) for name, value in tensors.items()}
+        addresses, producers = {}, set()
+        for name, value in tensors.items():
+            addresses[name], producer = _address(
+                name, value, (rows, *shapes.get(name, ())), written=name == self._output
+            )
+            producers |= {producer} - {None}
         with self._lock:
+            for producer in producers if stream else ():
+                self._runner.follow(int(producer or 0), stream)
             self._runner.enqueue(addresses, rows, stream)
 
     def info(self) -> dict[str, Any]:
-        """As of every engine, with the library's version and what the engine is bound to."""
-        return {**super().info(), **identity(self._library, self._device)}
+        """As of every engine, with the library, what the engine is bound to, and whether it runs in CUDA graphs."""
+        graphs = f"no: {self._runner.no_graph}" if self._runner.no_graph else "yes"
+        return {**super().info(), **identity(self._library, self._device), "cuda_graphs": graphs}
 
     def _close(self) -> None:
         runner = getattr(self, "_runner", None)
@@ -215,27 +246,31 @@ def _profiles(spec: ModelSpec, metadata: Mapping[str, str]) -> tuple[tuple[int, 
     if metadata.get("dfer_edge.batch", "dynamic") != "dynamic":
         return ()
     # Image networks score the frames of a clip as rows.
-    rows = spec.frames if spec.input == "image" else 1
-    return (1, rows, rows), (1, rows * _MOST_CLIPS, rows * _MOST_CLIPS)
+    rows, clips = spec.frames if spec.input == "image" else 1, _MOST_CLIPS[spec.input]
+    return (1, rows, rows), (1, rows * clips, rows * clips)
 
 
-def _address(name: str, value: Any, shape: tuple[int, ...]) -> int:
+def _address(name: str, value: Any, shape: tuple[int, ...], written: bool) -> tuple[int, int | None]:
+    """Where an array lies, and the stream that its producer wants waited for."""
     if isinstance(value, int):
-        return value
+        return value, None
     try:
         described: Mapping[str, Any] = value.__cuda_array_interface__
     except AttributeError as error:
         expected = f"expected {name} as an address or an array on the device"
         raise InvalidInput(f"{expected}, got {type(value).__name__}") from error
-    found = tuple(described["shape"]), described["typestr"], described.get("strides")
-    contiguous = tuple(4 * _product(shape[axis + 1 :]) for axis in range(len(shape)))
-    if found[:2] != (shape, "<f4") or found[2] not in (None, contiguous):
+    found = tuple(described["shape"]), described["typestr"]
+    if found != (shape, "<f4") or not _is_contiguous(shape, described.get("strides")):
         raise InvalidInput(f"expected {name} as contiguous float32 {shape}, got {found[1]} {found[0]}")
-    return int(described["data"][0])
+    address, read_only = described["data"]
+    if written and read_only:
+        raise InvalidInput(f"expected {name} to write the result into, got a read-only array")
+    return int(address), described.get("stream")
 
 
-def _product(shape: tuple[int, ...]) -> int:
-    count = 1
-    for length in shape:
-        count *= length
-    return count
+def _is_contiguous(shape: tuple[int, ...], strides: tuple[int, ...] | None) -> bool:
+    """Whether float32 elements lie in C order without gaps; the stride of an axis of length 1 says nothing."""
+    if strides is None:
+        return True
+    expected = [4 * math.prod(shape[axis + 1 :]) for axis in range(len(shape))]
+    return all(n == 1 or step == wanted for n, step, wanted in zip(shape, strides, expected, strict=True))

@@ -41,22 +41,30 @@ def disagreement(output: str, expected: FloatArray, actual: FloatArray) -> float
     return float(np.linalg.norm(wide - narrow)) / max(float(np.linalg.norm(wide)), 1e-12)
 
 
+def reference(source: Path, output: str, precision: str, feed: dict[str, FloatArray]) -> FloatArray:
+    """What ONNX Runtime says of the same file and input [B, ...]; int8 is simulated."""
+    exact = "int8" if precision == "int8" else "fp32"
+    with load_engine(source, "onnxruntime", exact, "cpu") as engine:
+        return engine.infer(feed)[output]
+
+
 def check(
     source: Path,
     output: str,
     precision: str,
     feed: dict[str, FloatArray],
+    expected: FloatArray,
     run: Callable[[dict[str, FloatArray]], FloatArray],
     sizes: Iterable[int],
 ) -> dict[str, float]:
-    """Hold an engine against ONNX Runtime on the same file and input.
+    """Hold an engine of ``source`` against :func:`reference`.
 
     Parameters
     ----------
     source, output, precision
         The file, the name of its output, and how the engine computes.
-    feed
-        Inputs [B, ...].
+    feed, expected
+        Inputs [B, ...], and :func:`reference` of them.
     run
         The engine.
     sizes
@@ -71,9 +79,6 @@ def check(
     PrecisionUnavailable
         If they are further apart than the precision explains.
     """
-    exact = "int8" if precision == "int8" else "fp32"
-    with load_engine(source, "onnxruntime", exact, "cpu") as reference:
-        expected = reference.infer(feed)[output]
     parts = {size: run({name: value[:size] for name, value in feed.items()}) for size in sizes}
     difference = max(disagreement(output, expected[:size], actual) for size, actual in parts.items())
     if not difference <= TOLERANCE[precision]:

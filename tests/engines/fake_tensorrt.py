@@ -156,7 +156,7 @@ class IBuilderConfig(Strict):
     _settable = {"progress_monitor": IProgressMonitor}  # noqa: RUF012
 
     def __init__(self) -> None:
-        self._set, self._profiles, self._timing = {"TF32"}, [], None
+        self._set, self._profiles, self._timing, self._limits = {"TF32"}, [], None, {}
 
     def set_flag(self, flag: Any) -> None:
         self._check(flag)
@@ -170,6 +170,10 @@ class IBuilderConfig(Strict):
 
     def _check(self, flag: Any) -> None:
         check_type("flag", flag, self._world.trt.BuilderFlag)
+
+    def set_memory_pool_limit(self, pool: Any, pool_size: int) -> None:
+        check_type("pool", pool, self._world.trt.MemoryPoolType)
+        self._limits[pool.name] = pool_size
 
     def add_optimization_profile(self, profile: IOptimizationProfile) -> int:
         self._profiles.append(profile)
@@ -189,8 +193,15 @@ class IBuilderConfig(Strict):
         return self._timing
 
 
+def refuse(world: World, kind: str) -> None:
+    """As pybind11 answers a factory that returns nothing."""
+    if kind in world.unmade:
+        raise TypeError("pybind11::init(): factory function returned nullptr")
+
+
 class Builder(Strict):
     def __init__(self, logger: ILogger) -> None:
+        refuse(self._world, "Builder")
         if not getattr(logger, "_ready", False):
             raise TypeError("ILogger.__init__() must be called when overriding __init__")
         self._logger = logger
@@ -222,6 +233,7 @@ class Builder(Strict):
             "gpu": self._world.cuda.name,
             "profiles": [profile._shapes for profile in config._profiles],
             "flags": sorted(config._set),
+            "limits": config._limits,
         }
         self._world.layers = network._layers
         return HostMemory(json.dumps(header).encode() + b"\n" + network._model.SerializeToString())
@@ -275,6 +287,7 @@ class Runtime(Strict):
     _settable = {"engine_host_code_allowed": bool}  # noqa: RUF012
 
     def __init__(self, logger: ILogger) -> None:
+        refuse(self._world, "Runtime")
         self._logger = logger
 
     def deserialize_cuda_engine(self, serialized_engine: bytes | bytearray | memoryview) -> Any:
@@ -318,19 +331,35 @@ class ICudaEngine(Strict):
     def get_tensor_profile_shape(self, name: str, profile_index: int) -> list[tuple[int, ...]]:
         return [tuple(shape) for shape in self._header["profiles"][profile_index][name]]
 
-    def create_execution_context(self) -> Any:
+    def get_device_memory_size_for_profile_v2(self, profile_index: int) -> int:
+        profiles = self._header["profiles"]
+        rows = max(shape[2][0] for shape in profiles[profile_index].values()) if profiles else 1
+        return rows * self._world.scratch_per_row
+
+    def create_execution_context(self, strategy: Any = None) -> Any:
+        check_type("strategy", strategy, self._world.trt.ExecutionContextAllocationStrategy)
+        if strategy.name != "USER_MANAGED":
+            raise Misuse(
+                f"a context of {strategy.name} takes scratch memory for all profiles, and each context its own"
+            )
         return self._make(IExecutionContext, self)
 
 
 class IExecutionContext(Strict):
     def __init__(self, engine: ICudaEngine) -> None:
         self._engine, self._profile, self._shapes, self._addresses = engine, 0, {}, {}
+        self._scratch = (0, 0)
 
     def set_optimization_profile_async(self, profile_index: int, stream_handle: int) -> bool:
         self._profile = None  # until the stream has got there
         self._shapes = {}
-        self._world.cuda.streams[stream_handle].append(lambda: setattr(self, "_profile", profile_index))
+        self._world.cuda.push(stream_handle, lambda: setattr(self, "_profile", profile_index))
         return True
+
+    def set_device_memory(self, memory: int, size: int) -> None:
+        if memory % 256 or not self._world.cuda.within(memory, size, ("device",)):
+            raise Misuse(f"{size} bytes at {memory} are no aligned memory of the device")
+        self._scratch = memory, size
 
     def set_input_shape(self, name: str, shape: tuple | list) -> bool:
         if self._profile is None:
@@ -344,6 +373,8 @@ class IExecutionContext(Strict):
         return True
 
     def set_tensor_address(self, name: str, memory: int) -> bool:
+        if memory % 256:
+            raise Misuse(f"the address {memory} of {name} is not aligned to 256 bytes")
         self._addresses[name] = memory
         return True
 
@@ -355,20 +386,33 @@ class IExecutionContext(Strict):
             raise Misuse(f"enqueued with the shapes of {sorted(self._shapes)} set, of {inputs} needed")
         if set(self._addresses) != set(self._engine._ports):
             raise Misuse(f"enqueued with the addresses of {sorted(self._addresses)} only")
-        shapes, addresses = dict(self._shapes), dict(self._addresses)
+        shapes, addresses, (scratch, size) = dict(self._shapes), dict(self._addresses), self._scratch
+        needed = self._engine.get_device_memory_size_for_profile_v2(self._profile)
+        if size < needed:
+            raise Misuse(f"enqueued with {size} bytes of device memory, of {needed} needed")
 
         def execute() -> None:
+            assert world.cuda.within(scratch, size, ("device",)), "scratch memory was given back"
             feed = {name: world.cuda.view(addresses[name], shapes[name]).copy() for name in inputs}
             (result,) = self._engine._session.run(None, feed)
             output = next(name for name in addresses if name not in inputs)
             world.cuda.view(addresses[output], result.shape)[...] = result + np.float32(world.error)
 
-        world.cuda.streams[stream_handle].append(execute)
+        # Two contexts on one block of scratch memory, or one context on two streams, may not run at a time.
+        world.cuda.push(stream_handle, execute, frozenset({("scratch", scratch), ("context", id(self))}))
         return True
 
 
 _CLASSES = (Builder, OnnxParser, Runtime, ILogger, IProgressMonitor)
-_ENUMS = ("BuilderFlag", "NetworkDefinitionCreationFlag", "LayerType", "TensorIOMode", "DataType")
+_ENUMS = (
+    "BuilderFlag",
+    "NetworkDefinitionCreationFlag",
+    "LayerType",
+    "TensorIOMode",
+    "DataType",
+    "ExecutionContextAllocationStrategy",
+    "MemoryPoolType",
+)
 
 
 def module(world: World) -> types.ModuleType:

@@ -31,6 +31,9 @@ class World:
         self.generation, self.version, self.cuda = generation, version, cuda
         self.calls: list[tuple[str, str, tuple[Any, ...]]] = []
         self.said: list[str] = []
+        # What the library makes none of, as with a driver that is too old; scratch bytes a row of an engine.
+        self.unmade: set[str] = set()
+        self.scratch_per_row = 1024
         self.weak = tuple(map(int, generation.split("."))) < (10, 12)
 
     def members(self, kind: str) -> dict[str, list[str]]:

@@ -34,3 +34,5 @@ def engine(files: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> Iterator[
         yield loaded
     assert not world.cuda.memory, "memory of a closed engine was not given back"
     assert not world.cuda.streams
+    assert not world.cuda.graphs
+    assert not world.cuda.events
