@@ -79,6 +79,7 @@ def load(request: Request) -> Loaded:
             _fields(source, table),
             request.engine,
             request.threads,
+            device="cuda" if _on_gpu(request) else "cpu",
         )
         return Loaded(_build(source, table, found.choice, request), found.lost)
     choice = choose(request.engine, request.precision, request.device)
@@ -103,13 +104,15 @@ def load_parts(request: Request, whole: Engine) -> tuple[Engine, Engine] | None:
 
     Returns
     -------
-    None, with the reason in the log, for a network without such parts, an ``.onnx`` file or int8, and, as a warning, if
-    they cannot be loaded: they spare time and change no result, and ``whole`` runs.
+    None, with the reason in the log, for a network without such parts, an ``.onnx`` file, int8 or a GPU, and, as a
+    warning, if they cannot be loaded: they spare time and change no result, and ``whole`` runs.
     """
     reasons_whole = {
         registry.find(whole.spec.name).no_steps: not registry.find(whole.spec.name).frames_per_step,
         "an .onnx file has no parts": Path(request.weights).suffix == ".onnx",
         "ranges for int8 are of the whole network": whole.options.precision == "int8",
+        # Larger than the clip itself, they would pass through host memory twice.
+        "features are not kept on the device": whole.options.device == "cuda",
     }
     if reason := next((text for text, holds in reasons_whole.items() if holds), None):
         _LOG.info("overlapping windows of %s are computed one by one: %s", request.name, reason)
@@ -155,9 +158,13 @@ def _table(request: Request, source: Weights) -> RangeTable | None:
     return table
 
 
+def _on_gpu(request: Request) -> bool:
+    return request.device == "cuda" or request.engine == "tensorrt"
+
+
 def _int8_competes(request: Request) -> bool:
-    able = request.engine in ("auto", "openvino") and request.device != "cuda"
-    return able and not reasons("openvino") and not precision_reasons("openvino")["int8"]
+    engine = "tensorrt" if _on_gpu(request) else "openvino"
+    return request.engine in ("auto", engine) and not reasons(engine) and not precision_reasons(engine)["int8"]
 
 
 def _fields(source: Weights, table: RangeTable) -> dict[str, str]:

@@ -12,6 +12,7 @@ import importlib.util
 import logging
 from pathlib import Path
 from types import ModuleType
+from typing import Literal
 
 from dfer_edge import board
 from dfer_edge.engines.base import Engine, EngineOptions
@@ -63,6 +64,8 @@ _BACKENDS = {
     ),
 }
 
+# By whether it runs on a GPU: what precision `auto` tries.
+_PREFERRED = {False: ("bf16", "fp32"), True: ("fp16", "bf16", "fp32")}
 # Accuracy without speed: never what `auto` means.
 SIMULATED = frozenset({("onnxruntime", "int8")})
 ENGINES = ("torch", "onnxruntime", "openvino", "tensorrt", "tensorrt-rtx")
@@ -102,7 +105,8 @@ def choose(engine: str = "auto", precision: str = "auto", device: str = "auto") 
     """The engine and precision that a request means on this machine.
 
     ``auto`` takes the first installed engine (OpenVINO, ONNX Runtime, torch; for device ``cuda`` torch, TensorRT), and
-    bf16 where processor and engine have it, else fp32. Device ``auto`` is the CPU, also where there is a GPU, except
+    bf16 where processor and engine have it, else fp32; on a GPU fp16, which is as fast as bf16 there and keeps more
+    bits. Device ``auto`` is the CPU, also where there is a GPU, except
     for TensorRT asked for by name. The choice is logged, with a GPU that it leaves unused.
 
     Raises
@@ -128,7 +132,10 @@ def choose(engine: str = "auto", precision: str = "auto", device: str = "auto") 
             declined.append(f"{name}: {reason}")
             continue
         lacks = precision_reasons(name)
-        wanted = next((p for p in ("bf16", "fp32") if not lacks[p]), "fp32") if precision == "auto" else precision
+        on_gpu = wanted_device == "cuda" or _BACKENDS[name].devices == ("cuda",)
+        wanted = (
+            next(p for p in _PREFERRED[on_gpu] if p == "fp32" or not lacks[p]) if precision == "auto" else precision
+        )
         if engine == "auto" and (name, wanted) in SIMULATED:
             declined.append(f"{name}: only simulates {wanted} in float; ask for it by name")
         elif not lacks[wanted]:
@@ -167,6 +174,7 @@ def load_engine(
     precision: str = "auto",
     device: str = "auto",
     threads: int | None = None,
+    kernels: Literal["auto", "all", "none"] = "auto",
 ) -> Engine:
     """Load an exported ONNX file.
 
@@ -178,6 +186,8 @@ def load_engine(
         See :func:`choose`; precision ``auto`` of a Q/DQ file is int8, and it is not loaded as anything else.
     threads
         CPU threads; the cores this process may use if None.
+    kernels
+        See :class:`EngineOptions`.
 
     Returns
     -------
@@ -196,7 +206,7 @@ def load_engine(
         precision = "int8"
     choice = choose(backend, precision, device)
     entry = _BACKENDS[choice.engine]
-    options = EngineOptions(choice.precision, entry.devices[0] if device == "auto" else device, threads)
+    options = EngineOptions(choice.precision, entry.devices[0] if device == "auto" else device, threads, kernels)
     engine: Engine = getattr(entry.load(), entry.kind)(path, options)
     return engine
 

@@ -8,7 +8,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -36,11 +36,15 @@ class EngineOptions:
         ``cpu`` or ``cuda``.
     threads
         CPU threads of one inference; the cores this process may use if None.
+    kernels
+        Fused kernels of :mod:`dfer_edge.kernels` inside the network, where an engine can take them: ``auto`` where they
+        were measured to be faster, ``all``, or ``none``.
     """
 
     precision: str = "fp32"
     device: str = "cpu"
     threads: int | None = None
+    kernels: Literal["auto", "all", "none"] = "auto"
 
     @property
     def thread_count(self) -> int:
@@ -74,9 +78,12 @@ class Engine(abc.ABC):
         The batch size that the file is fixed to; None if it takes any.
     metadata
         All ``dfer_edge.*`` entries of the file.
+    kernels
+        Fused kernels that run inside the network.
     """
 
     name: str
+    kernels: tuple[str, ...] = ()
 
     def __init__(self, path: Path, options: EngineOptions) -> None:
         from dfer_edge.engines.external import check_weights  # onnx, which listing engines does not need
@@ -167,8 +174,9 @@ class Engine(abc.ABC):
         return type(self), (self.path, self.options)
 
     def info(self) -> dict[str, Any]:
-        """Engine, precision, device and threads, JSON-safe."""
-        return {"engine": self.name, **dataclasses.asdict(self.options), "threads": self.options.thread_count}
+        """Engine, precision, device, threads and the fused kernels that run inside the network, JSON-safe."""
+        options = dataclasses.asdict(self.options) | {"threads": self.options.thread_count}
+        return {"engine": self.name, **options, "kernels": list(self.kernels)}
 
     def close(self) -> None:
         """Free the network; a second call does nothing."""

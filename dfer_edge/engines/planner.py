@@ -29,7 +29,8 @@ _LOG = logging.getLogger("dfer_edge")
 BUDGET = 0.5
 """Points out of 100 that int8 may cost: of unweighted average recall, or of top-1 agreement without true labels."""
 
-_ORDER = ("int8", "bf16", "fp32")
+# On a GPU fp16 is never slower than fp32 or bf16, and each engine of TensorRT takes minutes to build.
+_ORDER = {"cpu": ("int8", "bf16", "fp32"), "cuda": ("int8", "fp16")}
 _WARM_UP, _RUNS = 2, 9
 # After so many runs, a candidate whose best is this many times the leader's median is not timed any longer.
 _FEW_RUNS, _HOPELESS = 2, 1.5
@@ -40,7 +41,12 @@ _NOT_ON_CPU = {
     "tensorrt": "runs on device cuda; ask for it by name",
     "tensorrt-rtx": "runs on device cuda; ask for it by name",
 }
-_PACKAGES = ("openvino", "onnxruntime")
+_NOT_ON_CUDA = {
+    "openvino": "runs on device cpu",
+    "onnxruntime": "runs on device cpu",
+    "tensorrt-rtx": "ask for it by name",
+}
+_PACKAGES = {"cpu": ("openvino", "onnxruntime"), "cuda": ("torch", "tensorrt")}
 
 Load = Callable[[Choice], Engine]
 
@@ -76,6 +82,7 @@ def plan(
     engine: str = "auto",
     threads: int | None = None,
     budget: float = BUDGET,
+    device: str = "cpu",
 ) -> Plan:
     """The fastest engine and precision within the budget; remembered, so only the first call measures.
 
@@ -93,6 +100,8 @@ def plan(
         CPU threads; the cores this process may use if None.
     budget
         Points that int8 may cost.
+    device
+        ``cpu`` or ``cuda``: where the candidates run.
 
     Raises
     ------
@@ -101,8 +110,8 @@ def plan(
     DferError
         If the cache cannot be written.
     """
-    candidates, lost = _candidates(engine, accuracy, budget)
-    key = cache.Key("choices", fields.get("model", "network"), _key(fields, candidates, threads, budget))
+    candidates, lost = _candidates(engine, accuracy, budget, device)
+    key = cache.Key("choices", fields.get("model", "network"), _key(fields, candidates, threads, budget, device))
 
     def build(folder: Path) -> None:
         found = _measure(load, candidates, lost, Tracker(f"{key.label}, measuring engines"))
@@ -119,15 +128,31 @@ def plan(
     return chosen
 
 
-def _key(fields: Mapping[str, str], candidates: Sequence[Choice], threads: int | None, budget: float) -> dict[str, str]:
+def _key(
+    fields: Mapping[str, str], candidates: Sequence[Choice], threads: int | None, budget: float, device: str
+) -> dict[str, str]:
     return {
         **fields,
         "candidates": ",".join(f"{c.engine}/{c.precision}" for c in candidates),
         "budget": str(budget),
         "threads": str(threads or cpu.available_cores()),
         "processor": cpu.name(),
-        **{package: _version(package) for package in _PACKAGES},
+        **({"gpu": _gpu()} if device == "cuda" else {}),
+        **{package: _version(package) for package in _PACKAGES[device]},
     }
+
+
+def _gpu() -> str:
+    """Name and compute capability of the current device, from whichever library sees it."""
+    from dfer_edge.engines.cuda_memory import open_cuda
+
+    try:
+        found = open_cuda().device()
+    except EngineUnavailable:
+        import torch
+
+        return f"{torch.cuda.get_device_name()} {'.'.join(map(str, torch.cuda.get_device_capability()))}"
+    return f"{found.name} {found.capability}"
 
 
 def _version(package: str) -> str:
@@ -137,19 +162,21 @@ def _version(package: str) -> str:
         return ""
 
 
-def _candidates(engine: str, accuracy: Mapping[str, Any], budget: float) -> tuple[list[Choice], dict[str, str]]:
+def _candidates(
+    engine: str, accuracy: Mapping[str, Any], budget: float, device: str
+) -> tuple[list[Choice], dict[str, str]]:
     """What to measure, and what lost before that."""
     found: list[Choice] = []
     lost: dict[str, str] = {}
     for name in engines.BEST_FORM if engine == "auto" else (engine,):
         reason = engines.reasons(name)
         if engine == "auto":
-            reason = _NOT_ON_CPU.get(name, reason)
+            reason = (_NOT_ON_CUDA if device == "cuda" else _NOT_ON_CPU).get(name, reason)
         if reason:
             lost[name] = reason
             continue
         lacks = engines.precision_reasons(name)
-        for precision in _ORDER:
+        for precision in _ORDER[device]:
             reason = lacks[precision] or (_unfit(name, accuracy, budget) if precision == "int8" else "")
             if reason:
                 lost[f"{name}/{precision}"] = reason

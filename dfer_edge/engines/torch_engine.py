@@ -14,18 +14,25 @@ from dfer_edge.engines.torch_capture import CapturedNetwork
 from dfer_edge.errors import CorruptArtifact, EngineUnavailable
 from dfer_edge.inference import Part, record
 from dfer_edge.inference.parts import FEATURES
+from dfer_edge.inference.torch_kernels import PLACES
 from dfer_edge.models.simplified import Simplified
 from dfer_edge.spec import ModelSpec
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
+# Network, device and precision in which its kernel was measured to win (bench/kernel_places.py, bench/results); on a
+# GPU none was measured yet.
+_FASTER = frozenset({("keypoint_tsa", "cpu", "bf16")})
+
 
 def precisions() -> dict[str, str]:
     """Precision -> why it is not available here; empty means that it is."""
     cuda = torch.cuda.is_available()
+    # Emulated, as before sm_80, it is slower than fp32.
+    bf16 = cuda and torch.cuda.is_bf16_supported(including_emulation=False)
     return {
         "fp32": "",
-        "bf16": "" if cuda or cpu.has_bf16() else "this processor has no bf16 products",
+        "bf16": "" if bf16 or cpu.has_bf16() else "neither this processor nor its GPU, if any, has bf16 products",
         "fp16": "" if cuda else "torch has no fast fp16 convolutions on CPU, and there is no CUDA device",
         "int8": "torch runs no Q/DQ files; openvino does",
     }
@@ -60,7 +67,14 @@ class TorchEngine(Engine):
                 weights[tensor.name] = self._place(array.reshape(infos[tensor.name].shape))
         if missing := sorted(set(infos) - set(weights)):
             raise CorruptArtifact(f"expected the weights of {spec.name} in {self.path}, {missing[0]} is missing")
-        return Simplified(spec, weights, "2d", part)
+        self.kernels = self._kernels_of(spec, part)
+        return Simplified(spec, weights, "2d", part, frozenset(self.kernels))
+
+    def _kernels_of(self, spec: ModelSpec, part: Part) -> tuple[str, ...]:
+        kernel, parts = PLACES.get(spec.name, ("", ()))
+        options = self.options
+        measured = options.kernels != "auto" or (spec.name, options.device, options.precision) in _FASTER
+        return (kernel,) if part in parts and options.kernels != "none" and measured else ()
 
     def _place(self, array: FloatArray) -> torch.Tensor:
         # No copy for fp32 on the CPU: mapped weights stay mapped.

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Sequence
-from typing import Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 T = TypeVar("T")
 
@@ -32,8 +32,18 @@ Activation = Literal["relu", "sigmoid", "tanh", "gelu", "gelu_tanh", "exp"]
 class Graph(abc.ABC, Generic[T]):
     """Operations on tensors of one backend; semantics are those of ONNX opset 17."""
 
+    kernels: frozenset[str] = frozenset()
+    """Fused kernels that take the place of the operations they stand for; see :mod:`dfer_edge.kernels`."""
+
     def __init__(self, form: Form = "3d") -> None:
         self.form = form
+
+    def kernel(self, name: str, *inputs: T, weights: str = "", **options: Any) -> T:
+        """What a fused kernel out of :attr:`kernels` makes of ``inputs`` and of the weights below the name ``weights``.
+
+        Equal to rounding to the operations that the caller would emit instead.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no kernel {name}")
 
     @abc.abstractmethod
     def weight(self, name: str, shape: Sequence[int], gain: float = 1.0, layout: Sequence[int] | None = None) -> T:

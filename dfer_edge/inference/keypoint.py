@@ -27,7 +27,7 @@ from dfer_edge.inference.base import Graph, T
 from dfer_edge.inference.folding import NORM_EPS, Array, fold_norm, take
 from dfer_edge.inference.keypoint_graph import GROUPS, LANDMARKS, NODES, adjacency
 from dfer_edge.inference.keypoint_options import Options
-from dfer_edge.inference.keypoint_pooling import KEPT, ORDER, gaussian_profiles, pool_gemm, triplet_gates
+from dfer_edge.inference.keypoint_pooling import KEPT, ORDER, gaussian_profiles, node_cells, pool_gemm, triplet_gates
 from dfer_edge.spec import ModelSpec
 
 STAGES = (64, 128, 256, 512)
@@ -133,8 +133,13 @@ def frame_features(graph: Graph[T], frames: T, landmarks: T, spec: ModelSpec, po
     """
     options = Options.of(spec)
     x = backbone(graph, frames, options)
-    profiles = gaussian_profiles(graph, landmarks, spec.size, graph.shape(x)[-1], options)
-    return fuse_regions(graph, pool(graph, x, triplet_gates(graph, x), *profiles), options)
+    side, gates = graph.shape(x)[-1], triplet_gates(graph, x)
+    if "landmark_pool" in graph.kernels:
+        cells, sigma = node_cells(graph, landmarks, spec.size, side), options.sigma_fraction * side
+        pooled = graph.kernel("landmark_pool", x, cells, *gates, sigma=sigma, norm_heat=options.norm_heat)
+    else:
+        pooled = pool(graph, x, gates, *gaussian_profiles(graph, landmarks, spec.size, side, options))
+    return fuse_regions(graph, pooled, options)
 
 
 def _linear(graph: Graph[T], x: T, name: str, out: int, gain: float = 1.0) -> T:

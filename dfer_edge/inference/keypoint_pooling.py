@@ -72,6 +72,13 @@ def gaussian_profiles(graph: Graph[T], landmarks: T, size: int, side: int, optio
     return gy, gx
 
 
+def node_cells(graph: Graph[T], landmarks: T, size: int, side: int) -> T:
+    """Centres of the nodes [N, 18, 2], x then y, in cells of a map ``side`` wide, of landmarks [N, 68, 2] in pixels."""
+    pick = selection()[list(ORDER)] * (LANDMARKS * side / size)
+    picked = graph.mul(graph.reshape(landmarks, (-1, 1, LANDMARKS, 2)), graph.constant(pick[..., None]))
+    return graph.add(graph.mean(picked, (2,)), graph.constant(0.5 * side / size - 0.5))
+
+
 def _per_axis(x: float, y: float) -> Array:
     return np.reshape([x, y], (1, 2, 1, 1))
 

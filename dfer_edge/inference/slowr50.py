@@ -201,6 +201,8 @@ def head(graph: Graph[T], features: T, spec: ModelSpec) -> T:
     """Logits [..., K] from pooled features [..., 2048]."""
     x, width = features, STAGES[-1][1] * EXPANSION
     if spec.options["attention_heads"]:
+        if "token_attention" in graph.kernels:
+            return graph.kernel("token_attention", x)
         weight = graph.weight("attention.weight", (ATTENTION_WIDTH, width), 2.0)
         x = graph.relu(graph.linear(x, weight, graph.weight("attention.bias", (ATTENTION_WIDTH,), 0.02)))
         width = ATTENTION_WIDTH

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
 
+from dfer_edge.inference import torch_kernels
 from dfer_edge.inference.base import Activation, Form, Graph
 
 Tensor = torch.Tensor
@@ -30,16 +32,22 @@ class TorchGraph(Graph[Tensor]):
         Parameters of the inference form by name, in the 3-D layout, all of one dtype and device.
     form
         See :data:`dfer_edge.inference.base.Form`.
+    kernels
+        Fused kernels to run, out of :data:`dfer_edge.inference.torch_kernels.KERNELS`.
     constants
         Kept between runs of the same network: uploading them again would take time, and cannot be captured into a
         CUDA graph.
     """
 
     def __init__(
-        self, weights: Mapping[str, Tensor], form: Form = "3d", constants: dict[object, Tensor] | None = None
+        self,
+        weights: Mapping[str, Tensor],
+        form: Form = "3d",
+        constants: dict[object, Tensor] | None = None,
+        kernels: frozenset[str] = frozenset(),
     ) -> None:
         super().__init__(form)
-        self._weights = weights
+        self._weights, self.kernels = weights, kernels
         self._constants = {} if constants is None else constants
         self._example = next(iter(weights.values()))
 
@@ -60,6 +68,9 @@ class TorchGraph(Graph[Tensor]):
 
     def shape(self, x: Tensor) -> tuple[int, ...]:
         return tuple(x.shape)
+
+    def kernel(self, name: str, *inputs: Tensor, weights: str = "", **options: Any) -> Tensor:
+        return torch_kernels.KERNELS[name](self._weights, weights, *inputs, **options)
 
     def conv(
         self, x: Tensor, weight: Tensor, bias: Tensor | None, stride: Sequence[int], padding: Sequence[int]

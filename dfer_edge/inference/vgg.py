@@ -24,6 +24,7 @@ STAGES = ((2, 64, False), (2, 128, True), (3, 256, True), (3, 512, True), (3, 51
 FC_WIDTH = 4096
 CBAM_KERNEL = 7
 GATES = ("none", "se", "cbam", "ag")
+_KERNEL_KINDS = {"ag": "agfer"}
 SIMPLIFICATIONS = "dropout and guidance mask dropped; SE gate applied after the max pooling"
 
 
@@ -120,6 +121,8 @@ def head(graph: Graph[T], features: T, spec: ModelSpec) -> T:
 
 def gate_pool(graph: Graph[T], x: T, name: str, arch: Architecture) -> T:
     """Gate and 2x2 max pooling: [B, C, H, W] -> [B, C, H/2, W/2]."""
+    if "attention_gate" in graph.kernels:
+        return graph.kernel("attention_gate", x, weights=name, kind=_KERNEL_KINDS.get(arch.gate, arch.gate))
     if arch.gate == "se":
         return se_gate_pool(graph, x, name, arch.reduction)
     if arch.gate == "cbam":

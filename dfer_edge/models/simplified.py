@@ -31,15 +31,22 @@ class Simplified(nn.Module):
         How clip convolutions are written; all forms are equal to rounding.
     part
         What of the network ``forward`` runs; a part reads only its own weights.
+    kernels
+        Fused kernels to run in the place of operations: see :mod:`dfer_edge.inference.torch_kernels`.
     """
 
     weights_sha256 = ""  # Weights in memory have no file to tell apart.
 
     def __init__(
-        self, spec: ModelSpec, weights: dict[str, torch.Tensor], form: Form = "3d", part: Part = "whole"
+        self,
+        spec: ModelSpec,
+        weights: dict[str, torch.Tensor],
+        form: Form = "3d",
+        part: Part = "whole",
+        kernels: frozenset[str] = frozenset(),
     ) -> None:
         super().__init__()
-        self.spec, self.form, self.part = spec, form, part
+        self.spec, self.form, self.part, self.kernels = spec, form, part, kernels
         self.input_shapes = input_shapes(spec, part)
         # Parameter names of torch cannot hold dots; the list keeps the real ones.
         self._names = list(weights)
@@ -52,7 +59,8 @@ class Simplified(nn.Module):
 
     def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
         """Logits [B, K]; inputs as in the training form. For parts see :mod:`dfer_edge.inference.parts`."""
-        return build(TorchGraph(self.named_weights(), self.form, self._constants), inputs, self.spec, self.part)
+        graph = TorchGraph(self.named_weights(), self.form, self._constants, self.kernels)
+        return build(graph, inputs, self.spec, self.part)
 
     def infer(self, feed: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """As :meth:`dfer_edge.engines.base.Engine.infer`, on tensors of the weights' dtype and device, no gradients.

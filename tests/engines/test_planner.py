@@ -137,3 +137,22 @@ def test_measuring_shows_its_progress_and_can_be_interrupted() -> None:
     with reporting_to(stop), pytest.raises(KeyboardInterrupt):
         planner.plan(load, GOOD, {**FIELDS, "weights_sha256": "3"})
     assert len(cache.entries("choices")) == 1, "an interrupted measurement leaves no choice"
+
+
+def test_on_a_gpu_int8_competes_with_fp16(monkeypatch: pytest.MonkeyPatch) -> None:
+    able = {"fp32": "", "bf16": "no", "fp16": "", "int8": ""}
+    torch_able = able | {"int8": "torch runs no Q/DQ files"}
+    monkeypatch.setattr(engines_module, "precision_reasons", lambda name: torch_able if name == "torch" else able)
+    monkeypatch.setattr(planner, "_gpu", lambda: "Simulated GPU 8.7")
+    load, loaded = make(torch_fp16=3.0, tensorrt_fp16=2.0, tensorrt_int8=1.0)
+    found = planner.plan(load, {"drop": 0.1, "clips": 9}, {"model": "m"}, device="cuda")
+    assert found.choice == Choice("tensorrt", "int8")
+    assert loaded == ["torch_fp16", "tensorrt_int8", "tensorrt_fp16"], "fp32 is not even built"
+    assert found.lost["openvino"] == "runs on device cpu"
+    over = planner.plan(load, {"drop": 0.9, "clips": 9}, {"model": "m"}, device="cuda")
+    assert over.choice == Choice("tensorrt", "fp16")
+    assert "0.9 points" in over.lost["tensorrt/int8"]
+    monkeypatch.setattr(planner, "_gpu", lambda: "Another GPU 9.0")
+    loaded.clear()
+    planner.plan(load, {"drop": 0.1, "clips": 9}, {"model": "m"}, device="cuda")
+    assert loaded, "a choice of another card was taken"

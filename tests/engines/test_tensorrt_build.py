@@ -11,7 +11,15 @@ import pytest
 from onnx import numpy_helper
 
 from dfer_edge import CorruptArtifact, EngineUnavailable, InvalidInput, PrecisionUnavailable, cache, export
-from dfer_edge.engines import choose, load_engine, mixed_precision, reasons, tensorrt_engine
+from dfer_edge.engines import (
+    Choice,
+    choose,
+    load_engine,
+    mixed_precision,
+    precision_reasons,
+    reasons,
+    tensorrt_engine,
+)
 from dfer_edge.engines.parity import parity
 from dfer_edge.models import registry
 from tests.engines.fake_tensorrt import VERSIONS, install
@@ -179,3 +187,19 @@ def test_device_and_engine_must_fit(strong: World) -> None:
         choose("tensorrt", device="cpu")
     assert choose("tensorrt", device="cuda").engine == "tensorrt"
     assert choose("auto").engine != "tensorrt", "no build of minutes that nobody asked for"
+
+
+def test_auto_on_a_gpu_is_fp16(every_world: World) -> None:
+    assert choose("tensorrt") == Choice("tensorrt", "fp16")
+    assert choose("tensorrt", device="cuda").precision == "fp16"
+
+
+def test_auto_of_torch_on_a_gpu_is_fp16(monkeypatch: pytest.MonkeyPatch) -> None:
+    """bf16 only where the chip has it: emulated it is slower than fp32."""
+    torch = pytest.importorskip("torch")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr("dfer_edge.cpu.has_bf16", lambda: False)
+    for supported in (True, False):
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation, s=supported: s)
+        assert choose("torch", device="cuda") == Choice("torch", "fp16")
+        assert (not precision_reasons("torch")["bf16"]) is supported

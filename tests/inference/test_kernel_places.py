@@ -1,0 +1,113 @@
+"""Networks with a fused kernel inside say what they say without, wherever it is placed."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from dfer_edge import export, weights  # noqa: E402
+from dfer_edge.engines import load_engine  # noqa: E402
+from dfer_edge.engines.tensorrt_gate import gate_feed  # noqa: E402
+from dfer_edge.inference import SymbolicGraph, slowr50, torch_kernels, vgg  # noqa: E402
+from dfer_edge.inference.base import Graph  # noqa: E402
+from dfer_edge.inference.random_weights import RandomWeights  # noqa: E402
+from dfer_edge.inference.torch_graph import TorchGraph  # noqa: E402
+from dfer_edge.kernels import use_backend  # noqa: E402
+from dfer_edge.models import list_models  # noqa: E402
+from dfer_edge.weights import Weights  # noqa: E402
+
+
+def small(name: str, **options: object) -> Weights:
+    source = weights.random(name)
+    spec = dataclasses.replace(source.spec, size=32, **({} if name == "keypoint_tsa" else {"frames": 2}))
+    return dataclasses.replace(source, spec=spec.with_options(**options))
+
+
+def difference(source: Weights, path: Path, precision: str = "fp32") -> tuple[float, tuple[str, ...], int]:
+    """Largest difference of a logit with and without, what runs, and how many labels differ."""
+    export.write(source, path, "2d", external=True)
+    with (
+        load_engine(path, "torch", precision, "cpu", 1, "all") as fused,
+        load_engine(path, "torch", precision, "cpu", 1, "none") as plain,
+    ):
+        assert plain.kernels == ()
+        feed = gate_feed(fused.input_shapes, 6, 3)
+        a, b = fused.infer(feed)["logits"], plain.infer(feed)["logits"]
+        assert fused.info()["kernels"] == list(fused.kernels)
+    return float(np.abs(a - b).max()), fused.kernels, int((a.argmax(1) != b.argmax(1)).sum())
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if name == "keypoint_tsa" else pytest.mark.slow, id=name)
+        for name in torch_kernels.PLACES
+    ],
+)
+def test_each_placement_is_equal_to_rounding(name: str, tmp_path: Path) -> None:
+    distance, kernels, labels = difference(small(name), tmp_path / "net.onnx")
+    assert kernels == torch_kernels.PLACES[name][:1]
+    # Other sums in other orders: equal to the last bit would mean that no kernel ran.
+    assert 0 < distance <= 1e-4
+    assert not labels
+
+
+def drawn(build: Callable[[Graph[Any]], object]) -> dict[str, torch.Tensor]:
+    """Seeded weights of a part of a network, from its recording."""
+    graph = SymbolicGraph("2d")
+    build(graph)
+    return {name: torch.from_numpy(np.array(value)) for name, value in RandomWeights(graph).items()}
+
+
+@pytest.mark.parametrize("name", ["agfer", "sefer", "cbamfer"])
+def test_the_gates_of_the_vgg_family(name: str) -> None:
+    arch = vgg.architecture(weights.random(name).spec)
+    maps = torch.randn(2, 64, 12, 10, generator=torch.Generator().manual_seed(0))
+    maps = maps.contiguous(memory_format=torch.channels_last)
+
+    def site(graph: Graph[Any], x: Any) -> Any:
+        return vgg.gate_pool(graph, x, "gates.1", arch)
+
+    found = drawn(lambda graph: site(graph, graph.input("x", maps.shape[1:])))
+    check_site(site, maps, found, "attention_gate")
+
+
+def test_the_head_of_slowr50_sa() -> None:
+    spec, features = weights.random("slowr50_sa").spec, torch.randn(3, 2048, generator=torch.Generator().manual_seed(0))
+
+    def site(graph: Graph[Any], x: Any) -> Any:
+        return slowr50.head(graph, x, spec)
+
+    check_site(site, features, drawn(lambda graph: site(graph, graph.input("x", (2048,)))), "token_attention")
+
+
+def check_site(site: Callable[..., Any], x: torch.Tensor, found: dict[str, torch.Tensor], kernel: str) -> None:
+    fused = TorchGraph(found, "2d", kernels=frozenset({kernel}))
+    with torch.inference_mode():
+        plain, ran = site(TorchGraph(found, "2d"), x), site(fused, x)
+        with use_backend("reference"):
+            defined = site(fused, x)
+    for other in (ran, defined):
+        torch.testing.assert_close(other, plain, atol=1e-4, rtol=0)
+    assert not torch.equal(ran, defined), "the backend makes no difference: no kernel ran"
+
+
+@pytest.mark.parametrize("options", [{"norm_heat": True}, {"last_strides": (2, 1)}, {"sigma_fraction": 0.3}])
+def test_the_key_points_of_every_option(options: dict[str, object], tmp_path: Path) -> None:
+    distance, _, _ = difference(small("keypoint_tsa", **options), tmp_path / "net.onnx")
+    assert 0 < distance <= 1e-4
+
+
+def test_networks_without_a_place_run_none(tmp_path: Path) -> None:
+    clip_file = tmp_path / "clip.onnx"
+    export.write(small("r2plus1d_sta"), clip_file, "2d", external=True)
+    assert set(torch_kernels.PLACES) < set(list_models())
+    with load_engine(clip_file, "torch", "fp32", "cpu", 1, "all") as engine:
+        assert engine.info()["kernels"] == []
