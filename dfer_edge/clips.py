@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dfer_edge.errors import InvalidInput
+from dfer_edge.spec import SAMPLINGS, ModelSpec
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -33,6 +34,41 @@ def uniform_indices(length: int, count: int) -> list[int]:
     if length < 1:
         raise InvalidInput(f"expected at least one frame to sample from, got {length}")
     return [(2 * segment + 1) * length // (2 * count) for segment in range(count)]
+
+
+def positions(length: int, spec: ModelSpec) -> list[int]:
+    """The ``spec.frames`` positions that a network reads of a clip of ``length`` frames, by ``spec.sampling``.
+
+    The one rule of inference, evaluation and the validation of training; the same length gives the same positions.
+
+    Raises
+    ------
+    InvalidInput
+        If there are no frames, or for an unknown rule.
+    """
+    count = spec.frames
+    if length < 1:
+        raise InvalidInput(f"expected at least one frame to sample from, got {length}")
+    if spec.sampling == "uniform":
+        return uniform_indices(length, count)
+    if spec.sampling == "strided":
+        # DMVR, which Scenic's ViViT reads through: the middle of the clip; a short one is played again and again.
+        start = max(0, (length - count * spec.stride) // 2)
+        return [(start + step * spec.stride) % length for step in range(count)]
+    if spec.sampling == "pairs":
+        return _central_pairs(length, count)
+    if spec.sampling == "random":
+        drawn = np.random.default_rng((length, count)).choice(length, count, replace=length < count)
+        return sorted(int(position) for position in drawn)
+    raise InvalidInput(f"expected sampling out of {', '.join(SAMPLINGS)}; got {spec.sampling!r}")
+
+
+def _central_pairs(length: int, count: int) -> list[int]:
+    """As Former-DFER tests: neighbours at the centre of each segment of the places where a pair can begin."""
+    segments = (count + 1) // 2
+    tick = max(length - 1, 1) / segments
+    starts = [int(tick / 2 + tick * segment) for segment in range(segments)]
+    return [min(start + step, length - 1) for start in starts for step in (0, 1)][:count]
 
 
 def uniform_in_time(times_s: Sequence[float], count: int) -> list[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,10 @@ class Metrics:
     Attributes
     ----------
     samples
-        N.
+        N, with those lost.
+    lost
+        Samples without a prediction, because no face was found: wrong, but in neither ``confusion`` nor what is said of
+        probabilities.
     war
         Weighted average recall: the share of samples that are right, "accuracy".
     uar
@@ -42,6 +46,7 @@ class Metrics:
     """
 
     samples: int
+    lost: int
     war: float
     uar: float
     recall: tuple[float | None, ...]
@@ -55,8 +60,16 @@ class Metrics:
         return {**dataclasses.asdict(self), **lists}
 
 
-def measure(truth: npt.ArrayLike, probabilities: npt.ArrayLike) -> Metrics:
+def measure(truth: npt.ArrayLike, probabilities: npt.ArrayLike, lost: Sequence[int] = ()) -> Metrics:
     """All metrics at once.
+
+    Parameters
+    ----------
+    truth, probabilities
+        Class indices [N] and rows [N, K].
+    lost
+        Class indices of further samples that have no prediction, because no face was found in them: wrong ones in
+        ``war``, ``uar`` and ``recall``.
 
     Raises
     ------
@@ -65,10 +78,12 @@ def measure(truth: npt.ArrayLike, probabilities: npt.ArrayLike) -> Metrics:
     """
     labels, scores = checked(truth, probabilities)
     counts = confusion(labels, scores.argmax(1), scores.shape[1])
-    recalls = recall(counts)
+    without = np.bincount(np.asarray(lost, np.int64), minlength=scores.shape[1])
+    recalls = recall(counts, without)
     return Metrics(
-        samples=len(labels),
-        war=float(np.trace(counts) / counts.sum()),
+        samples=len(labels) + len(lost),
+        lost=len(lost),
+        war=float(np.trace(counts) / (counts.sum() + len(lost))),
         uar=float(np.nanmean(recalls)),
         recall=tuple(None if np.isnan(value) else float(value) for value in recalls),
         confusion=tuple(tuple(row) for row in counts.tolist()),
@@ -96,9 +111,9 @@ def confusion(truth: Counts, predicted: npt.NDArray[Any], classes: int) -> Count
     return np.asarray(cells.reshape(classes, classes), np.int64)
 
 
-def recall(counts: Counts) -> Floats:
-    """Recall [K] of a confusion matrix, NaN for classes without samples."""
-    totals = counts.sum(1)
+def recall(counts: Counts, lost: Counts | None = None) -> Floats:
+    """Recall [K] of a confusion matrix and ``lost`` [K] samples without a prediction; NaN for classes without any."""
+    totals = counts.sum(1) if lost is None else counts.sum(1) + lost
     return np.asarray(np.where(totals > 0, np.diag(counts) / np.maximum(totals, 1), np.nan), np.float64)
 
 

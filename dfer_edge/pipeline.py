@@ -15,7 +15,7 @@ from typing import Protocol
 import numpy as np
 
 from dfer_edge import preprocess
-from dfer_edge.clips import centres, grid_start, on_screen_at, uniform_in_time, uniform_indices
+from dfer_edge.clips import centres, grid_start, on_screen_at, positions, uniform_in_time
 from dfer_edge.errors import InvalidInput
 from dfer_edge.faces import landmarks as faces_landmarks
 from dfer_edge.faces.landmarks import LandmarkDetector
@@ -225,7 +225,7 @@ class Windower:
         return preprocess.points_in_crop(points, self._region(box), self._spec.size)
 
     def _region(self, box: Box) -> Box:
-        return box if self._cropped else preprocess.square(box, self._spec.face_margin)
+        return preprocess.region(box, self._spec, self._cropped)
 
     def _points(self, track_id: int, chosen: Sequence[_Seen], crops: Sequence[Image]) -> Points | None:
         """Landmarks [T, 68, 2] in crop pixels; gaps repeat the last ones of the track, before that the mean shape."""
@@ -241,12 +241,10 @@ class Windower:
         return points
 
     def _find(self, detector: LandmarkDetector, crop: Image, box: Box) -> Points:
-        size, margin = self._spec.size, self._spec.face_margin
         if self._cropped:
-            # Crops from elsewhere are taken to have the margin that ours have.
-            inside = preprocess.square(Box(0, 0, size, size), 1 / margin)
+            inside = preprocess.inside_crop(self._spec)
         else:
-            inside = preprocess.box_in_crop(box, self._region(box), size)
+            inside = preprocess.box_in_crop(box, self._region(box), self._spec.size)
         with self._watch.stage("landmarks"):
             return faces_landmarks.find(detector, crop, inside)
 
@@ -283,7 +281,7 @@ class Windower:
         At most a hop before the window: those frames are still here.
         """
         frames = self._plan.step_frames
-        if not frames or not self._plan.overlaps:
+        if not frames or not self._plan.overlaps or self._spec.sampling != "uniform":
             return None
         return grid_start(start_s, self._plan.hop_s, frames * self._plan.window_s / self._spec.frames)
 
@@ -297,9 +295,12 @@ class Windower:
                 return [seen[position] for position in found]
         # Without a clock times are nominal and gaps mean nothing: sample by position. Who came or went in the window is
         # sampled over the time that they were there.
-        times = [s.time_s for s in inside]
-        positions = uniform_in_time(times, count) if self._has_clock else uniform_indices(len(inside), count)
-        return [inside[position] for position in positions]
+        if self._has_clock and self._spec.sampling == "uniform":
+            return [inside[position] for position in uniform_in_time([s.time_s for s in inside], count)]
+        # Of a person of whom every second crop went, one in ``every`` is still there.
+        length = max(self._thinned.get(track_id, 0), len(inside))
+        every = -(-length // len(inside))
+        return [inside[min(place // every, len(inside) - 1)] for place in positions(length, self._spec)]
 
     def _clip(self, track_id: int, chosen: Sequence[_Seen]) -> Clip:
         crops = [self._crop(s.pixels, s.box) if self._lazy else s.pixels for s in chosen]

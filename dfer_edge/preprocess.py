@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dfer_edge.errors import InvalidInput
+from dfer_edge.kernels import lbp
 from dfer_edge.kernels.clip_to_tensor import crop_resize, normalise
 from dfer_edge.spec import ModelSpec
 from dfer_edge.types import Box, Clip, Image, Points
@@ -24,15 +25,41 @@ def square(box: Box, margin: float) -> Box:
     return Box(x - half, y - half, x + half, y + half)
 
 
+def frame_box(image: Image) -> Box:
+    """All of a frame [H, W, 3]."""
+    return Box(0, 0, image.shape[1], image.shape[0])
+
+
+def region(box: Box, spec: ModelSpec, cropped: bool = False) -> Box:
+    """What the network reads around a face box; ``cropped``: of a face crop, whose extent ``box`` is."""
+    if not cropped:
+        return square(box, spec.face_margin * spec.crop_share)
+    if spec.crop_share == 1:
+        return box
+    return square(box, spec.crop_share * min(box.width, box.height) / max(box.width, box.height))
+
+
+def in_pixels_of(crops: Image, spec: ModelSpec) -> Image:
+    """RGB crops [..., S, S, 3] as the network reads them: as they are, or as their local binary patterns."""
+    if spec.pixels == "rgb":
+        return crops
+    codes = np.asarray(lbp(crops), np.uint8)
+    return np.repeat(codes[..., None], 3, axis=-1)
+
+
 def face_crop(image: Image, box: Box, spec: ModelSpec) -> Image:
     """The crop [S, S, 3] of a face in an RGB frame [H, W, 3]."""
-    return crop_resize(image, square(box, spec.face_margin), spec.size)
+    return crop_resize(image, region(box, spec), spec.size)
 
 
 def whole_frame(image: Image, spec: ModelSpec) -> Image:
-    """A frame that is a face crop already, resampled to [S, S, 3]; its sides may differ."""
-    height, width = image.shape[:2]
-    return crop_resize(image, Box(0, 0, width, height), spec.size)
+    """What is read of a frame that is a face crop already, resampled to [S, S, 3]; its sides may differ."""
+    return crop_resize(image, region(frame_box(image), spec, cropped=True), spec.size)
+
+
+def inside_crop(spec: ModelSpec) -> Box:
+    """Where the face box lies in a crop [S, S, 3] of ours; crops from elsewhere are taken to be alike."""
+    return square(Box(0, 0, spec.size, spec.size), 1 / (spec.face_margin * spec.crop_share))
 
 
 def points_in_crop(points: Points, region: Box, size: int) -> Points:
@@ -71,7 +98,7 @@ def to_feed(clips: Sequence[Clip], spec: ModelSpec) -> dict[str, npt.NDArray[np.
     InvalidInput
         If the network takes landmarks and a clip has none.
     """
-    arrays = np.stack([normalise(clip.frames, spec) for clip in clips])
+    arrays = np.stack([normalise(in_pixels_of(clip.frames, spec), spec) for clip in clips])
     if spec.input == "image":
         return {"image": np.ascontiguousarray(arrays.transpose(0, 2, 1, 3, 4)).reshape(-1, *spec.input_shape)}
     feed = {"clip": arrays}

@@ -20,6 +20,7 @@ from dfer_edge.engines.base import LOGITS, Engine, FloatArray
 from dfer_edge.errors import DferError, InvalidInput, NoFaceFound, WeightsNotFound
 from dfer_edge.faces import Detector, FaceFollower, LandmarkDetector, for_network, make_detector
 from dfer_edge.faces import landmarks as faces_landmarks
+from dfer_edge.faces.crops import CroppedFace, GivenPoints
 from dfer_edge.loading import Request, load, load_parts
 from dfer_edge.models import registry
 from dfer_edge.pipeline import Tracker, WholeFrame, Window, Windower, WindowPlan
@@ -146,11 +147,14 @@ class Recognizer:
             A path to a video, image or image folder; a uint8 RGB array [T, H, W, 3]; or a sequence of [H, W, 3] arrays.
             Arrays and folders are one clip; videos longer than four seconds are cut in windows, whose mean is returned.
         faces
-            ``"detect"``, or ``"cropped"`` if the frames are face crops already.
+            ``"detect"``, or ``"cropped"`` if the frames are face crops already: upright, one face each, from brows and
+            mouth up to twice the face. Weights whose crops landmarks lay (``info()["face_box"]``) have them laid within
+            each frame; others read all of it, or its middle (``spec.crop_share``), and expect the crop that they were
+            trained on: ``spec.face_margin`` times the longer side of a detector's box, square.
         landmarks
-            float32 [T, 68, 2] in pixels of the frames, x then y, for networks that take them; they win over those of
-            the landmark detector. NaN, a frame with all points in one place (a failed detector) or all outside the
-            frame is an error.
+            float32 [T, 68, 2] in pixels of the frames, x then y, for networks that take them, and with
+            ``faces="cropped"`` for those whose crops they lay; they win over those of the landmark detector. NaN, a
+            frame with all points in one place (a failed detector) or all outside the frame is an error.
 
         Raises
         ------
@@ -209,13 +213,13 @@ class Recognizer:
         signals: dict[int, Signals | None] = {}
         for number, source in enumerate(sources):
             opened = _bounded(source)
-            found = self._only_clip(opened, faces, watch)
+            found = self._only_clip(opened, faces, None, watch)
             if found is None:
                 raise NoFaceFound(f"no face in any frame of source {number} ({opened.name})")
             clips[number], signals[number] = found
         return list(self._classify(clips, watch, self._score, signals).values())
 
-    def clip(self, source: Any, faces: str = "detect") -> Clip:
+    def clip(self, source: Any, faces: str = "detect", landmarks: Points | None = None) -> Clip:
         """What the network sees of ``source`` taken as a single clip: the sampled face crops of one person.
 
         For what looks inside a network: features, activations, calibration. Memory does not grow with the length of
@@ -231,7 +235,7 @@ class Recognizer:
             If no face is in any frame.
         """
         opened = _bounded(source)
-        found = self._only_clip(opened, faces, Stopwatch())
+        found = self._only_clip(opened, faces, landmarks, Stopwatch())
         if found is None:
             raise NoFaceFound(f"no face in any frame of {opened.name}")
         return found[0]
@@ -298,9 +302,9 @@ class Recognizer:
         self, source: Any, faces: str, landmarks: Points | None, plan: WindowPlan, progress: Progress | None
     ) -> Timeline:
         watch, opened = Stopwatch(), _bounded(source)
+        windower = self._windower(_checked(plan, opened), watch, opened, faces, landmarks)
         tracker, reader = self._tracker(faces, landmarks)
         recorder = Recorder(tracker, progress, opened.length_hint)
-        windower = self._windower(_checked(plan, opened), watch, opened, faces, landmarks)
         observations, seen = [], []
         for window in windower.windows(opened, recorder):
             for observation in self._observe(window, watch, self._score, reader):
@@ -311,9 +315,11 @@ class Recognizer:
             raise NoFaceFound(f"no face in {frames} of {opened.name}")
         return summarise(observations, seen, recorder, watch, self._least)
 
-    def _only_clip(self, opened: Source, faces: str, watch: Stopwatch) -> tuple[Clip, Signals | None] | None:
-        windower = self._windower(WindowPlan(math.inf, math.inf, longest_only=True), watch, opened, faces, None)
-        tracker, reader = self._tracker(faces)
+    def _only_clip(
+        self, opened: Source, faces: str, landmarks: Points | None, watch: Stopwatch
+    ) -> tuple[Clip, Signals | None] | None:
+        windower = self._windower(WindowPlan(math.inf, math.inf, longest_only=True), watch, opened, faces, landmarks)
+        tracker, reader = self._tracker(faces, landmarks)
         window = next(windower.windows(opened, tracker), None)
         if window is None or not window.clips:
             return None
@@ -324,22 +330,33 @@ class Recognizer:
         """A tracker, and what reads signals off it if they are asked for."""
         if faces not in ("detect", "cropped"):
             raise InvalidInput(f'expected faces "detect" or "cropped", got {faces!r}')
-        tracker: Tracker = FaceFollower(self._detector) if faces == "detect" else WholeFrame()
+        tracker: Tracker = FaceFollower(self._detector) if faces == "detect" else self._crop_tracker(landmarks)
         if not self._signals:
             return tracker, None
-        if faces == "cropped":
-            tracker = WholeFrame(self._detector.landmarks, self.spec.face_margin)
         reader = SignalReader()
         return Listening(tracker, reader, landmarks), reader
+
+    def _crop_tracker(self, landmarks: Points | None) -> Tracker:
+        if landmarks is not None and self._lays_crops(landmarks):
+            return GivenPoints(np.asarray(landmarks, np.float32))
+        if self._detector.landmarks is not None and self._lays_crops(landmarks):
+            return CroppedFace(self._detector.landmarks, self.spec)
+        return WholeFrame(self._detector.landmarks, self.spec.face_margin) if self._signals else WholeFrame()
+
+    def _lays_crops(self, landmarks: Points | None) -> bool:
+        """Whether landmarks, given or found, lay the network's crop within face crops."""
+        return self.spec.face_box == "landmarks" and (landmarks is not None or self._detector.landmarks is not None)
 
     def _windower(
         self, plan: WindowPlan, watch: Stopwatch, source: Source, faces: str, landmarks: Points | None
     ) -> Windower:
-        points = None if landmarks is None else _checked_landmarks(landmarks, self.spec.landmarks, source)
+        cropped = faces == "cropped" and not self._lays_crops(landmarks)
+        takes = self.spec.landmarks or (faces_landmarks.COUNT if faces == "cropped" and not cropped else 0)
+        points = None if landmarks is None else _checked_landmarks(landmarks, takes, source)
         if self.spec.landmarks and points is None and self._landmark_detector is None:
             what = f"{self.spec.name} takes {self.spec.landmarks} landmarks a frame"
             raise WeightsNotFound(f"{what}: expected them or a landmark detector, got neither", faces_landmarks.CHOICES)
-        return Windower(self.spec, plan, watch, faces == "cropped", points, self._landmark_detector)
+        return Windower(self.spec, plan, watch, cropped, points, self._landmark_detector)
 
     def _observations(
         self, windows: Iterator[Window], watch: Stopwatch, score: Score, reader: SignalReader | None

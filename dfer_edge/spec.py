@@ -16,6 +16,12 @@ from dfer_edge.errors import CorruptArtifact
 Option = int | float | str | bool | tuple[int, ...]
 
 FACE_BOXES = ("detector", "landmarks")
+PIXELS = ("rgb", "lbp")
+SAMPLINGS = ("uniform", "strided", "pairs", "random")
+
+# Fields that came later, with the value that means what files without them meant. Hashes of weights hold the text of
+# the spec, and ranges for int8 those hashes: a default is not written, so what was written before stays valid.
+_LATER: dict[str, object] = {"face_box": "detector", "crop_share": 1.0, "stride": 1, "pixels": "rgb"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +54,17 @@ class ModelSpec:
     resize
         ``"area"``: pixel-area averaging when shrinking, bilinear when enlarging.
     sampling
-        ``"uniform"``: the centre frame of each of T equal segments; short clips repeat frames.
+        Which T frames of a clip are read (:func:`dfer_edge.clips.positions`). ``"uniform"``: the centre of each of T
+        equal segments. ``"strided"``: every ``stride``-th frame of the clip's middle; short clips start over.
+        ``"pairs"``: two neighbours at the centre of each of T / 2 segments. ``"random"``: T frames in order, drawn
+        once for each length. Short clips repeat frames.
+    stride
+        Of ``"strided"``, in frames.
+    crop_share
+        Side of the crop that the network reads as a share of the face crop's shorter side, centred: resize to R, then
+        crop S, is S / R. 1 reads all of a face crop, whose sides may then differ.
+    pixels
+        ``"rgb"``, or ``"lbp"``: local binary patterns of the crop's luma in all three channels.
     options
         Architecture options that change the graph (see each network's docstring).
     """
@@ -66,6 +82,9 @@ class ModelSpec:
     colour: str = "RGB"
     resize: str = "area"
     sampling: str = "uniform"
+    stride: int = 1
+    crop_share: float = 1.0
+    pixels: str = "rgb"
     options: Mapping[str, Option] = dataclasses.field(default_factory=dict)
 
     @property
@@ -87,10 +106,16 @@ class ModelSpec:
 
     def to_json(self) -> str:
         fields = dataclasses.asdict(self)
-        if self.face_box == "detector":
-            # Hashes of weights hold this text, and ranges for int8 those hashes: what was written before stays valid.
-            del fields["face_box"]
-        return json.dumps(fields, sort_keys=True)
+        written = {name: value for name, value in fields.items() if name not in _LATER or value != _LATER[name]}
+        return json.dumps(written, sort_keys=True)
+
+    def check(self) -> None:
+        """ValueError for a rule that does not exist or a number out of its range."""
+        for name, known in (("face_box", FACE_BOXES), ("sampling", SAMPLINGS), ("pixels", PIXELS)):
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name} is none of {', '.join(known)}: {getattr(self, name)!r}")
+        if not 0 < self.crop_share <= 1 or self.stride < 1:
+            raise ValueError(f"crop_share in (0, 1] and stride of at least 1: {self.crop_share}, {self.stride}")
 
     @classmethod
     def from_json(cls, text: str) -> ModelSpec:
@@ -106,9 +131,9 @@ class ModelSpec:
             fields["options"] = {k: _as_option(v) for k, v in fields["options"].items()}
             for key in ("labels", "mean", "std"):
                 fields[key] = tuple(fields[key])
-            if fields.get("face_box", "detector") not in FACE_BOXES:
-                raise ValueError(f"face_box is none of {', '.join(FACE_BOXES)}")
-            return cls(**fields)
+            found = cls(**fields)
+            found.check()
+            return found
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             message = f"expected a model spec in the file's metadata, got {text[:80]!r}: {error}"
             raise CorruptArtifact(message) from error

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dfer_edge import InvalidInput
-from dfer_edge.clips import grid_start, on_screen_at, uniform_in_time, uniform_indices
+from dfer_edge import CorruptArtifact, InvalidInput
+from dfer_edge.clips import grid_start, on_screen_at, positions, uniform_in_time, uniform_indices
+from dfer_edge.spec import ModelSpec
 
 
 def test_centres_of_segments() -> None:
@@ -72,3 +76,57 @@ def test_a_grid_is_close_and_has_few_phases(window: int, hop: float, step: float
     assert -1e-6 * step <= lag <= min(hop, step) * (1 + 1e-5)
     phases = {round(grid_start(k * hop, hop, step) % step / step, 4) % 1 for k in range(window, window + 50)}
     assert len(phases) <= step / hop + 1
+
+
+SPEC = ModelSpec("slowr50", ("a", "b"), frames=4, size=8, mean=(0.5,) * 3, std=(0.5,) * 3)
+
+
+def test_strided_is_the_middle_of_the_clip() -> None:
+    """DMVR's central window: max(0, (length - frames * stride) // 2) and on."""
+    spec = dataclasses.replace(SPEC, sampling="strided", stride=3)
+    assert positions(20, spec) == [4, 7, 10, 13]
+    assert positions(12, spec) == [0, 3, 6, 9]
+    assert positions(13, spec) == [0, 3, 6, 9]
+
+
+def test_a_short_clip_at_a_stride_is_played_again() -> None:
+    """CK+ at the paper's 25 frames and stride 2: of 18 frames none is more than twice as frequent as another."""
+    spec = dataclasses.replace(SPEC, sampling="strided", stride=2, frames=25)
+    drawn = positions(18, spec)
+    assert drawn[:11] == [0, 2, 4, 6, 8, 10, 12, 14, 16, 0, 2]
+    assert max(drawn.count(p) for p in drawn) == 3
+    assert positions(1, spec) == [0] * 25
+
+
+def test_pairs_are_neighbours_at_the_centres() -> None:
+    """Former-DFER's test indices: tick = (length - 1) / segments, int(tick / 2 + tick * segment)."""
+    spec = dataclasses.replace(SPEC, sampling="pairs", frames=16)
+    drawn = positions(81, spec)
+    assert drawn[::2] == [5, 15, 25, 35, 45, 55, 65, 75]
+    assert drawn[1::2] == [p + 1 for p in drawn[::2]]
+    assert positions(1, spec) == [0] * 16
+    assert all(0 <= p < 5 for p in positions(5, spec))
+
+
+def test_random_is_drawn_once_for_a_length() -> None:
+    spec = dataclasses.replace(SPEC, sampling="random")
+    drawn = positions(50, spec)
+    assert drawn == positions(50, spec) == sorted(set(drawn))
+    assert drawn != positions(51, spec)
+    assert len(positions(2, spec)) == 4
+
+
+def test_a_rule_that_there_is_not() -> None:
+    with pytest.raises(InvalidInput, match="expected sampling out of uniform, strided"):
+        positions(5, dataclasses.replace(SPEC, sampling="every other"))
+    with pytest.raises(CorruptArtifact, match="sampling is none of"):
+        ModelSpec.from_json(dataclasses.replace(SPEC, sampling="every other").to_json())
+
+
+def test_defaults_of_later_fields_are_not_written() -> None:
+    """Hashes of weights hold the text: what was written before these fields stays valid."""
+    text = SPEC.to_json()
+    assert not {"face_box", "crop_share", "stride", "pixels"} & set(json.loads(text))
+    changed = dataclasses.replace(SPEC, crop_share=0.875, stride=2, pixels="lbp", sampling="strided")
+    assert ModelSpec.from_json(changed.to_json()) == changed
+    assert ModelSpec.from_json(text) == SPEC

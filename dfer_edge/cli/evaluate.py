@@ -34,7 +34,12 @@ def add(commands: Any, common: argparse.ArgumentParser) -> None:
     parser.add_argument("--detector", default="auto", help="auto, haar, yunet, or a YuNet .onnx file")
     parser.add_argument("--landmarks", metavar="FILE", help=LANDMARKS_HELP)
     parser.add_argument("--threads", type=threads, help="CPU threads of the engine (default: all cores)")
-    parser.add_argument("--faces", default="detect", choices=("detect", "cropped"))
+    parser.add_argument(
+        "--faces",
+        default="auto",
+        choices=("auto", "detect", "cropped"),
+        help="cropped: frames are face crops (auto: where the data set's layout says so)",
+    )
     parser.add_argument("--classes", nargs="+", metavar="LABEL", help="use samples of these only")
     parser.add_argument("--jitter", type=_draws, metavar="N", help="also with N moved detector boxes a sample")
     parser.add_argument("--seed", type=int, default=0, help="of the moved boxes (default: %(default)s)")
@@ -109,8 +114,10 @@ def _print(content: Mapping[str, Any]) -> None:
         table.add_row(column["name"], *cells)
     console.STDOUT.print(table)
     data = content["data"]
-    counts = f"{data['scored']} of {data['samples']} samples, no face in {len(data['no_face'])}"
-    console.STDOUT.print(f"{counts}, {len(data['unreadable'])} unreadable", soft_wrap=True)
+    kinds = content["protocol"]["faces"]
+    counts = f"{data['scored']} of {data['samples']} samples ({kinds['face crops']} face crops)"
+    lost = f"no face in {len(data['no_face'])} (wrong in WAR and UAR), {len(data['unreadable'])} unreadable"
+    console.STDOUT.print(f"{counts}, {lost}", soft_wrap=True)
     for video in content["timeline"]:
         runs = ", ".join(f"{run['label']} {run['first']}-{run['last']}" for run in video["runs"])
         verdict = "as expected" if video["as_expected"] else f"{len(video['wrong_frames'])} frames not as expected"

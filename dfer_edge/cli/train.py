@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
+import json
 import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from dfer_edge import cpu, labels
 from dfer_edge.cli import arguments as types
@@ -16,6 +18,7 @@ from dfer_edge.errors import InvalidInput
 from dfer_edge.models import list_models, require_torch
 
 if TYPE_CHECKING:
+    from dfer_edge.spec import ModelSpec
     from dfer_edge.training.data import Split
     from dfer_edge.training.data.faces import FaceCropper
     from dfer_edge.training.recipes import Recipe
@@ -53,7 +56,13 @@ def add(commands: Any, common: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--detector", default="auto", help="face detector, as in predict")
     parser.add_argument("--landmarks", help="landmark network, as in predict")
-    parser.add_argument("--recipe", default="paper", help="paper, renders, or a .json file (default: %(default)s)")
+    parser.add_argument(
+        "--recipe",
+        help="paper, renders, finetune, or a .json file (default: finetune with --init default, else paper)",
+    )
+    parser.add_argument("--epochs", type=types.positive, help="of every stage of the recipe")
+    parser.add_argument("--batch", type=types.positive, help="clips a step, of every stage")
+    parser.add_argument("--lr", type=types.rate, help="peak learning rate of every stage")
     parser.add_argument(
         "--set",
         action="append",
@@ -117,10 +126,12 @@ def _recipe(arguments: argparse.Namespace) -> Recipe:
     from dfer_edge.training import find_recipe
     from dfer_edge.training.recipes import from_json
 
-    if arguments.recipe.endswith(".json"):
-        recipe = from_json(Path(arguments.recipe).read_text())
-    else:
-        recipe = find_recipe(arguments.recipe, arguments.model)
+    name = arguments.recipe or ("finetune" if arguments.init == "default" else "paper")
+    recipe = from_json(Path(name).read_text()) if name.endswith(".json") else find_recipe(name, arguments.model)
+    plain = {"epochs": arguments.epochs, "batch": arguments.batch, "optimiser.lr": arguments.lr}
+    for field, value in plain.items():
+        if value is not None:
+            recipe = recipe.override(f"stages.{field}", json.dumps(value))
     for override in arguments.set:
         path, equals, value = override.partition("=")
         if not equals:
@@ -135,12 +146,16 @@ def _train(arguments: argparse.Namespace, recipe: Recipe) -> dict[str, Any] | No
     from dfer_edge.training import distributed
     from dfer_edge.training.data import open_split
     from dfer_edge.training.memory import keep_freed_memory
+    from dfer_edge.training.network import trained_spec
     from dfer_edge.training.trainer import Settings, Trainer
 
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
-    names, cropper = _labels(arguments.labels), _cropper(arguments, recipe)
-    split = open_split(arguments.data, arguments.val, arguments.fold, names, arguments.seed, cropper)
+    base = trained_spec(arguments.model, arguments.init) if arguments.init else None
+    names, cropper = _labels(arguments.labels), _cropper(arguments, recipe, base)
+    known = base.labels if base else ()
+    split = open_split(arguments.data, arguments.val, arguments.fold, names, arguments.seed, cropper, known)
+    _tell_start(arguments, recipe, split)
     device = arguments.device if arguments.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cpu":
         keep_freed_memory()
@@ -156,35 +171,44 @@ def _train(arguments: argparse.Namespace, recipe: Recipe) -> dict[str, Any] | No
         data_name=split.name,
     )
     with distributed.processes(device) as (rank, world, where), console.progress("train") as bar:
-        network = _network(arguments, recipe, split)
+        network = _network(arguments, recipe, split, base)
         report = _reporter(bar) if rank == 0 else None
         result = Trainer(network, split.train, split.val, recipe, settings, report, rank, world, where).run()
     return result if rank == 0 else None
 
 
-def _network(arguments: argparse.Namespace, recipe: Recipe, split: Split) -> Any:
+def _tell_start(arguments: argparse.Namespace, recipe: Recipe, split: Split) -> None:
+    """What nobody should find out after days: a start from noise, and classes that nothing will be learnt of."""
+    if not arguments.init and recipe.pretrained:
+        print(f"starts from noise, the paper from {recipe.pretrained}: pass it with --init FILE", file=sys.stderr)
+    counts = np.bincount(split.train.targets, minlength=len(split.labels))
+    if empty := [name for name, count in zip(split.labels, counts, strict=True) if not count]:
+        print(f"no training clips of {', '.join(empty)}: kept from --init; --labels leaves them out", file=sys.stderr)
+
+
+def _network(arguments: argparse.Namespace, recipe: Recipe, split: Split, base: ModelSpec | None) -> Any:
     from dfer_edge.training.network import build_network, start_from
     from dfer_edge.training.trainer import seed_everything
 
     seed_everything((arguments.seed,))
-    network = build_network(arguments.model, recipe, split.labels)
+    network = build_network(arguments.model, recipe, split.labels, base)
     if arguments.init:
         print(f"--init: {start_from(network, arguments.init)}", file=sys.stderr)
     return network
 
 
-def _cropper(arguments: argparse.Namespace, recipe: Recipe) -> FaceCropper:
-    """What cuts faces out of whole frames: the crops of inference."""
+def _cropper(arguments: argparse.Namespace, recipe: Recipe, base: ModelSpec | None) -> FaceCropper:
+    """What finds faces in whole frames: for the crops of inference."""
     from dfer_edge.faces import for_network, make_landmark_detector
     from dfer_edge.faces.landmarks import CHOICES
     from dfer_edge.models import registry
     from dfer_edge.training.data.faces import FaceCropper
 
-    spec = recipe.crops(registry.find(arguments.model).spec)
-    spec = dataclasses.replace(spec, size=recipe.stages[-1].size or spec.size)
+    spec = recipe.crops(base or registry.find(arguments.model).spec, trained=base is not None)
     detector, marks = None, arguments.landmarks or "auto"
     if arguments.faces == "cropped":
-        landmarks = make_landmark_detector(marks, threads=1) if spec.landmarks else None
+        wanted = spec.landmarks or spec.face_box == "landmarks"
+        landmarks = make_landmark_detector(marks, threads=1) if wanted else None
     else:
         detector, landmarks = for_network(spec, arguments.detector, marks, threads=1)
     rendered = all(data.startswith("shards:") for data in arguments.data)
@@ -205,7 +229,8 @@ def _precision(wanted: str, device: str) -> str:
     import torch
 
     if device == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+        # PyTorch counts emulation, which a card before Ampere runs slower than fp32.
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
     # Without the instructions bf16 is emulated, slower than fp32.
     return "bf16" if torch.ops.mkldnn._is_mkldnn_bf16_supported() and cpu.has_bf16() else "fp32"
 

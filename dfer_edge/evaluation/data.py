@@ -15,11 +15,10 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 from dfer_edge import labels as label_names
-from dfer_edge.clips import uniform_indices
 from dfer_edge.errors import InvalidInput, SourceNotFound
 from dfer_edge.sources import IMAGES
 from dfer_edge.training.data import ClipDataset, open_named
-from dfer_edge.types import Image
+from dfer_edge.training.data.samples import ClipSource
 
 VIDEOS = {".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".gif", ".flv"}
 
@@ -39,14 +38,14 @@ class Sample:
         A video, an image, or a folder with the frames of one clip.
     truth
         Position of its class in the network's labels.
-    frames
-        Instead of a path: gets the number of frames that the network sees, gives them, uint8 RGB [H, W, 3] each.
+    given
+        Instead of a path: gives the clip of a data set of training, which knows whether its frames are face crops.
     """
 
     name: str
     path: Path
     truth: int
-    frames: Callable[[int], Sequence[Image]] | None = None
+    given: Callable[[], ClipSource] | None = None
 
     @property
     def is_still(self) -> bool:
@@ -143,14 +142,10 @@ def from_clips(clips: ClipDataset, labels: Sequence[str], wanted: Collection[int
         if truth is None or truth not in wanted:
             left_out[clips.labels[target]] += 1
             continue
-        samples.append(Sample(clips.describe(index), Path(), truth, functools.partial(_frames, clips, index)))
+        samples.append(Sample(clips.describe(index), Path(), truth, functools.partial(clips.source, index)))
     if not samples:
         raise InvalidInput(f"expected samples of {', '.join(labels)} in {clips.name}, got labels {dict(left_out)}")
     return DataSet(clips.name, "of training", tuple(labels), tuple(samples), dict(left_out))
-
-
-def _frames(clips: ClipDataset, index: int, count: int) -> list[Image]:
-    return list(clips.read(index, lambda length: uniform_indices(length, count)).frames)
 
 
 def _wanted(labels: Sequence[str], classes: Sequence[str] | None) -> set[int]:

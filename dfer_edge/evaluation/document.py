@@ -54,7 +54,8 @@ def document(
         "labels": list(data.labels),
         "data": _data(columns, data, first),
         "protocol": {
-            "stills": "each repeated as a clip; faces detected by the recogniser's detector",
+            "stills": "each repeated as a clip",
+            "faces": {"detected": len(first.scored) - columns[0].cropped, "face crops": columns[0].cropped},
             **{key: info[key] for key in ("detector", "face_box", "landmark_detector")},
             "jitter": dataclasses.asdict(jitter) if jitter else None,
             "temperature_fitted_on": fit or None,
@@ -93,14 +94,14 @@ def _temperature(column: Column) -> float:
 
 def _column(column: Column, first: Column, temperature: float | None) -> dict[str, Any]:
     truth = np.array([sample.truth for sample in column.scored])
-    measured = metrics.measure(truth, column.probabilities)
+    measured = metrics.measure(truth, column.probabilities, column.lost)
     found: dict[str, Any] = {
         "name": column.name,
         **{key: column.info[key] for key in ("engine", "precision", "device", "threads", "conv_form")},
         "weights": column.info["weights"],
         "engine_ms_p50": round(column.engine_ms, 3),
         "metrics": measured.to_dict(),
-        "war_with_lost_faces_wrong": measured.war * len(truth) / (len(truth) + len(column.no_face)),
+        "war_of_found_faces": metrics.measure(truth, column.probabilities).war,
         "agreement_with_first": float((column.probabilities.argmax(1) == first.probabilities.argmax(1)).mean()),
         "largest_difference_to_first": float(np.abs(column.probabilities - first.probabilities).max()),
         "jitter": None if column.jittered is None else jitter_metrics(truth, column.jittered),

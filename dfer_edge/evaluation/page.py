@@ -72,7 +72,8 @@ def _left_out(content: Mapping[str, Any]) -> str:
     data = content["data"]
     lines = [f"{data['scored']} of {data['samples']} samples of {data['name']} scored ({data['layout']})."]
     if data["no_face"]:
-        lines.append(f"No face found in {len(data['no_face'])}: {', '.join(data['no_face'])}.")
+        names = ", ".join(data["no_face"])
+        lines.append(f"No face found in {len(data['no_face'])}, wrong in WAR, UAR and recall: {names}.")
     if data["unreadable"]:
         lines.append(f"Not readable, {len(data['unreadable'])}: {', '.join(data['unreadable'])}.")
     if data["left_out_labels"]:

@@ -27,8 +27,11 @@ class Plan:
 
     Attributes
     ----------
-    model, device, detector, threads, landmark_detector, faces
-        As in :class:`dfer_edge.Recognizer` and its ``predict``.
+    model, device, detector, threads, landmark_detector
+        As in :class:`dfer_edge.Recognizer`.
+    faces
+        As in :meth:`dfer_edge.Recognizer.predict`; ``"auto"`` takes for face crops what the layout of a data set says
+        are some, and detects faces in the rest.
     weights
         As there, or several, e.g. a file in full and its compact form.
     data
@@ -57,7 +60,7 @@ class Plan:
     detector: str | Path | Detector = "auto"
     threads: int | None = None
     landmark_detector: str | Path = "auto"
-    faces: str = "detect"
+    faces: str = "auto"
     classes: Sequence[str] | None = None
     fold: int = 1
     jitter: Jitter | None = None
@@ -186,7 +189,7 @@ class _Run:
 def _require_apart(data: DataSet, split: DataSet) -> None:
     """InvalidInput if a temperature would be fitted on samples that it is judged on."""
     evaluated, fitted = (
-        {(sample.path.resolve(), sample.name if sample.frames else "") for sample in part.samples}
+        {(sample.path.resolve(), sample.name if sample.given else "") for sample in part.samples}
         for part in (data, split)
     )
     if shared := len(evaluated & fitted):

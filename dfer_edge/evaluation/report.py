@@ -130,7 +130,8 @@ def _module(result: Evaluation) -> nn.Module:
 def _clips(result: Evaluation, column: Column, progress: Progress | None) -> Iterator[Clip]:
     """What the network sees of each sample, one at a time."""
     for done, sample in enumerate(column.scored, start=1):
-        yield result.recognizer.clip(source_of(sample, result.recognizer.spec.frames), result.plan.faces)
+        found = source_of(sample, result.recognizer.spec, result.plan.faces)
+        yield result.recognizer.clip(found.source, "cropped" if found.cropped else "detect", found.landmarks)
         if progress:
             progress("looking inside", done, len(column.scored))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,9 @@ from dfer_edge.evaluation.data import DataSet, Sample
 from dfer_edge.evaluation.jitter import Jitter, MovableDetector
 from dfer_edge.recognizer import Recognizer
 from dfer_edge.sources import open_source
+from dfer_edge.spec import ModelSpec
+from dfer_edge.training.data.samples import ClipSource
+from dfer_edge.types import Prediction
 
 Progress = Callable[[int, int | None], None]
 Floats = npt.NDArray[np.float64]
@@ -35,6 +39,10 @@ class Column:
         [N, draws, K] with moved boxes; None if it was not asked for.
     no_face
         Names of samples in which no face was found.
+    lost
+        Their classes.
+    cropped
+        How many of the samples with a prediction were taken for face crops.
     unreadable
         Name of a sample -> why it does not read.
     engine_ms
@@ -51,6 +59,8 @@ class Column:
     unreadable: dict[str, str]
     engine_ms: float
     name: str
+    lost: tuple[int, ...] = ()
+    cropped: int = 0
 
     def of(self, names: Sequence[str]) -> Column:
         """The same for some of the samples, by name."""
@@ -61,20 +71,40 @@ class Column:
         return dataclasses.replace(self, scored=scored, probabilities=self.probabilities[kept], jittered=jittered)
 
 
-def source_of(sample: Sample, frames: int) -> Any:
-    """What `Recognizer.predict` gets: the path, or a still as a clip of ``frames`` equal frames, or given frames.
+def source_of(sample: Sample, spec: ModelSpec, faces: str) -> ClipSource:
+    """What `Recognizer.predict` gets: the path, or a still as a clip of equal frames, or a data set's clip.
+
+    Parameters
+    ----------
+    sample, spec
+        What of, and for which network; landmarks of a data set are left out where the network has no use for them.
+    faces
+        ``"detect"``, ``"cropped"``, or ``"auto"``: cropped where the data set says so.
 
     Raises
     ------
     InvalidInput
         If the still or the clip does not decode.
     """
-    if sample.frames is not None:
-        return sample.frames(frames)
+    if sample.given is not None:
+        found = sample.given()
+        cropped = found.cropped if faces == "auto" else faces == "cropped"
+        useful = spec.landmarks or (cropped and spec.face_box == "landmarks")
+        return ClipSource(found.source, cropped, found.landmarks if useful else None)
     if not sample.is_still:
-        return sample.path
+        return ClipSource(sample.path, faces == "cropped")
     (still,) = (frame.image for frame in open_source(sample.path))
-    return [still] * frames
+    return ClipSource([still] * spec.frames, faces == "cropped")
+
+
+def _predict(recognizer: Recognizer, sample: Sample, found: ClipSource) -> Prediction:
+    faces = "cropped" if found.cropped else "detect"
+    if found.landmarks is not None:
+        return recognizer.predict(found.source, faces, found.landmarks)
+    if sample.given is not None and isinstance(found.source, Path):
+        # A clip of a data set is one clip, however long: no mean over windows.
+        return recognizer.predict_batch([found.source], faces)[0]
+    return recognizer.predict(found.source, faces)
 
 
 def score(
@@ -82,7 +112,7 @@ def score(
     detector: MovableDetector,
     data: DataSet,
     jitter: Jitter | None = None,
-    faces: str = "detect",
+    faces: str = "auto",
     progress: Progress | None = None,
 ) -> Column:
     """Predictions of a whole data set.
@@ -94,7 +124,7 @@ def score(
     detector, data, jitter
         See there.
     faces
-        As in :meth:`dfer_edge.Recognizer.predict`.
+        As :func:`source_of` takes it.
     progress
         Called with samples done and samples in all.
 
@@ -103,30 +133,34 @@ def score(
     InvalidInput
         If no sample has a prediction: the message counts why. Or for jitter of faces that are cropped already.
     """
-    if jitter and faces == "cropped":
-        raise InvalidInput("expected faces that are detected to jitter their boxes, got cropped ones")
     scored, own, moved, times = [], [], [], []
-    no_face: list[str] = []
+    lost: list[Sample] = []
+    cropped = 0
     unreadable: dict[str, str] = {}
     for done, sample in enumerate(data.samples, start=1):
         try:
-            source = source_of(sample, recognizer.spec.frames)
-            prediction = recognizer.predict(source, faces)
-            moved.append(_moved(recognizer, detector, source, jitter.moves(sample.name)) if jitter else [])
+            source = source_of(sample, recognizer.spec, faces)
+            if jitter:
+                _require_detected(source)
+            prediction = _predict(recognizer, sample, source)
+            moved.append(_moved(recognizer, detector, source.source, jitter.moves(sample.name)) if jitter else [])
         except NoFaceFound:
-            no_face.append(sample.name)
+            lost.append(sample)
+        except _CroppedJitter:
+            raise
         except InvalidInput as error:
             # The name alone: a report that is passed on tells nothing of this machine's folders.
             unreadable[sample.name] = _without_folder(error.message, sample)
         else:
             scored.append(sample)
+            cropped += source.cropped
             own.append(prediction.probabilities)
             times.append(prediction.timings_ms["engine"])
         if progress:
             progress(done, len(data.samples))
     if not scored:
         first = f", first: {next(iter(unreadable.values()))}" if unreadable else ""
-        counts = f"no face in {len(no_face)}, {len(unreadable)} unreadable"
+        counts = f"no face in {len(lost)}, {len(unreadable)} unreadable"
         raise InvalidInput(f"expected a prediction for one of {len(data.samples)} samples, got none: {counts}{first}")
     info = recognizer.info()
     return Column(
@@ -134,15 +168,26 @@ def score(
         scored=tuple(scored),
         probabilities=np.asarray(own, np.float64),
         jittered=np.asarray(moved, np.float64) if jitter else None,
-        no_face=tuple(no_face),
+        no_face=tuple(sample.name for sample in lost),
+        lost=tuple(sample.truth for sample in lost),
+        cropped=cropped,
         unreadable=unreadable,
         engine_ms=float(np.median(times)),
         name=f"{info['engine']}/{info['precision']}",
     )
 
 
+class _CroppedJitter(InvalidInput):
+    pass
+
+
+def _require_detected(source: ClipSource) -> None:
+    if source.cropped:
+        raise _CroppedJitter("expected faces that are detected to jitter their boxes, got cropped ones")
+
+
 def _without_folder(message: str, sample: Sample) -> str:
-    return message if sample.frames else message.replace(str(sample.path), sample.name)
+    return message if sample.given else message.replace(str(sample.path), sample.name)
 
 
 def _moved(recognizer: Recognizer, detector: MovableDetector, source: Any, moves: Sequence[Any]) -> list[Any]:

@@ -94,10 +94,11 @@ def _vgg(name: str, **options: Option) -> Entry:
         labels=labels.AFEW,
         frames=8,
         size=224,
-        # The paper says "zero-centred" only. The statistics of ImageNet centre photographs channel by channel,
-        # depend on no face data set, and are what the public vgg16 weights expect.
+        # The paper says "zero-centred" only: levels of 0 to 255 less their mean, which is what MATLAB's option of that
+        # name does. Scaled to deviation 1, 57 times smaller, the printed rate moves nothing. The means are ImageNet's,
+        # which depend on no face data set.
         mean=(0.485, 0.456, 0.406),
-        std=(0.229, 0.224, 0.225),
+        std=(1 / 255, 1 / 255, 1 / 255),
         input="image",
         options={**options, "keep_pool5": False},
     )

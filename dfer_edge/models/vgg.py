@@ -12,29 +12,37 @@ from dfer_edge.models.guidance import guide, template_mask
 from dfer_edge.spec import ModelSpec
 
 GUIDANCE = ("template", "none")
+STARTS = ("he", "glorot")
 
 
 class Conv(nn.Conv2d):
-    """k x k convolution, stride 1, padding k // 2, drawn after Glorot with zero bias (the default of MATLAB)."""
+    """k x k convolution, stride 1, padding k // 2; its start is the network's, see :func:`draw`."""
 
     def __init__(self, channels: int, out: int, kernel: int = 3) -> None:
         super().__init__(channels, out, kernel, padding=kernel // 2)
 
-    def reset_parameters(self) -> None:
-        _glorot(self)
-
 
 class Linear(nn.Linear):
-    """Linear layer drawn after Glorot with zero bias."""
-
-    def reset_parameters(self) -> None:
-        _glorot(self)
+    """Linear layer; its start is the network's, see :func:`draw`."""
 
 
-def _glorot(layer: nn.Conv2d | nn.Linear) -> None:
-    nn.init.xavier_uniform_(layer.weight)
-    if layer.bias is not None:
-        nn.init.zeros_(layer.bias)
+def draw(network: nn.Module, start: str) -> None:
+    """Fresh weights with zero bias: ``"he"`` keeps the energy of 16 layers of ReLU, ``"glorot"`` halves it in each.
+
+    Raises
+    ------
+    InvalidInput
+        For another start.
+    """
+    if start not in STARTS:
+        raise InvalidInput(f"expected start out of {', '.join(STARTS)}; got {start!r}")
+    for layer in network.modules():
+        if isinstance(layer, (Conv, Linear)):
+            if start == "he":
+                nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+            else:
+                nn.init.xavier_uniform_(layer.weight)
+            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
 
 
 class Stage(nn.Sequential):
@@ -151,6 +159,8 @@ class VGG(nn.Module):
     guidance
         Mask applied in training mode when none is passed: ``"template"``, the fixed one of
         :func:`~dfer_edge.models.guidance.template_mask`, or ``"none"``.
+    start
+        Fresh weights: ``"he"``, or ``"glorot"``, the default of MATLAB, from which the printed recipe does not move.
 
     Raises
     ------
@@ -160,7 +170,7 @@ class VGG(nn.Module):
 
     mask: torch.Tensor
 
-    def __init__(self, spec: ModelSpec, dropout: float = 0.5, guidance: str = "template") -> None:
+    def __init__(self, spec: ModelSpec, dropout: float = 0.5, guidance: str = "template", start: str = "he") -> None:
         super().__init__()
         if not 0 <= dropout < 1:
             raise InvalidInput(f"expected dropout in [0, 1), got {dropout!r}")
@@ -178,6 +188,7 @@ class VGG(nn.Module):
             channels = out
         self.stages, self.gates = nn.ModuleList(stages), nn.ModuleList(gates)
         self.head = Head(self.arch.features, spec.num_classes, dropout)
+        draw(self, start)
         # Not part of the state: weights files hold what inference needs.
         self.register_buffer("mask", torch.as_tensor(template_mask(spec.size)), persistent=False)
 
@@ -209,9 +220,9 @@ class VGG(nn.Module):
         return self.forward_head(self.forward_features(image, mask))
 
 
-def create(spec: ModelSpec, dropout: float = 0.5, guidance: str = "template") -> VGG:
+def create(spec: ModelSpec, dropout: float = 0.5, guidance: str = "template", start: str = "he") -> VGG:
     """The training form of ``spec``; options are those of :class:`VGG`."""
-    return VGG(spec, dropout, guidance)
+    return VGG(spec, dropout, guidance, start)
 
 
 def public_keys() -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Where the crop of a clip lies: drawn as the recipe says in training, fixed in validation.
+"""Where the crop of a clip lies in training: drawn as the recipe says. Validation cuts as inference does.
 
 A crop is an affine map from frame pixels to crop pixels, so frames, landmarks and a flip stay together.
 """
@@ -6,6 +6,7 @@ A crop is an affine map from frame pixels to crop pixels, so frames, landmarks a
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -14,7 +15,7 @@ import numpy.typing as npt
 from dfer_edge.faces.aligned import face_frame
 from dfer_edge.inference.keypoint_graph import MIRROR_POINTS
 from dfer_edge.training.recipes import Crop
-from dfer_edge.types import Image, Points
+from dfer_edge.types import Box, Image, Points
 
 Generator = np.random.Generator
 Matrix = npt.NDArray[np.float64]
@@ -54,24 +55,31 @@ def face_scale(points: npt.NDArray[np.floating]) -> tuple[npt.NDArray[np.float64
 
 
 def draw_regions(
-    crop: Crop, shape: tuple[int, int], size: int, landmarks: Points | None, count: int, rng: Generator
+    crop: Crop, faces: Sequence[Box], share: float, landmarks: Points | None, rng: Generator
 ) -> list[Region]:
-    """A region for each of ``count`` frames of ``shape`` (H, W)."""
+    """A region for each frame within its face crop, all of the frame where frames are crops; drawn once a clip.
+
+    Crops that differ from frame to frame, around a face that moves, share the place within them. ``share`` is the
+    spec's ``crop_share``, the side of the crop where the recipe resizes and crops.
+    """
     angle = float(rng.uniform(*crop.rotation_deg))
     if crop.rotation_choices:
         angle = float(rng.choice(crop.rotation_choices) * rng.choice((-1.0, 1.0)))
     if crop.around == "landmarks" and landmarks is not None:
         return _around_points(crop, landmarks, angle, rng)
-    height, width = shape
+    height, width = faces[0].height, faces[0].width
     if crop.around == "resize":
-        side = min(height, width) * size / max(crop.resize, size)
-        wide = tall = side
+        wide = tall = min(height, width) * share
     else:
         area = rng.uniform(*crop.area) * height * width
         aspect = float(np.exp(rng.uniform(*np.log(crop.aspect)))) * width / height
         wide, tall = min(width, np.sqrt(area * aspect)), min(height, np.sqrt(area / aspect))
     x, y = rng.uniform(wide / 2, width - wide / 2), rng.uniform(tall / 2, height - tall / 2)
-    return [Region(float(x), float(y), float(wide), float(tall), angle)] * count
+    scales = [(face.width / width, face.height / height) for face in faces]
+    return [
+        Region(float(face.left + x * a), float(face.top + y * b), float(wide * a), float(tall * b), angle)
+        for face, (a, b) in zip(faces, scales, strict=True)
+    ]
 
 
 def _around_points(crop: Crop, landmarks: Points, angle: float, rng: Generator) -> list[Region]:
@@ -85,19 +93,6 @@ def _around_points(crop: Crop, landmarks: Points, angle: float, rng: Generator) 
         Region(float(x), float(y), float(side * s), float(side * s), angle)
         for (x, y), s in zip(where, scales, strict=True)
     ]
-
-
-def central_regions(crop: Crop, shape: tuple[int, int], size: int, landmarks: Points | None) -> list[Region] | None:
-    """The regions of validation: the middle of everything that is drawn in training; None for the whole frame."""
-    if crop.around == "landmarks" and landmarks is not None:
-        middle, scale = face_scale(landmarks)
-        where, sides = middle + scale[:, None] * np.asarray(crop.centre) + 0.5, scale * sum(crop.side) / 2
-        return [Region(float(x), float(y), float(s), float(s)) for (x, y), s in zip(where, sides, strict=True)]
-    if crop.around == "resize":
-        height, width = shape
-        side = min(height, width) * size / max(crop.resize, size)
-        return [Region(width / 2, height / 2, side, side)]
-    return None
 
 
 def cut(image: Image, region: Region, size: int, flip: bool, down: int, up: int) -> Image:

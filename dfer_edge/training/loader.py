@@ -13,17 +13,18 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from dfer_edge import preprocess
-from dfer_edge.clips import uniform_indices
+from dfer_edge.clips import positions
 from dfer_edge.errors import DferError, InvalidInput
+from dfer_edge.faces.aligned import box_of
 from dfer_edge.inference.keypoint_graph import fill_missing
 from dfer_edge.kernels.clip_to_tensor import crop_resize, normalise
 from dfer_edge.spec import ModelSpec
-from dfer_edge.training.data.samples import ClipDataset, Sample, UnreadableClip
-from dfer_edge.training.geometry import Region, central_regions, cut, draw_regions, move_points
-from dfer_edge.training.pixels import ENLARGE, SHRINK, augment, luma
+from dfer_edge.training.data.samples import ClipDataset, LostFace, Sample, UnreadableClip
+from dfer_edge.training.geometry import Region, cut, draw_regions, move_points
+from dfer_edge.training.pixels import ENLARGE, GREY, SHRINK, augment
 from dfer_edge.training.recipes import Stage
 from dfer_edge.training.sampling import draw_frames
-from dfer_edge.types import Box, Image
+from dfer_edge.types import Image, Points
 
 Array = npt.NDArray[Any]
 Batch = dict[str, torch.Tensor]
@@ -58,18 +59,20 @@ class Reader(Dataset[dict[str, Any]]):
 
     def __getitem__(self, key: Key) -> dict[str, Any]:
         rng = np.random.default_rng(key.seeds) if key.seeds else None
+        lost: int | None = None
         skipped: list[tuple[str, str]] = []
         for index in self._candidates(key.index, substitutes=rng is not None):
             try:
                 sample = self.data.read(index, lambda length: self._frames(length, rng))
             except UnreadableClip as error:
                 skipped.append((self.data.describe(index), error.message))
+                lost = int(self.data.targets[index]) if isinstance(error, LostFace) else None
                 continue
             arrays = self._augmented(sample, rng) if rng is not None else self._fixed(sample)
             return {**arrays, "label": np.int64(sample.label), "skipped": skipped}
         if rng is not None:
             raise InvalidInput(f"expected clips that read, {len(skipped)} in a row do not: {skipped[0]}")
-        return {"skipped": skipped}
+        return {"skipped": skipped, "lost": lost}
 
     def _candidates(self, index: int, substitutes: bool) -> Iterator[int]:
         yield index
@@ -81,23 +84,32 @@ class Reader(Dataset[dict[str, Any]]):
 
     def _frames(self, length: int, rng: np.random.Generator | None) -> Sequence[int]:
         if rng is None:
-            return uniform_indices(length, self.spec.frames)
+            return positions(length, self.spec)
         sampling = self.stage.sampling
         if length < sampling.min_frames:
             raise UnreadableClip(f"expected clips of at least {sampling.min_frames} frames, got {length}")
         return draw_frames(sampling, length, self.spec.frames, rng)
 
     def _augmented(self, sample: Sample, rng: np.random.Generator) -> dict[str, Array]:
-        shape, size, count = sample.frames[0].shape[:2], self.spec.size, len(sample.frames)
-        regions = draw_regions(self.stage.crop, shape, size, sample.landmarks, count, rng)
+        faces = [preprocess.frame_box(frame) for frame in sample.frames]
+        if sample.boxes is not None:
+            faces = [preprocess.square(box, self.spec.face_margin) for box in sample.boxes]
+        regions = draw_regions(self.stage.crop, faces, self.spec.crop_share, sample.landmarks, rng)
         flip = bool(rng.random() < self.stage.crop.flip)
         crops = self._cut(sample, regions, flip, rng)
-        arrays = self._targets(sample, regions, flip)
+        points = None
+        if sample.landmarks is not None:
+            pairs = zip(sample.landmarks, regions, strict=True)
+            points = np.stack([move_points(p, r.matrix(self.spec.size, flip), flip) for p, r in pairs])
+        arrays = self._targets(sample, points, flip)
         if self.stage.mixed:
             arrays["augmented"] = np.stack(
-                [normalise(self._version(number, sample, regions, flip, rng), self.spec) for number in self._versions()]
+                [self._shown(self._version(number, sample, regions, flip, rng)) for number in self._versions()]
             )
-        return {"clip": normalise(augment(crops, self.stage.pixels, rng), self.spec), **arrays}
+        return {"clip": self._shown(augment(crops, self.stage.pixels, rng)), **arrays}
+
+    def _shown(self, crops: Image) -> Array:
+        return normalise(preprocess.in_pixels_of(crops, self.spec), self.spec)
 
     def _versions(self) -> range:
         return range(len(self.stage.mixed))
@@ -122,26 +134,30 @@ class Reader(Dataset[dict[str, Any]]):
 
     def _fixed(self, sample: Sample) -> dict[str, Array]:
         """Validation: the crops of inference, through :mod:`dfer_edge.preprocess`."""
-        height, width = sample.frames[0].shape[:2]
-        regions = central_regions(self.stage.crop, (height, width), self.spec.size, sample.landmarks)
-        if regions is None:
-            crops = [preprocess.whole_frame(frame, self.spec) for frame in sample.frames]
-            regions = [Region(width / 2, height / 2, width, height)]
-        else:
-            boxes = [Box(r.x - r.width / 2, r.y - r.height / 2, r.x + r.width / 2, r.y + r.height / 2) for r in regions]
-            boxes = boxes * len(sample.frames) if len(boxes) == 1 else boxes
-            crops = [crop_resize(f, box, self.spec.size) for f, box in zip(sample.frames, boxes, strict=True)]
-        regions = regions * len(sample.frames) if len(regions) == 1 else regions
-        # A network that only ever sees grey reads colours once its first layer is folded, on export.
-        shown = luma(np.stack(crops)) if self.stage.pixels.grey == 1.0 else np.stack(crops)
-        return {"clip": normalise(shown, self.spec), **self._targets(sample, regions, flip=False)}
-
-    def _targets(self, sample: Sample, regions: list[Region], flip: bool) -> dict[str, Array]:
-        arrays: dict[str, Array] = {}
+        boxes, size = sample.boxes, self.spec.size
+        if boxes is None and self.spec.face_box == "landmarks" and sample.landmarks is not None:
+            boxes = [box_of(points) for points in sample.landmarks]
+        regions = [
+            preprocess.region(preprocess.frame_box(frame), self.spec, cropped=True)
+            if boxes is None
+            else preprocess.region(boxes[number], self.spec)
+            for number, frame in enumerate(sample.frames)
+        ]
+        crops = np.stack([crop_resize(f, region, size) for f, region in zip(sample.frames, regions, strict=True)])
+        clip = self._shown(crops)
+        if self.stage.pixels.grey == 1.0:
+            # As the network's first layer reads colours once grey is folded into it, on export.
+            clip = np.repeat(np.tensordot(GREY, clip, (0, 0))[None], 3, axis=0)
+        points = None
         if sample.landmarks is not None:
-            size = self.spec.size
-            moved = [move_points(p, r.matrix(size, flip), flip) for p, r in zip(sample.landmarks, regions, strict=True)]
-            arrays["landmarks"] = fill_missing(np.stack(moved), size).astype(np.float32)
+            pairs = zip(sample.landmarks, regions, strict=True)
+            points = np.stack([preprocess.points_in_crop(p, region, size) for p, region in pairs])
+        return {"clip": clip, **self._targets(sample, points, flip=False)}
+
+    def _targets(self, sample: Sample, points: Points | None, flip: bool) -> dict[str, Array]:
+        arrays: dict[str, Array] = {}
+        if points is not None:
+            arrays["landmarks"] = fill_missing(points, self.spec.size).astype(np.float32)
         if sample.units is not None:
             # [T, U, 2] has a left and a right half, which a flip exchanges; [T, U] is their mean.
             units = sample.units[..., ::-1] if flip and sample.units.ndim == 3 else sample.units
@@ -165,14 +181,20 @@ class _Fetcher(Dataset[Any]):
 
 
 def collate(items: Sequence[Any]) -> tuple[Batch, list[tuple[str, str]]] | DferError:
-    """Tensors by name, batch first, and the clips that were skipped with the reason; or the first error."""
+    """Tensors by name, batch first, and the clips that were skipped with the reason; or the first error.
+
+    ``lost`` int64 [n]: classes of the clips of validation in which no face was found, if there are any.
+    """
     for item in items:
         if isinstance(item, DferError):
             return item
     skipped = [entry for item in items for entry in item["skipped"]]
     read = [item for item in items if "clip" in item]
     names = [name for name in (read[0] if read else ()) if name != "skipped" and all(name in item for item in read)]
-    return {name: torch.from_numpy(np.stack([item[name] for item in read])) for name in names}, skipped
+    batch = {name: torch.from_numpy(np.stack([item[name] for item in read])) for name in names}
+    if lost := [item["lost"] for item in items if item.get("lost") is not None]:
+        batch["lost"] = torch.tensor(lost)
+    return batch, skipped
 
 
 def read_batches(

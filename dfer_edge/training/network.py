@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,8 @@ from torch import nn
 
 from dfer_edge import weights
 from dfer_edge.errors import CorruptArtifact, InvalidInput, WeightsNotFound
-from dfer_edge.models import create_model, registry
+from dfer_edge.labels import canonical, position
+from dfer_edge.models import registry, require_torch
 from dfer_edge.models.keypoint import BasicBlock, KeypointTSA
 from dfer_edge.models.r2plus1d import R2Plus1D, ResidualBlock
 from dfer_edge.models.simplified import spec_of
@@ -23,28 +24,33 @@ from dfer_edge.training.pixels import GREY
 from dfer_edge.training.recipes import Recipe, Stage
 
 
-def build_network(model: str, recipe: Recipe, class_names: Sequence[str]) -> nn.Module:
-    """A network in training form with the recipe's options, class names, input size and face margin.
+def build_network(model: str, recipe: Recipe, class_names: Sequence[str], base: ModelSpec | None = None) -> nn.Module:
+    """A network in training form with the recipe's options, class names, input size, crop and sampling.
+
+    Parameters
+    ----------
+    model, recipe, class_names
+        See there.
+    base
+        Spec of the weights that it will start from: what the recipe does not name stays as it was.
 
     Raises
     ------
     InvalidInput
-        For an option or a size that the network cannot have, or an unknown ``face_box``.
+        For an option or a size that the network cannot have, class names that are not distinct, or an unknown
+        ``face_box`` or ``sampling``.
     """
-    default = registry.find(model).spec
-    size = recipe.stages[-1].size or default.size
-    options = dict(recipe.options)
-    if size != default.size and model in ("keypoint_tsa", "smate"):
-        options["size"] = size
-    network = create_model(model, class_names=tuple(class_names), **options)
-    spec = recipe.crops(spec_of(network))
+    entry = registry.find(model)
+    if len({canonical(name) for name in class_names}) != len(class_names) or len(class_names) < 2:
+        raise InvalidInput(f"expected two or more distinct class names, got {list(class_names)}")
+    spec = recipe.crops(base or entry.spec, trained=base is not None).with_labels(tuple(class_names))
     if recipe.reads_grey:
         spec = dataclasses.replace(spec, mean=_of_grey(spec.mean), std=_of_grey(spec.std))
-    if size != spec.size:
-        _require_free_size(network, size)
-        spec = dataclasses.replace(spec, size=size)
-    network.spec = spec  # type: ignore[assignment]
-    if recipe.weak_residuals:
+    options = dict(recipe.options)
+    architecture = {name: options.pop(name) for name in list(options) if name in spec.options}
+    require_torch("creating a network")
+    network: nn.Module = entry.training().create(spec.with_options(**architecture), **options)
+    if recipe.weak_residuals and base is None:
         scale_residuals(network, 0.0)
     return network
 
@@ -171,8 +177,20 @@ def _is_pooled(network: nn.Module) -> bool:
     return isinstance(network, R2Plus1D) and network.pooled and network.loss_branch is None
 
 
+def trained_spec(model: str, source: str | Path) -> ModelSpec | None:
+    """Spec of the weights that :func:`start_from` would read; None for a public backbone, which has none.
+
+    Raises
+    ------
+    InvalidInput, CorruptArtifact, WeightsNotFound
+    """
+    if source != "default" and _foreign_state(Path(source)) is not None:
+        return None
+    return weights.resolve(model, source).spec
+
+
 def start_from(network: nn.Module, source: str | Path) -> str:
-    """Copy weights into ``network``, where names and shapes agree.
+    """Copy weights into ``network``, where names and shapes agree; rows of classes by the names of the classes.
 
     Parameters
     ----------
@@ -184,7 +202,7 @@ def start_from(network: nn.Module, source: str | Path) -> str:
 
     Returns
     -------
-    A line about what was copied.
+    A line about what was copied, and which classes stay random.
 
     Raises
     ------
@@ -198,11 +216,42 @@ def start_from(network: nn.Module, source: str | Path) -> str:
     own = network.state_dict()
     # numpy has no contiguous scalars: counters come back as [1].
     loaded = {key: value.reshape(()) if key in own and own[key].ndim == 0 else value for key, value in loaded.items()}
+    mapped, note = _by_class(network, loaded, found.spec.labels)
+    loaded |= mapped
     fitting = {key: value for key, value in loaded.items() if key in own and own[key].shape == value.shape}
     if not fitting:
         raise InvalidInput(f"expected weights of {spec_of(network).name}, nothing in {source} fits")
     network.load_state_dict(own | fitting)
-    return f"{len(fitting)} of {len(own)} tensors from {found.name}"
+    return f"{len(fitting)} of {len(own)} tensors from {found.name}{note}"
+
+
+def _by_class(
+    network: nn.Module, loaded: Mapping[str, torch.Tensor], labels: tuple[str, ...]
+) -> tuple[dict[str, torch.Tensor], str]:
+    """Tensors with a row a class, with the rows of ``labels`` where the network has those classes; and a note."""
+    names = spec_of(network).labels
+    if tuple(map(canonical, names)) == tuple(map(canonical, labels)):
+        return {}, ""
+    places = [position(name, labels) for name in names]
+    mapped = {}
+    for key in class_tensors(network):
+        if key in loaded and len(loaded[key]) == len(labels):
+            rows = network.state_dict()[key].clone()
+            for row, place in enumerate(places):
+                if place is not None:
+                    rows[row] = loaded[key][place].to(rows)
+            mapped[key] = rows
+    fresh = [name for name, place in zip(names, places, strict=True) if place is None]
+    return mapped, f"; classes by name, {', '.join(fresh) or 'none'} of them random"
+
+
+def class_tensors(network: nn.Module) -> list[str]:
+    """Keys of the state with a row a class: the last linear layers, and centres of classes."""
+    count = spec_of(network).num_classes
+    layers = [n for n, m in network.named_modules() if isinstance(m, nn.Linear) and m.out_features == count]
+    state = network.state_dict()
+    keys = [f"{layer}.{kind}" for layer in layers for kind in ("weight", "bias")]
+    return [key for key in state if key in keys or key.endswith("loss_branch.centers")]
 
 
 def _foreign_state(path: Path) -> dict[str, torch.Tensor] | None:

@@ -95,11 +95,11 @@ class Objective(nn.Module):
             parts |= self.heads(vectors, batch, clip.shape[-1])
         return {"loss": torch.stack(list(parts.values())).sum(), **parts}
 
-    def logits(self, batch: Batch) -> torch.Tensor:
-        """Logits [B, K] of clips: image networks average the logits of their frames."""
+    def probabilities(self, batch: Batch) -> torch.Tensor:
+        """Probabilities float64 [B, K] of clips: image networks average those of their frames, as inference does."""
         features = self._features(batch["clip"], batch)
-        logits = self._head(features)
-        return logits.view(len(batch["clip"]), -1, logits.shape[1]).mean(1)
+        logits = self._head(features).double()
+        return logits.view(len(batch["clip"]), -1, logits.shape[1]).softmax(2).mean(1)
 
     def _head(self, features: torch.Tensor) -> torch.Tensor:
         network = self.network

@@ -12,9 +12,12 @@ import typing
 from typing import Any
 
 from dfer_edge.errors import InvalidInput
-from dfer_edge.spec import FACE_BOXES, ModelSpec
+from dfer_edge.spec import ModelSpec
 
 Range = tuple[float, float]
+
+# Sampling in training -> in validation and inference.
+_AT_TEST = {"stride": "strided", "pairs": "pairs"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,14 +73,15 @@ class Schedule:
 
 @dataclasses.dataclass(frozen=True)
 class Sampling:
-    """Which frames of a clip are read in training; validation takes the network's own rule, ``"uniform"``.
+    """Which frames of a clip are read in training; validation and inference take the spec's rule.
 
     Attributes
     ----------
     name
         ``"segments"``: T equal segments, a random frame of each. ``"pairs"``: T / 2 segments, two neighbours at a
         random place of each (Former-DFER). ``"stride"``: every ``stride``-th frame from a random start.
-        ``"random"``: T random frames in order. ``"uniform"``: the centre of each segment.
+        ``"random"``: T random frames in order. ``"uniform"``: the centre of each segment. Short clips repeat frames;
+        ``"stride"`` starts over, as DMVR does.
     stride
         Of ``"stride"``.
     min_frames
@@ -125,6 +129,10 @@ class Crop:
     rotation_deg: Range = (0.0, 0.0)
     rotation_choices: tuple[float, ...] = ()
     flip: float = 0.5
+
+    def share(self, size: int) -> float:
+        """Of the face crop's shorter side that a crop of ``size`` pixels takes: what a spec calls ``crop_share``."""
+        return size / max(self.resize, size) if self.around == "resize" else 1.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -290,8 +298,13 @@ class Recipe:
         If above 0, replaces the spec's: the crop that the network was trained on, relative to the face box.
     face_box
         If not empty, replaces the spec's: ``"detector"`` or ``"landmarks"``.
+    sampling
+        If not empty, the spec's; else the counterpart of the last stage's: strided for stride, pairs for pairs, the
+        centres of segments for what is drawn.
     select
         Best checkpoint by ``"uar"``, ``"war"`` or ``"log_loss"`` on the validation set.
+    keeps_start
+        The weights that a run starts from are validated first and are the best until an epoch beats them.
     """
 
     name: str
@@ -305,25 +318,41 @@ class Recipe:
     weak_residuals: bool = False
     face_margin: float = 0.0
     face_box: str = ""
+    sampling: str = ""
     select: str = "uar"
+    keeps_start: bool = False
 
     @property
     def reads_grey(self) -> bool:
         """Whether no stage ever shows a colour."""
         return all(stage.pixels.grey == 1.0 for stage in self.stages)
 
-    def crops(self, spec: ModelSpec) -> ModelSpec:
-        """``spec`` with the face box and the margin that the network is trained on.
+    def crops(self, spec: ModelSpec, trained: bool = False) -> ModelSpec:
+        """``spec`` with all of the preprocessing that the network is trained on: its size, crop and sampling.
+
+        ``trained``: it is the spec of weights to start from, which keeps whatever the recipe does not name itself.
 
         Raises
         ------
         InvalidInput
-            For an unknown ``face_box``.
+            For an unknown ``face_box`` or ``sampling``.
         """
-        if self.face_box and self.face_box not in FACE_BOXES:
-            raise InvalidInput(f"expected face_box out of {', '.join(FACE_BOXES)}, got {self.face_box!r}")
-        margin, box = self.face_margin or spec.face_margin, self.face_box or spec.face_box
-        return dataclasses.replace(spec, face_margin=margin, face_box=box)
+        last = self.stages[-1]
+        size = last.size or spec.size
+        found = dataclasses.replace(
+            spec,
+            size=size,
+            face_margin=self.face_margin or spec.face_margin,
+            face_box=self.face_box or spec.face_box,
+            sampling=self.sampling or (spec.sampling if trained else _AT_TEST.get(last.sampling.name, "uniform")),
+        )
+        if not trained:
+            found = dataclasses.replace(found, crop_share=last.crop.share(size), stride=last.sampling.stride)
+        try:
+            found.check()
+        except ValueError as error:
+            raise InvalidInput(f"expected a recipe that inference can follow: {error}") from error
+        return found
 
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self), sort_keys=True)

@@ -1,4 +1,4 @@
-"""Which frames of a clip a network sees: drawn in training, the network's own rule in validation."""
+"""Which frames of a clip a network sees in training; elsewhere :func:`dfer_edge.clips.positions` says."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Generator = np.random.Generator
 
 
 def draw_frames(sampling: Sampling, length: int, count: int, rng: Generator) -> list[int]:
-    """``count`` ascending positions in a clip of ``length`` frames; short clips repeat frames.
+    """``count`` positions in a clip of ``length`` frames, ascending; short clips repeat frames or start over.
 
     Raises
     ------
@@ -32,7 +32,8 @@ def draw_frames(sampling: Sampling, length: int, count: int, rng: Generator) -> 
     if sampling.name == "stride":
         span = (count - 1) * sampling.stride + 1
         start = int(rng.integers(max(length - span, 0) + 1))
-        return [min(start + step * sampling.stride, length - 1) for step in range(count)]
+        # As DMVR reads for Scenic: a short clip is played again and again.
+        return [(start + step * sampling.stride) % length for step in range(count)]
     if sampling.name == "random":
         return sorted(int(p) for p in rng.choice(length, count, replace=length < count))
     raise InvalidInput(f"expected sampling out of uniform, segments, pairs, stride, random; got {sampling.name!r}")

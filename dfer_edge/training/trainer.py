@@ -33,49 +33,13 @@ from dfer_edge.training.network import fold_grey, freeze, inference_part, requir
 from dfer_edge.training.objective import Objective
 from dfer_edge.training.optimise import average, build_optimisers, rate, set_rates
 from dfer_edge.training.recipes import Recipe, Stage
-from dfer_edge.training.validate import evaluate, scores
+from dfer_edge.training.settings import PRECISIONS, Settings, check
+from dfer_edge.training.validate import evaluate
 
-PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+__all__ = ["Progress", "Settings", "Trainer", "seed_everything"]
 
 # (fraction of the run done, one line about it)
 Report = Callable[[int, int, str], None]
-
-
-@dataclasses.dataclass(frozen=True)
-class Settings:
-    """How to run, as opposed to what: none of it belongs to the recipe.
-
-    Attributes
-    ----------
-    out
-        Folder of checkpoint, logs and weights.
-    seed
-        Of everything that is drawn.
-    device
-        ``"cpu"`` or ``"cuda"``.
-    precision
-        ``"fp32"``, ``"bf16"`` or, on CUDA, ``"fp16"`` with a loss scaler.
-    fold
-        Run 3-D layers as 2-D ones (:mod:`.fold_time`); None for a CPU yes, CUDA no.
-    workers
-        Processes that read clips; 0 reads in the loop.
-    accumulate
-        Parts a step is cut into, to save memory.
-    save_every_s
-        Seconds between checkpoints within an epoch; one is written after each epoch anyway.
-    data_name
-        For the notes of the weights file.
-    """
-
-    out: Path
-    seed: int = 0
-    device: str = "cpu"
-    precision: str = "fp32"
-    fold: bool | None = None
-    workers: int = 0
-    accumulate: int = 1
-    save_every_s: float = 300.0
-    data_name: str = ""
 
 
 @dataclasses.dataclass
@@ -124,7 +88,7 @@ class Trainer:
         self.recipe, self.settings, self.train_set, self.val_set = recipe, settings, train_set, val_set
         self.report, self.rank, self.world = report or (lambda *_: None), rank, world
         self.device = device or torch.device(settings.device)
-        _check(recipe, settings, len(train_set.targets), world)
+        check(recipe, settings, len(train_set.targets), world)
         if recipe.reads_grey:
             require_one_scale(network)
         for stage in recipe.stages:  # now, not hours later
@@ -174,6 +138,9 @@ class Trainer:
             self.objective, self.world, unused=spec.frames != spec_of(self.objective.network).frames
         )
         reader = Reader(self.train_set, spec, stage)
+        if self.recipe.keeps_start and not self.progress.history and not self.progress.updates:
+            # Weights that nothing improves on are the best: a run on few clips need not end worse than it began.
+            self._record(self._validate(stage, Reader(self.val_set, spec, stage)) | {"epoch": 0})
         while self.progress.epoch < stage.epochs:
             self._epoch(stage, model, reader)
             row = self._validate(stage, Reader(self.val_set, spec, stage))
@@ -267,9 +234,9 @@ class Trainer:
                 reader, validation_keys(len(self.val_set.targets), max(1, stage.batch // 2)), self.settings.workers
             )
             chosen = self.averaged or self.objective
-            probabilities, labels, skipped = evaluate(chosen, batches, self._place, self._autocast)
-            position.skipped |= dict(skipped)
-            row |= {f"val_{name}": v for name, v in scores(probabilities, labels).items()}
+            found = evaluate(chosen, batches, self._place)
+            position.skipped |= dict(found.skipped)
+            row |= {f"val_{name}": v for name, v in found.scores().items()}
         result: dict[str, Any] = distributed.from_first(row, self.world)
         return result
 
@@ -424,22 +391,3 @@ def seed_everything(seeds: Sequence[int]) -> None:
 
 def _within(tensors: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
     return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
-
-
-def _check(recipe: Recipe, settings: Settings, clips: int, world: int) -> None:
-    if settings.precision not in PRECISIONS or (settings.precision == "fp16" and settings.device != "cuda"):
-        raise InvalidInput(
-            f"expected precision fp32, bf16, or fp16 on CUDA; got {settings.precision!r} on {settings.device}"
-        )
-    if settings.accumulate < 1 or settings.workers < 0 or settings.seed < 0:
-        raise InvalidInput(
-            f"expected accumulate of at least 1, workers and seed of at least 0; got {settings.accumulate}, "
-            f"{settings.workers}, {settings.seed}"
-        )
-    for stage in recipe.stages:
-        if stage.batch % (world * settings.accumulate):
-            raise InvalidInput(
-                f"expected a batch that {world} processes of {settings.accumulate} parts share, got {stage.batch}"
-            )
-        if clips < stage.batch:
-            raise InvalidInput(f"expected at least a batch of {stage.batch} clips, got {clips}", "lower stages.batch")

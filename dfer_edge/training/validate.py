@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterable
-from typing import Any
+import dataclasses
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -17,12 +16,39 @@ from dfer_edge.training.objective import Objective
 Array = npt.NDArray[np.float64]
 
 
-def scores(probabilities: Array, labels: npt.NDArray[np.int64]) -> dict[str, float | None]:
+@dataclasses.dataclass(frozen=True)
+class Validated:
+    """What a network says of a set.
+
+    Attributes
+    ----------
+    probabilities
+        float64 [N, K].
+    labels
+        int64 [N].
+    lost
+        Classes of the clips in which no face was found.
+    skipped
+        (clip, reason) of all that did not read.
+    """
+
+    probabilities: Array
+    labels: npt.NDArray[np.int64]
+    lost: list[int]
+    skipped: list[tuple[str, str]]
+
+    def scores(self) -> dict[str, float | None]:
+        """See :func:`scores`."""
+        return scores(self.probabilities, self.labels, self.lost)
+
+
+def scores(probabilities: Array, labels: npt.NDArray[np.int64], lost: Sequence[int] = ()) -> dict[str, float | None]:
     """UAR, WAR, log loss and the recall of each class by :func:`dfer_edge.metrics.measure`, as one row.
 
-    A class without a clip does not count towards UAR; its recall is None.
+    A class without a clip does not count towards UAR; its recall is None. ``lost`` are the classes of clips in which no
+    face was found: wrong ones.
     """
-    found = measure(labels, probabilities)
+    found = measure(labels, probabilities, lost)
     recalls = {f"recall_{k}": value for k, value in enumerate(found.recall)}
     return {"uar": found.uar, "war": found.war, "log_loss": found.log_loss} | recalls
 
@@ -32,9 +58,8 @@ def evaluate(
     objective: Objective,
     batches: Iterable[tuple[dict[str, torch.Tensor], list[tuple[str, str]]]],
     place: Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]],
-    autocast: Callable[[], contextlib.AbstractContextManager[Any]],
-) -> tuple[Array, npt.NDArray[np.int64], list[tuple[str, str]]]:
-    """Probabilities [N, K], labels [N] and skipped clips, in evaluation mode.
+) -> Validated:
+    """A whole set in evaluation mode and in fp32, so that the weights file gives the same numbers elsewhere.
 
     Raises
     ------
@@ -42,16 +67,18 @@ def evaluate(
         If no clip reads.
     """
     objective.eval()
-    probabilities, labels, skipped = [], [], []
+    probabilities, labels = [], []
+    skipped: list[tuple[str, str]] = []
+    lost: list[int] = []
     for batch, missing in batches:
         skipped += missing
+        if "lost" in batch:
+            lost += batch.pop("lost").tolist()
         if not batch:
             continue
-        with autocast():
-            logits = objective.logits(place(batch))
-        probabilities.append(logits.double().softmax(1).cpu().numpy())
+        probabilities.append(objective.probabilities(place(batch)).cpu().numpy())
         labels.append(batch["label"].numpy())
     if not labels:
         first = f", e.g. {skipped[0][0]}: {skipped[0][1]}" if skipped else ""
         raise InvalidInput(f"expected clips to validate on, none of {len(skipped)} reads{first}")
-    return np.concatenate(probabilities), np.concatenate(labels), skipped
+    return Validated(np.concatenate(probabilities), np.concatenate(labels), lost, skipped)

@@ -45,6 +45,7 @@ class FakeRecognizer:
     def __init__(self, detector: Any, engine: str = "onnxruntime", precision: str = "fp32") -> None:
         self._detector, self._engine, self._precision = detector, engine, precision
         self.sources: list[Any] = []
+        self.faces: list[str] = []
 
     def info(self) -> dict[str, Any]:
         return {
@@ -63,6 +64,7 @@ class FakeRecognizer:
 
     def predict(self, source: Any, faces: str = "detect") -> Prediction:
         self.sources.append(source)
+        self.faces.append(faces)
         found = self._detector.detect(source[0])
         if not found:
             raise NoFaceFound("no face")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import types
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +13,9 @@ from dfer_edge import InvalidInput, SourceNotFound, labels
 from dfer_edge.evaluation.data import read
 from dfer_edge.evaluation.run import score, source_of
 from dfer_edge.training.data.opening import LAYOUTS, Layout
+from dfer_edge.training.data.samples import ClipSource
 from tests.conftest import ROOT
-from tests.evaluation.fakes import FakeRecognizer, WholeDetector, write_image
+from tests.evaluation.fakes import SPEC, FakeRecognizer, WholeDetector, write_image
 
 
 def test_spellings() -> None:
@@ -128,10 +128,10 @@ class Clips:
     def describe(self, index: int) -> str:
         return f"clip {index}"
 
-    def read(self, index: int, choose: object) -> types.SimpleNamespace:
+    def source(self, index: int) -> ClipSource:
         if index == 1:
             raise InvalidInput("expected a clip that decodes")
-        return types.SimpleNamespace(frames=[np.full((32, 32, 3), 25 + i, np.uint8) for i in choose(10)])
+        return ClipSource([np.full((32, 32, 3), 25 + i, np.uint8) for i in range(10)], cropped=index == 3)
 
 
 @pytest.fixture
@@ -157,9 +157,14 @@ def test_data_set_of_training(training: list[tuple[Path, int]], tmp_path: Path) 
         ("clip 3", "happy"),
     ]
     assert data.left_out == {"contempt": 1}
-    assert [frame[0, 0, 0] - 25 for frame in source_of(data.samples[0], 2)] == [2, 7]
+    assert [frame[0, 0, 0] - 25 for frame in source_of(data.samples[0], SPEC, "auto").source] == list(range(10))
     detector = WholeDetector()
-    found = score(FakeRecognizer(detector), detector, data)
+    recognizer = FakeRecognizer(detector)
+    found = score(recognizer, detector, data)
+    assert recognizer.faces == ["detect", "cropped"], "what the layout says"
+    assert found.cropped == 1
+    score(recognizer, detector, data, faces="detect")
+    assert recognizer.faces[2:] == ["detect", "detect"]
     assert found.unreadable == {"clip 1": "expected a clip that decodes"}
     assert len(found.scored) == 2
 

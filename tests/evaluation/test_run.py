@@ -77,7 +77,7 @@ def test_detector_runs_once_an_image() -> None:
 def test_what_is_lost_is_listed(stills: dict[str, Path]) -> None:
     found = column(stills)
     assert [sample.name for sample in found.scored] == ["happy_1.png", "sad_1.png", "sad_2.png"]
-    assert found.no_face == ("sad_dark.png",)
+    assert (found.no_face, found.lost) == (("sad_dark.png",), (1,))
     assert set(found.unreadable) == {"happy_cut.png", "sad_gone.png"}
     assert str(stills["sad_gone.png"].parent) not in str(found.unreadable)
     assert found.probabilities.argmax(1).tolist() == [0, 1, 0]
@@ -155,8 +155,12 @@ def test_document(stills: dict[str, Path], tmp_path: Path) -> None:
     assert (made["data"]["samples"], made["data"]["scored"]) == (6, 3)
     assert made["data"]["no_face"] == ["sad_dark.png"]
     one, two = made["columns"]
-    assert one["metrics"]["war"] == pytest.approx(2 / 3)
-    assert one["war_with_lost_faces_wrong"] == pytest.approx(2 / 4)
+    # happy 1 of 1; sad 1 of 3, of which one shows no face.
+    assert one["metrics"]["war"] == pytest.approx(2 / 4)
+    assert one["metrics"]["uar"] == pytest.approx((1 + 1 / 3) / 2)
+    assert (one["metrics"]["samples"], one["metrics"]["lost"]) == (4, 1)
+    assert one["war_of_found_faces"] == pytest.approx(2 / 3)
+    assert made["protocol"]["faces"] == {"detected": 3, "face crops": 0}
     assert (one["agreement_with_first"], two["agreement_with_first"]) == (1.0, pytest.approx(2 / 3))
     assert two["largest_difference_to_first"] == pytest.approx(0.75 - 0.25 / 6)
     assert one["calibrated"]["log_loss"] <= one["metrics"]["log_loss"] + 1e-9

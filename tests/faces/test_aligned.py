@@ -156,5 +156,6 @@ def test_recogniser_calibration_and_training_cut_the_same_crop(
     cv2.imwrite(str(tmp_path / "face.png"), image[..., ::-1])
     (feed,) = from_folder(tmp_path, spec, 1, "haar")
     np.testing.assert_array_equal(feed["clip"][0], preprocess.normalise(np.stack([expected] * spec.frames), spec))
-    (crop,), _ = FaceCropper(spec, *for_network(spec, "haar")).crop([image], cropped=False)
-    np.testing.assert_array_equal(crop, expected)
+    found = FaceCropper(spec, *for_network(spec, "haar")).find([image], cropped=False)
+    assert found.boxes is not None
+    np.testing.assert_array_equal(preprocess.face_crop(image, found.boxes[0], spec), expected)

@@ -1,28 +1,50 @@
-"""Face crops of data sets that hold whole frames, and landmarks where the network needs them: as at inference."""
+"""Face boxes in the frames of data sets, and landmarks where the network needs them: as at inference."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
 
 from dfer_edge import preprocess
 from dfer_edge.faces import landmarks as faces_landmarks
+from dfer_edge.faces.aligned import FaceFinder
+from dfer_edge.faces.crops import CroppedFace
 from dfer_edge.faces.detectors import Detector
 from dfer_edge.faces.landmarks import LandmarkDetector
 from dfer_edge.inference.keypoint_graph import fill_missing
+from dfer_edge.kernels.clip_to_tensor import crop_resize
 from dfer_edge.spec import ModelSpec
-from dfer_edge.training.data.samples import UnreadableClip
+from dfer_edge.training.data.samples import LostFace
 from dfer_edge.types import Box, Image, Points
 
 
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """Where the face is in the frames of a clip.
+
+    Attributes
+    ----------
+    boxes
+        Of each frame; None if frames are face crops that the network reads as they are.
+    landmarks
+        float32 [T, 68, 2] in pixels of the frames; None for networks that take none.
+    """
+
+    boxes: tuple[Box, ...] | None
+    landmarks: Points | None
+
+
 class FaceCropper:
-    """Cuts the largest face out of each frame and finds its landmarks.
+    """Finds the largest face of each frame, and its landmarks on the crop that inference would make.
+
+    Frames stay as they are: what is read of them is cut once, straight from them.
 
     Parameters
     ----------
     spec
-        Size and face margin: the crops are those that inference would make.
+        Size, face margin and box rule of the network.
     detector
         Finds faces; None if frames are crops already.
     landmark_detector
@@ -33,51 +55,49 @@ class FaceCropper:
         self, spec: ModelSpec, detector: Detector | None = None, landmark_detector: LandmarkDetector | None = None
     ) -> None:
         self._spec, self._detector, self._landmark_detector = spec, detector, landmark_detector
+        laying = landmark_detector or (detector.landmarks if isinstance(detector, FaceFinder) else None)
+        self._in_crops = CroppedFace(laying, spec) if laying and spec.face_box == "landmarks" else None
 
-    def crop(self, frames: Sequence[Image], cropped: bool) -> tuple[list[Image], Points | None]:
-        """Crops and landmarks [T, 68, 2] in their pixels (None without a landmark detector).
+    def find(self, frames: Sequence[Image], cropped: bool) -> Found:
+        """Boxes and landmarks of a clip.
 
         A frame without a face takes the box of the frame nearest in time that has one.
 
         Raises
         ------
-        UnreadableClip
+        LostFace
             If no frame shows a face.
         """
-        if cropped or self._detector is None:
-            size = self._spec.size
-            inside = preprocess.square(Box(0, 0, size, size), 1 / self._spec.face_margin)
-            return list(frames), self._points_of_crops(frames, inside)
-        boxes = _without_gaps([self._largest(frame) for frame in frames])
-        crops = [preprocess.face_crop(frame, box, self._spec) for frame, box in zip(frames, boxes, strict=True)]
-        regions = [preprocess.square(box, self._spec.face_margin) for box in boxes]
-        insides = [preprocess.box_in_crop(b, r, self._spec.size) for b, r in zip(boxes, regions, strict=True)]
-        return crops, self._points(crops, insides)
+        detector = self._in_crops if cropped or self._detector is None else self._detector
+        if detector is None:
+            return Found(None, self._points(frames, None))
+        boxes = _without_gaps([_largest(detector, frame) for frame in frames])
+        return Found(boxes, self._points(frames, boxes))
 
-    def _largest(self, frame: Image) -> Box | None:
-        assert self._detector is not None  # noqa: S101 - checked by the caller
-        found = self._detector.detect(frame)
-        return max((face.box for face in found), key=lambda box: box.area, default=None)
-
-    def _points_of_crops(self, frames: Sequence[Image], inside: Box) -> Points | None:
-        # Crops from elsewhere are taken to have the margin that ours have.
-        insides = []
-        for frame in frames:
-            across, down = frame.shape[1] / self._spec.size, frame.shape[0] / self._spec.size
-            insides.append(Box(inside.left * across, inside.top * down, inside.right * across, inside.bottom * down))
-        return self._points(frames, insides)
-
-    def _points(self, crops: Sequence[Image], insides: Sequence[Box]) -> Points | None:
+    def _points(self, frames: Sequence[Image], boxes: Sequence[Box] | None) -> Points | None:
+        """Found where inference finds them, on the network's crops, and moved into the frames."""
         if self._landmark_detector is None:
             return None
-        pairs = zip(crops, insides, strict=True)
-        found = np.stack([faces_landmarks.find(self._landmark_detector, crop, inside) for crop, inside in pairs])
-        return fill_missing(found, crops[0].shape[1]).astype(np.float32)
+        size, found, regions = self._spec.size, [], []
+        for number, frame in enumerate(frames):
+            box = None if boxes is None else boxes[number]
+            region = preprocess.region(box or preprocess.frame_box(frame), self._spec, cropped=box is None)
+            inside = preprocess.inside_crop(self._spec) if box is None else preprocess.box_in_crop(box, region, size)
+            crop = crop_resize(frame, region, size)
+            found.append(faces_landmarks.find(self._landmark_detector, crop, inside))
+            regions.append(region)
+        filled = fill_missing(np.stack(found), size)
+        moved = [preprocess.points_in_frame(p, region, size) for p, region in zip(filled, regions, strict=True)]
+        return np.stack(moved).astype(np.float32)
 
 
-def _without_gaps(boxes: Sequence[Box | None]) -> list[Box]:
+def _largest(detector: Detector, frame: Image) -> Box | None:
+    return max((face.box for face in detector.detect(frame)), key=lambda box: box.area, default=None)
+
+
+def _without_gaps(boxes: Sequence[Box | None]) -> tuple[Box, ...]:
     known = [index for index, box in enumerate(boxes) if box is not None]
     if not known:
-        raise UnreadableClip("expected a face in the clip, the detector found none")
+        raise LostFace("expected a face in the clip, the detector found none")
     nearest = (min(known, key=lambda index: abs(index - place)) for place in range(len(boxes)))
-    return [box for index in nearest if (box := boxes[index]) is not None]
+    return tuple(box for index in nearest if (box := boxes[index]) is not None)

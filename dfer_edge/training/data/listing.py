@@ -11,8 +11,8 @@ import numpy as np
 
 from dfer_edge.errors import DferError, InvalidInput
 from dfer_edge.sources import FolderSource, Source, open_source
-from dfer_edge.training.data.faces import FaceCropper
-from dfer_edge.training.data.samples import Choose, Sample, UnreadableClip
+from dfer_edge.training.data.faces import FaceCropper, Found
+from dfer_edge.training.data.samples import Choose, ClipSource, Sample, UnreadableClip
 from dfer_edge.types import Image
 
 
@@ -49,7 +49,7 @@ class ListedClips:
     cropped
         Frames are face crops.
     cropper
-        Cuts faces and finds landmarks; None leaves the frames as they are.
+        Finds faces and landmarks; None takes the frames as they are.
 
     Raises
     ------
@@ -87,17 +87,18 @@ class ListedClips:
     def describe(self, index: int) -> str:
         return str(self.entries[index].path)
 
+    def source(self, index: int) -> ClipSource:
+        return ClipSource(self.entries[index].path, self._cropped)
+
     def read(self, index: int, choose: Choose) -> Sample:
         try:
             frames = read_frames(self.entries[index].path, choose)
-            landmarks = None
-            if self._cropper is not None:
-                frames, landmarks = self._cropper.crop(frames, self._cropped)
+            found = Found(None, None) if self._cropper is None else self._cropper.find(frames, self._cropped)
         except UnreadableClip:
             raise
         except DferError as error:
             raise UnreadableClip(error.message) from error
-        return Sample(frames, int(self.targets[index]), landmarks)
+        return Sample(frames, int(self.targets[index]), found.landmarks, boxes=found.boxes)
 
 
 def read_frames(path: Path, choose: Choose) -> list[Image]:

@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 
 from dfer_edge.errors import InvalidInput, SourceNotFound
+from dfer_edge.labels import position
 from dfer_edge.training.data import layouts
 from dfer_edge.training.data.faces import FaceCropper
 from dfer_edge.training.data.samples import (
     TARGETS,
     Choose,
     ClipDataset,
+    ClipSource,
     Sample,
     Subset,
     require_all_classes,
@@ -89,6 +91,7 @@ def open_split(
     class_names: tuple[str, ...] | None = None,
     seed: int = 0,
     cropper: FaceCropper | None = None,
+    known: tuple[str, ...] = (),
 ) -> Split:
     """The split to train on.
 
@@ -105,7 +108,10 @@ def open_split(
     seed
         Of a split by identity.
     cropper
-        Cuts faces out of data sets that hold whole frames, and finds landmarks.
+        Finds faces in data sets that hold whole frames, and landmarks.
+    known
+        Classes of the weights to start from: taken, in their order, where ``class_names`` is None and the first data
+        set has no others. Those without a sample stay.
 
     Raises
     ------
@@ -114,7 +120,9 @@ def open_split(
         without a sample in the training set.
     """
     opened = [open_named(spec, fold, cropper) for spec in data]
-    names = class_names or opened[0][0].labels
+    own = opened[0][0].labels
+    kept = class_names is None and bool(known) and all(position(name, known) is not None for name in own)
+    names = known if kept else class_names or own
     if val:
         validation: ClipDataset = joined([open_named(spec, fold, cropper)[1] for spec in val], names)
         train: ClipDataset = joined([pair[0] for pair in opened], names)
@@ -124,7 +132,8 @@ def open_split(
         whole = joined([pair[0] for pair in opened], names)
         inside, outside = split_groups(whole.groups, HELD_OUT, seed)
         train, validation = Subset(whole, inside), Subset(whole, outside)
-    require_all_classes(train, "the training set of")
+    if not kept:
+        require_all_classes(train, "the training set of")
     if not len(validation.targets):
         raise InvalidInput(f"expected clips to validate on, got none in {validation.name}")
     return Split(train.name, train, validation)
@@ -183,6 +192,10 @@ class _Joined:
     def describe(self, index: int) -> str:
         part, row = self._locate(index)
         return part.describe(row)
+
+    def source(self, index: int) -> ClipSource:
+        part, row = self._locate(index)
+        return part.source(row)
 
     def read(self, index: int, choose: Choose) -> Sample:
         part, row = self._locate(index)

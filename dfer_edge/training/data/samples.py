@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -12,7 +13,7 @@ import numpy.typing as npt
 
 from dfer_edge.errors import InvalidInput
 from dfer_edge.labels import canonical
-from dfer_edge.types import Image, Points
+from dfer_edge.types import Box, Image, Points
 
 # Auxiliary targets of a :class:`Sample`, each an array with a row a frame.
 TARGETS = ("landmarks", "units", "intensity")
@@ -23,6 +24,10 @@ Choose = Callable[[int], Sequence[int]]
 
 class UnreadableClip(InvalidInput):
     """A clip that cannot be read or shows no face: skipped, counted and listed, not fatal."""
+
+
+class LostFace(UnreadableClip):
+    """A clip that reads but in which no face was found: in validation it counts as wrong."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,6 +47,9 @@ class Sample:
         None if unknown.
     intensity
         float32 [T]: strength of the expression, 0 to 1; None if unknown.
+    boxes
+        Face box of each frame, in its pixels; None if frames are face crops, of which the network reads all or, as
+        its spec says, the middle.
     """
 
     frames: Sequence[Image]
@@ -49,6 +57,26 @@ class Sample:
     landmarks: Points | None = None
     units: npt.NDArray[np.float32] | None = None
     intensity: npt.NDArray[np.float32] | None = None
+    boxes: Sequence[Box] | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class ClipSource:
+    """A clip as a user would pass it to :meth:`dfer_edge.Recognizer.predict`.
+
+    Attributes
+    ----------
+    source
+        A path, or all frames.
+    cropped
+        Frames are face crops.
+    landmarks
+        float32 [T, 68, 2] in pixels of the frames, where the data set itself holds them.
+    """
+
+    source: Path | Sequence[Image]
+    cropped: bool
+    landmarks: Points | None = None
 
 
 class ClipDataset(Protocol):
@@ -78,13 +106,17 @@ class ClipDataset(Protocol):
         """Name of a clip, for the list of skipped ones."""
         ...
 
+    def source(self, index: int) -> ClipSource:
+        """The clip for inference; nothing is read yet where it is a path."""
+        ...
+
     def read(self, index: int, choose: Choose) -> Sample:
         """Frames ``choose(length)`` of clip ``index``.
 
         Raises
         ------
         UnreadableClip
-            If the clip does not decode.
+            If the clip does not decode, or as :class:`LostFace`.
         """
         ...
 
@@ -132,6 +164,9 @@ class Subset:
 
     def describe(self, index: int) -> str:
         return self.base.describe(int(self.indices[index]))
+
+    def source(self, index: int) -> ClipSource:
+        return self.base.source(int(self.indices[index]))
 
     def read(self, index: int, choose: Choose) -> Sample:
         sample = self.base.read(int(self.indices[index]), choose)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from dfer_edge.errors import CorruptArtifact
 from dfer_edge.synthesis.storage import RenderedClips
-from dfer_edge.training.data.samples import Choose, Sample
+from dfer_edge.training.data.samples import Choose, ClipSource, Sample
 
 Array = npt.NDArray[Any]
 
@@ -49,11 +49,15 @@ class ArrayClips:
     def describe(self, index: int) -> str:
         return f"{self.name}[{index}]"
 
+    def source(self, index: int) -> ClipSource:
+        whole = self.read(index, range)
+        return ClipSource(whole.frames, cropped=True, landmarks=whole.landmarks)
+
     def read(self, index: int, choose: Choose) -> Sample:
         shard = int(np.searchsorted(self._starts, index, side="right")) - 1
         part, row = self._parts[shard], index - int(self._starts[shard])
         chosen = list(choose(part["frames"].shape[1]))
-        optional = {
+        optional: dict[str, Any] = {
             key: np.asarray(part[key][row][chosen], np.float32)
             for key in ("landmarks", "units", "intensity")
             if key in part
