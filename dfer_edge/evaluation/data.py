@@ -18,7 +18,7 @@ from dfer_edge import labels as label_names
 from dfer_edge.errors import InvalidInput, SourceNotFound
 from dfer_edge.sources import IMAGES
 from dfer_edge.training.data import ClipDataset, open_named
-from dfer_edge.training.data.samples import ClipSource
+from dfer_edge.training.data.samples import ClipSource, parts_of
 
 VIDEOS = {".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".gif", ".flv"}
 
@@ -40,12 +40,15 @@ class Sample:
         Position of its class in the network's labels.
     given
         Instead of a path: gives the clip of a data set of training, which knows whether its frames are face crops.
+    part
+        Of the data set, for figures by part: a scene, an age group; empty for none.
     """
 
     name: str
     path: Path
     truth: int
     given: Callable[[], ClipSource] | None = None
+    part: str = ""
 
     @property
     def is_still(self) -> bool:
@@ -136,13 +139,14 @@ def from_clips(clips: ClipDataset, labels: Sequence[str], wanted: Collection[int
         If no sample is left.
     """
     positions = [label_names.position(word, labels) for word in clips.labels]
-    samples, left_out = [], Counter[str]()
+    samples, left_out, parts = [], Counter[str](), parts_of(clips)
     for index, target in enumerate(clips.targets.tolist()):
         truth = positions[target]
         if truth is None or truth not in wanted:
             left_out[clips.labels[target]] += 1
             continue
-        samples.append(Sample(clips.describe(index), Path(), truth, functools.partial(clips.source, index)))
+        given = functools.partial(clips.source, index)
+        samples.append(Sample(clips.describe(index), Path(), truth, given, parts[index]))
     if not samples:
         raise InvalidInput(f"expected samples of {', '.join(labels)} in {clips.name}, got labels {dict(left_out)}")
     return DataSet(clips.name, "of training", tuple(labels), tuple(samples), dict(left_out))

@@ -82,7 +82,7 @@ def _data(columns: Sequence[Column], data: DataSet, first: Column) -> dict[str, 
         "samples": len(data.samples),
         "scored": len(first.scored),
         "scored_per_class": scored.per_class,
-        "no_face": sorted({name for column in columns for name in column.no_face}),
+        "no_face": sorted({sample.name for column in columns for sample in column.lost}),
         "unreadable": {name: reason for column in columns for name, reason in column.unreadable.items()},
         "left_out_labels": dict(data.left_out),
     }
@@ -94,13 +94,14 @@ def _temperature(column: Column) -> float:
 
 def _column(column: Column, first: Column, temperature: float | None) -> dict[str, Any]:
     truth = np.array([sample.truth for sample in column.scored])
-    measured = metrics.measure(truth, column.probabilities, column.lost)
+    measured = metrics.measure(truth, column.probabilities, [sample.truth for sample in column.lost])
     found: dict[str, Any] = {
         "name": column.name,
         **{key: column.info[key] for key in ("engine", "precision", "device", "threads", "conv_form")},
         "weights": column.info["weights"],
         "engine_ms_p50": round(column.engine_ms, 3),
         "metrics": measured.to_dict(),
+        "by_part": _by_part(column),
         "war_of_found_faces": metrics.measure(truth, column.probabilities).war,
         "agreement_with_first": float((column.probabilities.argmax(1) == first.probabilities.argmax(1)).mean()),
         "largest_difference_to_first": float(np.abs(column.probabilities - first.probabilities).max()),
@@ -118,6 +119,18 @@ def _risk_coverage(truth: Any, probabilities: Any) -> dict[str, Any]:
     """Area under the curve, and the risk at each tenth of the samples that are taken, most confident first."""
     curve = metrics.risk_coverage(truth, probabilities)
     return {"area": curve.area, "risk": {f"{tenth / 10:.1f}": curve.at(tenth / 10) for tenth in range(1, 11)}}
+
+
+def _by_part(column: Column) -> dict[str, Any]:
+    """WAR, UAR and samples of each part of the data set that has parts: scenes, age groups."""
+    found = {}
+    for part in sorted({sample.part for sample in column.scored} - {""}):
+        rows = [index for index, sample in enumerate(column.scored) if sample.part == part]
+        truth = [column.scored[index].truth for index in rows]
+        lost = [sample.truth for sample in column.lost if sample.part == part]
+        measured = metrics.measure(truth, column.probabilities[rows], lost)
+        found[part] = {"samples": measured.samples, "war": measured.war, "uar": measured.uar}
+    return found
 
 
 def jitter_metrics(truth: Any, jittered: Any) -> dict[str, Any]:

@@ -37,10 +37,8 @@ class Column:
         [N, K] of these samples, with boxes that did not move.
     jittered
         [N, draws, K] with moved boxes; None if it was not asked for.
-    no_face
-        Names of samples in which no face was found.
     lost
-        Their classes.
+        Samples in which no face was found.
     cropped
         How many of the samples with a prediction were taken for face crops.
     unreadable
@@ -55,11 +53,10 @@ class Column:
     scored: tuple[Sample, ...]
     probabilities: Floats
     jittered: Floats | None
-    no_face: tuple[str, ...]
     unreadable: dict[str, str]
     engine_ms: float
     name: str
-    lost: tuple[int, ...] = ()
+    lost: tuple[Sample, ...] = ()
     cropped: int = 0
 
     def of(self, names: Sequence[str]) -> Column:
@@ -168,8 +165,7 @@ def score(
         scored=tuple(scored),
         probabilities=np.asarray(own, np.float64),
         jittered=np.asarray(moved, np.float64) if jitter else None,
-        no_face=tuple(sample.name for sample in lost),
-        lost=tuple(sample.truth for sample in lost),
+        lost=tuple(lost),
         cropped=cropped,
         unreadable=unreadable,
         engine_ms=float(np.median(times)),

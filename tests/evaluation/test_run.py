@@ -77,7 +77,7 @@ def test_detector_runs_once_an_image() -> None:
 def test_what_is_lost_is_listed(stills: dict[str, Path]) -> None:
     found = column(stills)
     assert [sample.name for sample in found.scored] == ["happy_1.png", "sad_1.png", "sad_2.png"]
-    assert (found.no_face, found.lost) == (("sad_dark.png",), (1,))
+    assert [(sample.name, sample.truth) for sample in found.lost] == [("sad_dark.png", 1)]
     assert set(found.unreadable) == {"happy_cut.png", "sad_gone.png"}
     assert str(stills["sad_gone.png"].parent) not in str(found.unreadable)
     assert found.probabilities.argmax(1).tolist() == [0, 1, 0]

@@ -13,8 +13,8 @@ from dfer_edge import labels
 from dfer_edge.errors import InvalidInput
 from dfer_edge.training.data import LAYOUTS, open_split
 from dfer_edge.training.data.listing import Entry, ListedClips, read_frames
-from dfer_edge.training.data.opening import joined
-from dfer_edge.training.data.samples import UnreadableClip, target_shapes
+from dfer_edge.training.data.opening import joined, open_named
+from dfer_edge.training.data.samples import UnreadableClip, parts_of, target_shapes
 from dfer_edge.training.data.shards import ArrayClips
 from tests.training.tiny import tiny_clips
 from tests.videos import write_video
@@ -58,12 +58,18 @@ def mafw(root: Path) -> None:
         frames(root / f"data/frames/{number:05d}", suffix="png")
 
 
-def afew(root: Path) -> None:
+def afew(root: Path, takes: int = 1) -> None:
     for part, faces in (("Train_AFEW", ""), ("Val_AFEW", "_Val")):
         for number, name in enumerate(("Angry", "Disgust", "Fear", "Happy", "Neutral", "Sad", "Surprise")):
             (root / part / name).mkdir(parents=True)
-            (root / part / name / f"00{number}.avi").write_bytes(b"not looked at")
-            frames(root / part / f"AlignedFaces_LBPTOP_Points{faces}/Faces/00{number}")
+            for take in range(takes):
+                clip = f"{take}0{number}"
+                (root / part / name / f"{clip}.avi").write_bytes(b"not looked at")
+                frames(root / part / f"AlignedFaces_LBPTOP_Points{faces}/Faces/{clip}", count=1)
+
+
+def afew_of_ten(root: Path) -> None:
+    afew(root, takes=5)
 
 
 def ck_plus(root: Path) -> None:
@@ -82,15 +88,26 @@ def oulu(root: Path) -> None:
             frames(root / f"OriginalImg/VL/Strong/P{person:03d}/{name}", count=5, suffix="jpeg")
 
 
-def daisee(root: Path) -> None:
-    for part, person in (("Train", 110001), ("Validation", 400018)):
-        clips = [f"{person}{n:04d}" for n in range(8)]
-        rows = [f"{clip}.avi,0,{n % 4},1,0" for n, clip in enumerate(clips)]
+def daisee(root: Path, people: int = 1) -> None:
+    for part, first in (("Train", 110001), ("Validation", 400018), ("Test", 500039)):
+        clips = [f"{first + person}{n:04d}" for person in range(people) for n in range(8)]
+        rows = [f"{clip}.avi,0,{int(clip[-4:]) % 4},1,0" for clip in clips]
         text(root / f"Labels/{part}Labels.csv", ["ClipID,Boredom,Engagement,Confusion,Frustration ", *rows])
         for clip in clips:
-            path = root / f"DataSet/{part}/{person}/{clip}/{clip}.avi"
+            path = root / f"DataSet/{part}/{clip[:6]}/{clip}/{clip}.avi"
             path.parent.mkdir(parents=True)
             path.write_bytes(b"not looked at")
+
+
+def daisee_of_fifteen(root: Path) -> None:
+    daisee(root, people=5)
+
+
+def faces(root: Path) -> None:
+    root.mkdir(parents=True, exist_ok=True)
+    for person, age in enumerate("ymoymoymoymo"):
+        for code in "adfhns":
+            cv2.imwrite(str(root / f"{person:03d}_{age}_f_{code}_a.jpg"), np.full((20, 24, 3), 90, np.uint8))
 
 
 def folder(root: Path) -> None:
@@ -109,6 +126,10 @@ FAKES: dict[str, tuple[Callable[[Path], None], int, int, tuple[str, ...]]] = {
     "oulu-casia": (oulu, 48, 12, ("Anger", "Disgust", "Fear", "Happiness", "Sadness", "Surprise")),
     "oulu-casia-images": (oulu, 240, 60, ("Anger", "Disgust", "Fear", "Happiness", "Neutral", "Sadness", "Surprise")),
     "daisee": (daisee, 8, 8, labels.DAISEE_ENGAGEMENT),
+    "afew-folds": (afew_of_ten, 56, 14, ("Angry", "Disgust", "Fear", "Happy", "Neutral", "Sad", "Surprise")),
+    "daisee-test": (daisee, 8, 8, labels.DAISEE_ENGAGEMENT),
+    "daisee-folds": (daisee_of_fifteen, 96, 24, labels.DAISEE_ENGAGEMENT),
+    "faces": (faces, 66, 6, ("anger", "disgust", "fear", "happiness", "neutral", "sadness")),
     "folder": (folder, 2, 2, ("cat", "dog")),
 }
 
@@ -143,12 +164,37 @@ def test_the_label_is_that_of_the_path(tmp_path: Path, name: str) -> None:
             assert label == ("Neutral" if first else Path(path).parent.name)
         if name == "ck+":
             assert label == names[int(Path(path).name)]
-        if name == "daisee":
+        if name.startswith("daisee"):
             assert label == names[int(Path(path).stem[-4:]) % 4]
-        if name == "afew":
-            assert label == names[int(Path(path).name)]
+        if name.startswith("afew"):
+            assert label == names[int(Path(path).name[1:])]
+        if name == "faces":
+            assert label == names["adfhns".index(Path(path).stem[-3])]
         if name in ("dfew", "mafw"):
             assert label == names[(int(Path(path).name) - 1) % len(names)]
+
+
+@pytest.mark.parametrize("name", ["afew-folds", "daisee-folds"])
+def test_folds_are_exclusive_and_hold_every_class(tmp_path: Path, name: str) -> None:
+    FAKES[name][0](tmp_path)
+    seen: list[str] = []
+    for fold in range(1, 6):
+        split = open_split([f"{name}:{tmp_path}"], fold=fold)
+        seen += [split.val.describe(i) for i in range(len(split.val.targets))]
+        assert set(split.val.targets) == set(range(len(split.labels)))
+        people = [set(s.groups) - {-1} for s in (split.train, split.val)]
+        assert name == "afew-folds" or len(people[1]) == 3
+    assert len(seen) == len(set(seen)) == len(split.train.targets) + len(split.val.targets)
+
+
+def test_parts_are_scenes_and_age_groups(tmp_path: Path) -> None:
+    ferv39k(tmp_path / "ferv")
+    assert set(parts_of(open_split([f"ferv39k:{tmp_path / 'ferv'}"]).val)) == {"Action"}
+    faces(tmp_path / "faces")
+    _, data = open_named(f"faces:{tmp_path / 'faces'}", 1)
+    parts = parts_of(data)
+    assert {parts[i] for i in range(len(parts)) if "_o_" in data.describe(i)} == {"old"}
+    assert sorted(set(parts)) == ["middle-aged", "old", "young"]
 
 
 @pytest.mark.parametrize("name", ["ck+", "oulu-casia"])

@@ -65,7 +65,7 @@ def test_freezing_parts_that_are_not_there() -> None:
 
 def test_a_face_box_that_nobody_knows() -> None:
     recipe = find_recipe("renders", "slowr50_sa").override("face_box", "landmark")
-    with pytest.raises(InvalidInput, match="face_box out of detector, landmarks, got 'landmark'"):
+    with pytest.raises(InvalidInput, match="face_box is none of detector, landmarks: 'landmark'"):
         build_network("slowr50_sa", recipe, labels.DFEW)
 
 

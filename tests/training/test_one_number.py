@@ -77,7 +77,7 @@ def three_numbers(
     network = build_network(model, recipe, LABELS)
     for module in network.modules():
         if isinstance(module, torch.nn.Linear) and module.out_features == len(LABELS):
-            torch.nn.init.normal_(module.weight, std=2 * module.in_features**-0.5)
+            torch.nn.init.normal_(module.weight, std=(0.4 if model == "agfer" else 2) * module.in_features**-0.5)
     weights.save(path, network)
     own: ModelSpec = network.spec  # type: ignore[assignment]
     cropper = FaceCropper(own, None, make_landmark_detector() if own.landmarks else None)

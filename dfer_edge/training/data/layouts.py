@@ -23,6 +23,9 @@ Pair = tuple[ListedClips, ListedClips]
 
 FERV39K = ("Happy", "Sad", "Neutral", "Angry", "Surprise", "Disgust", "Fear")
 AFEW_FOLDERS = ("Angry", "Disgust", "Fear", "Happy", "Neutral", "Sad", "Surprise")
+AFEW_PARTS = ((("Train_AFEW", "Train"), ""), (("Val_AFEW", "Val"), "_Val"))
+FACES_EXPRESSIONS = {"a": "anger", "d": "disgust", "f": "fear", "h": "happiness", "n": "neutral", "s": "sadness"}
+FACES_AGES = {"y": "young", "m": "middle-aged", "o": "old"}
 OULU_FOLDERS = ("Anger", "Disgust", "Fear", "Happiness", "Sadness", "Surprise")
 OULU_IMAGES = ("Anger", "Disgust", "Fear", "Happiness", "Neutral", "Sadness", "Surprise")
 
@@ -66,7 +69,7 @@ def dfew(root: Path, fold: int, cropper: FaceCropper | None) -> Pair:
 
 
 def ferv39k(root: Path, fold: int, cropper: FaceCropper | None) -> Pair:
-    """FERV39k (Wang et al., CVPR 2022): 38,935 clips, one split.
+    """FERV39k (Wang et al., CVPR 2022): 38,935 clips, one split; figures by its 22 scenes, which begin the paths.
 
     ``4_setups/All_scenes/train_All.csv`` with lines such as ``Action/Sad/0010 Sad``, and face crops in
     ``2_ClipsforFaceCrop/Action/Sad/0010/*.jpg`` (github.com/sunlicai/MAE-DFER, preprocess/ferv39k.py).
@@ -75,7 +78,8 @@ def ferv39k(root: Path, fold: int, cropper: FaceCropper | None) -> Pair:
     pair = []
     for part in ("train", "test"):
         table = first_existing(root, (f"4_setups/All_scenes/{part}_All.csv",), "the split of FERV39k")
-        entries = [Entry(clips / path, label) for path, label in _rows(table, columns=2, separator=" ")]
+        rows = _rows(table, columns=2, separator=" ")
+        entries = [Entry(clips / path, label, part=path.split("/")[0]) for path, label in rows]
         pair.append(ListedClips("ferv39k", FERV39K, entries, cropped=True, cropper=cropper))
     return pair[0], pair[1]
 
@@ -105,17 +109,20 @@ def afew(root: Path, fold: int, cropper: FaceCropper | None) -> Pair:
     ``Train_AFEW/Angry/*.avi``, and aligned faces in ``Train_AFEW/AlignedFaces_LBPTOP_Points/Faces/000046280/*.jpg``;
     the same below ``Val_AFEW`` with ``AlignedFaces_LBPTOP_Points_Val``. Aligned faces are taken where they are there.
     """
-    pair = []
-    for names, faces in ((("Train_AFEW", "Train"), ""), (("Val_AFEW", "Val"), "_Val")):
-        part = first_existing(root, names, "a part of AFEW")
-        aligned = part / f"AlignedFaces_LBPTOP_Points{faces}" / "Faces"
-        videos = [path for label in AFEW_FOLDERS for path in sorted((part / label).glob("*.avi"))]
-        if not videos:
-            raise InvalidInput(f"expected videos of AFEW, looked for {{{','.join(AFEW_FOLDERS)}}}/*.avi in {part}")
-        cropped = aligned.is_dir()
-        entries = [Entry(aligned / path.stem if cropped else path, path.parent.name) for path in videos]
-        pair.append(ListedClips("afew", AFEW_FOLDERS, entries, cropped, cropper))
-    return pair[0], pair[1]
+    parts = [afew_part(root, names, faces) for names, faces in AFEW_PARTS]
+    train, val = (ListedClips("afew", AFEW_FOLDERS, entries, cropped, cropper) for entries, cropped in parts)
+    return train, val
+
+
+def afew_part(root: Path, names: Sequence[str], faces: str) -> tuple[list[Entry], bool]:
+    """Clips of the part of AFEW in the first folder of ``names``, and whether they are aligned faces."""
+    part = first_existing(root, names, "a part of AFEW")
+    aligned = part / f"AlignedFaces_LBPTOP_Points{faces}" / "Faces"
+    videos = [path for label in AFEW_FOLDERS for path in sorted((part / label).glob("*.avi"))]
+    if not videos:
+        raise InvalidInput(f"expected videos of AFEW, looked for {{{','.join(AFEW_FOLDERS)}}}/*.avi in {part}")
+    cropped = aligned.is_dir()
+    return [Entry(aligned / path.stem if cropped else path, path.parent.name) for path in videos], cropped
 
 
 def ck_plus(root: Path, fold: int, cropper: FaceCropper | None) -> Pair:
@@ -167,24 +174,45 @@ def daisee(root: Path, fold: int, cropper: FaceCropper | None) -> Pair:
     ``DataSet/Train/110001/1100011002/1100011002.avi``; the first six digits of a clip are the person. Some clips are
     listed but not there.
     """
-    pair = []
-    for part in ("Train", "Validation"):
-        table = first_existing(root, (f"Labels/{part}Labels.csv",), "labels of DAiSEE")
-        videos = first_existing(
-            root, (f"DataSet/{part}/videos", f"DataSet/{part}", f"Dataset/{part}"), "clips of DAiSEE"
-        )
-        header, *rows = _rows(table, columns=5)
-        names = [name.strip().lower() for name in header]
-        if "clipid" not in names or "engagement" not in names:
-            raise InvalidInput(f"expected columns ClipID and Engagement in {table}, got {', '.join(header)}")
-        entries = []
-        for row in rows:
-            clip, level = row[names.index("clipid")].strip(), row[names.index("engagement")]
-            stem = Path(clip).stem
-            label = _numbered(labels.DAISEE_ENGAGEMENT, level, first=0, file=table)
-            entries.append(Entry(videos / stem[:6] / stem / clip, label, stem[:6]))
-        pair.append(ListedClips("daisee", labels.DAISEE_ENGAGEMENT, entries, cropped=False, cropper=cropper))
-    return pair[0], pair[1]
+    train, val = (
+        ListedClips("daisee", labels.DAISEE_ENGAGEMENT, daisee_part(root, part), cropped=False, cropper=cropper)
+        for part in ("Train", "Validation")
+    )
+    return train, val
+
+
+def daisee_part(root: Path, part: str) -> list[Entry]:
+    """Clips of a part of DAiSEE: Train, Validation or Test."""
+    table = first_existing(root, (f"Labels/{part}Labels.csv",), "labels of DAiSEE")
+    videos = first_existing(root, (f"DataSet/{part}/videos", f"DataSet/{part}", f"Dataset/{part}"), "clips of DAiSEE")
+    header, *rows = _rows(table, columns=5)
+    names = [name.strip().lower() for name in header]
+    if "clipid" not in names or "engagement" not in names:
+        raise InvalidInput(f"expected columns ClipID and Engagement in {table}, got {', '.join(header)}")
+    entries = []
+    for row in rows:
+        clip, level = row[names.index("clipid")].strip(), row[names.index("engagement")]
+        stem = Path(clip).stem
+        label = _numbered(labels.DAISEE_ENGAGEMENT, level, first=0, file=table)
+        entries.append(Entry(videos / stem[:6] / stem / clip, label, stem[:6]))
+    return entries
+
+
+def faces(root: Path, fold: int, cropper: FaceCropper | None) -> Pair:
+    """FACES (Ebner et al., 2010): portraits of 171 people of three age groups, a test set; figures by age group.
+
+    ``004_o_m_a_b.jpg``: person, age (y, m, o), sex, expression (a, d, f, h, n, s) and take, in one folder or below it.
+    """
+    entries = []
+    for path in sorted(root.rglob("*.jpg")):
+        found = re.fullmatch(r"(\d+)_([ymo])_[mf]_([adfhns])_[ab]", path.stem)
+        if found:
+            person, age, expression = found.groups()
+            entries.append(Entry(path, FACES_EXPRESSIONS[expression], person, FACES_AGES[age]))
+    if not entries:
+        raise InvalidInput(f"expected portraits of FACES in {root}, looked for 004_o_m_a_b.jpg ... and found none")
+    data = ListedClips("faces", tuple(FACES_EXPRESSIONS.values()), entries, cropped=False, cropper=cropper)
+    return data, data
 
 
 def class_folders(root: Path, fold: int, cropper: FaceCropper | None) -> Pair:

@@ -11,7 +11,7 @@ import numpy as np
 
 from dfer_edge.errors import InvalidInput, SourceNotFound
 from dfer_edge.labels import position
-from dfer_edge.training.data import layouts
+from dfer_edge.training.data import folds, layouts
 from dfer_edge.training.data.faces import FaceCropper
 from dfer_edge.training.data.samples import (
     TARGETS,
@@ -77,10 +77,14 @@ LAYOUTS: dict[str, Layout] = {
     "ferv39k": Layout(1, layouts.ferv39k),
     "mafw": Layout(5, layouts.mafw),
     "afew": Layout(1, layouts.afew),
+    "afew-folds": Layout(5, folds.afew_folds),
     "ck+": Layout(5, layouts.ck_plus),
     "oulu-casia": Layout(5, layouts.oulu_casia),
     "oulu-casia-images": Layout(5, layouts.oulu_casia_images),
     "daisee": Layout(1, layouts.daisee),
+    "daisee-test": Layout(1, folds.daisee_test),
+    "daisee-folds": Layout(5, folds.daisee_folds),
+    "faces": Layout(0, layouts.faces),
 }
 
 
@@ -181,6 +185,7 @@ class _Joined:
             groups.append(np.where(part.groups < 0, -1, part.groups + taken))
             taken += int(part.groups.max(initial=-1)) + 1
         self.groups = np.concatenate(groups)
+        self.part_names = [name for part in parts for name in part.part_names]
         shapes = [target_shapes(part) for part in parts if len(part)]
         shared = [name for name in TARGETS if shapes and len({found.get(name) for found in shapes}) == 1]
         self._dropped: dict[str, Any] = dict.fromkeys(name for name in TARGETS if name not in shared)

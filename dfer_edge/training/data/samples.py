@@ -121,6 +121,13 @@ class ClipDataset(Protocol):
         ...
 
 
+def parts_of(data: ClipDataset, indices: Sequence[int] | npt.NDArray[np.int64] | None = None) -> list[str]:
+    """Which part of its data set each clip is of (a scene, an age group), empty where there are none."""
+    chosen = range(len(data.targets)) if indices is None else indices
+    own: Sequence[str] = getattr(data, "part_names", ())
+    return [own[int(index)] if own else "" for index in chosen]
+
+
 def target_shapes(data: ClipDataset) -> dict[str, tuple[int, ...]]:
     """Auxiliary targets of a data set: name -> shape a frame, from its first clip that reads.
 
@@ -158,6 +165,7 @@ class Subset:
         mapped = self._map[base.targets[chosen]] if len(chosen) else chosen
         self.indices = chosen[mapped >= 0]
         self.targets, self.groups, self.missing = mapped[mapped >= 0], base.groups[self.indices], base.missing
+        self.part_names = parts_of(base, self.indices)
 
     def __len__(self) -> int:
         return len(self.indices)
