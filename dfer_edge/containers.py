@@ -1,6 +1,6 @@
 """Is a media file cut short? Decoders end quietly where a file is cut; the containers' own sizes tell.
 
-MP4 and MOV (ISO/IEC 14496-12), AVI (RIFF), Matroska and WebM (RFC 8794, 9559), GIF89a, PNG, JPEG (ITU-T T.81). Bytes
+MP4, MOV, AVIF (ISO/IEC 14496-12), AVI (RIFF), Matroska and WebM (RFC 8794, 9559), GIF89a, PNG, JPEG (ITU-T T.81). Bytes
 behind the end are harmless: telephones and editors append their own.
 """
 
@@ -9,8 +9,15 @@ from __future__ import annotations
 import mmap
 import os
 import re
+from collections.abc import Collection
 from pathlib import Path
 from typing import BinaryIO
+
+# Brands of pictures in boxes (ISO/IEC 23008-12), which have no moov box: AV1 in them, and HEVC.
+AVIF = frozenset((b"avif", b"avis"))
+HEIC = frozenset((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx"))
+_PICTURES = AVIF | HEIC | {b"mif1", b"msf1", b"miaf"}
+_ENDLESS = 0xFFFFFFFF  # size of a RIFF chunk that was written to a pipe
 
 _BOXES = {b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"moof", b"styp", b"sidx", b"meta", b"uuid", b"mfra"}
 _TO_THE_END = 0  # box size: the box runs to the end of the file
@@ -26,16 +33,25 @@ def truncation(path: Path) -> str:
     """Why the file is cut short; empty if it is whole, or of a format that does not say its length."""
     end = path.stat().st_size
     with path.open("rb") as file:
-        start = file.read(16)
+        start = file.read(64)
         if start[:4] == b"RIFF":
-            return _needs("RIFF chunk", 8 + int.from_bytes(start[4:8], "little"), end)
+            size = int.from_bytes(start[4:8], "little")
+            return "" if size in (0, _ENDLESS) else _needs("RIFF chunk", 8 + size, end)
         if start[:4] == _EBML:
             return _matroska(file, end)
         for magic, reason in ((_PNG, _png), (b"GIF8", _gif), (b"\xff\xd8", _jpeg)):
             if start.startswith(magic):
                 with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
                     return reason(data)
-        return _boxes(file, end)
+        return _boxes(file, end, brands(start) & _PICTURES)
+
+
+def brands(start: bytes) -> frozenset[bytes]:
+    """The brands that the first bytes of a file of boxes name; empty for other files."""
+    if start[4:8] != b"ftyp":
+        return frozenset()
+    end = min(int.from_bytes(start[:4], "big"), len(start))
+    return frozenset(start[offset : offset + 4] for offset in (8, *range(16, end - 3, 4)))
 
 
 def _needs(what: str, needed: int, end: int) -> str:
@@ -82,7 +98,7 @@ def _colours(flags: int) -> int:
     return 3 << (flags & 7) + 1 if flags & 0x80 else 0
 
 
-def _boxes(file: BinaryIO, end: int) -> str:
+def _boxes(file: BinaryIO, end: int, picture: Collection[bytes]) -> str:
     seen: set[bytes] = set()
     offset = 0
     while offset < end:
@@ -102,7 +118,7 @@ def _boxes(file: BinaryIO, end: int) -> str:
         if reason := _needs(f"{kind.decode()} box", offset + size, end):
             return reason
         offset += size
-    if b"ftyp" in seen and not seen & {b"moov", b"moof"}:
+    if b"ftyp" in seen and not seen & {b"moov", b"moof"} and not (picture and b"meta" in seen):
         return "it has no moov box, the index without which nothing decodes"
     return ""
 

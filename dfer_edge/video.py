@@ -1,0 +1,295 @@
+"""Videos, decoded by FFmpeg through PyAV: what is in a file, when it is shown, and what of it is lost.
+
+The stream is the one that players take. Pictures come out as players show them: square pixels, turned and mirrored by
+the display matrix, fields woven back into frames. A frame that does not decode whole is left out and counted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import av
+import av.filter
+import av.stream
+import av.video.reformatter
+import cv2
+import numpy as np
+
+from dfer_edge import cpu
+from dfer_edge.errors import InvalidInput
+from dfer_edge.frames import Source, check_size
+from dfer_edge.types import NOMINAL_RATE, Frame, Image
+
+_LOG = logging.getLogger("dfer_edge")
+
+# Rates that headers declare and nobody films at are no rates.
+_SLOWEST, _FASTEST = 0.01, 1000.0
+# A step between two frames above this is a broken clock, not a pause; so is one back.
+_LONGEST_STEP_S = 3600.0
+# An AVI of unknown length declares 2^30.
+_MOST_DECLARED = 10**8
+# More hold more frames in memory and decode no faster.
+_MOST_THREADS = 8
+# Seconds that a live source may take to open, or to give the next packet.
+_PATIENCE_S = (30.0, 30.0)
+# Of FFmpeg's display matrix: 16.16, row by row.
+_MATRIX = np.dtype([("values", "=i4", 9)])
+# What a local file may refer to: playlists must not reach the network.
+_LOCAL = {"protocol_whitelist": "file"}
+
+
+class VideoSource(Source):
+    """A video file, or with ``live`` a stream's URL, which is opened when its frames are asked for.
+
+    Parameters
+    ----------
+    target
+        Path or URL.
+    live
+        It need not end.
+
+    Attributes
+    ----------
+    frames_lost
+        Frames of the last pass that the file declares or holds and that do not decode whole.
+
+    Raises
+    ------
+    InvalidInput
+        If it does not open, has no video, or frames of an impossible size.
+    """
+
+    def __init__(self, target: str, live: bool = False) -> None:
+        self.name, self._target, self.live = target, target, live
+        # Kept for the first pass.
+        self._opened: Any = None if live else self._open()
+        if not live:
+            declared = _best(self._opened).frames
+            self.length_hint = declared if 0 < declared <= _MOST_DECLARED else None
+
+    def _open(self) -> Any:
+        what = "stream" if self.live else "video"
+        try:
+            # The prefix keeps colons in names from being taken for protocols.
+            container = (
+                av.open(self._target, timeout=_PATIENCE_S)
+                if self.live
+                else av.open(f"file:{self._target}", options=_LOCAL)
+            )
+        except (av.error.FFmpegError, OSError, ValueError) as error:
+            raise InvalidInput(f"expected a {what} that opens, got {self.name}: {_reason(error)}") from error
+        try:
+            stream = _best(container)
+            if stream is None:
+                kinds = sorted({s.type for s in container.streams if s.type != "video"})
+                found = f"only {' and '.join(kinds)}" if kinds else "no streams"
+                raise InvalidInput(f"expected a {what}, {self.name} has {found} ({container.format.name})")
+            check_size(stream.width, stream.height, f"frames of {self.name}")
+        except InvalidInput:
+            container.close()
+            raise
+        return container
+
+    def __iter__(self) -> Iterator[Frame]:
+        container, self._opened = self._opened or self._open(), None
+        self.frames_lost = 0
+        with contextlib.closing(container):
+            stream, index = _best(container), 0
+            clock, picture = _Clock(stream, self.name), _Picture(stream, self.name)
+            for decoded in _progressive(self._decoded(container, stream), self.name):
+                yield Frame(picture.of(decoded), index, clock.time_s(decoded.time))
+                index += 1
+        if index == 0:
+            raise InvalidInput(f"expected a video with frames, none decode in {self.name}")
+        if self.frames_lost:
+            found = f"{index} of {index + self.frames_lost}"
+            _LOG.warning("%s is damaged: %s frames decode, the others were left out", self.name, found)
+
+    def _decoded(self, container: Any, stream: Any) -> Iterator[Any]:
+        """Whole frames in order of presentation; counts the others."""
+        stream.thread_type = "AUTO"
+        stream.codec_context.thread_count = min(cpu.available_cores(), _MOST_THREADS)
+        packets = 0
+        for packet in self._packets(container, stream):
+            packets += packet is not None
+            for frame in self._frames(stream, packet):
+                if frame.is_corrupt:
+                    self.frames_lost += 1
+                else:
+                    yield frame
+        if "mov" in container.format.name:
+            # An MP4 lists every frame; other headers only claim a number.
+            self.frames_lost += max(0, (self.length_hint or 0) - packets)
+
+    def _packets(self, container: Any, stream: Any) -> Iterator[Any]:
+        """Packets of the stream, then None: the decoder gives what it still holds."""
+        packets = container.demux(stream)
+        while True:
+            try:
+                packet = next(packets, None)
+            except (av.error.FFmpegError, OSError) as error:
+                if self.live:
+                    raise InvalidInput(f"expected more of {self.name}, which ends: {_reason(error)}") from error
+                _LOG.warning("%s is damaged, nothing behind this is read: %s", self.name, _reason(error))
+                packet = None
+            if packet is None:
+                yield None
+                return
+            if packet.size:
+                yield packet
+
+    def _frames(self, stream: Any, packet: Any) -> list[Any]:
+        try:
+            found: list[Any] = stream.decode(packet)
+        except (av.error.FFmpegError, ValueError):
+            # Of a stream that is joined in the middle, the first packets cannot decode either.
+            self.frames_lost += 1
+            return []
+        return found
+
+
+class _Clock:
+    """Seconds since the first frame, always moving forward and never far at once."""
+
+    def __init__(self, stream: Any, name: str) -> None:
+        rate = float(stream.average_rate or stream.guessed_rate or 0)
+        self._step = 1 / (rate if _SLOWEST <= rate <= _FASTEST else NOMINAL_RATE)
+        self._name = name
+        self._start: float | None = None
+        self._last = -self._step
+        self._complained = False
+
+    def time_s(self, stamp: float | None) -> float:
+        """The time of the frame with a presentation stamp in seconds, None if it has none."""
+        expected = self._last + self._step
+        if stamp is None or not math.isfinite(stamp):
+            self._last = expected
+            return expected
+        if self._start is None:
+            self._start = stamp
+        moved = stamp - self._start - self._last
+        if not 0 < moved <= _LONGEST_STEP_S:
+            # No clock: the frame rate counts this step, and the next stamps count from here.
+            if not self._complained and abs(moved) > _LONGEST_STEP_S:
+                _LOG.warning("the clock of %s jumps by %.0f s; its frame rate bridges the jump", self._name, moved)
+                self._complained = True
+            self._start = stamp - expected
+        self._last = stamp - self._start
+        return self._last
+
+
+class _Picture:
+    """RGB pictures as they are shown, all of the first one's size."""
+
+    def __init__(self, stream: Any, name: str) -> None:
+        self._stream, self._name = stream, name
+        self._reformatter = av.video.reformatter.VideoReformatter()
+        self._size: tuple[int, int] | None = None
+
+    def of(self, frame: Any) -> Image:
+        """uint8 [H, W, 3] of a decoded frame."""
+        turn = _Turn.of(frame)
+        if self._size is None:
+            # Players make pixels square by stretching the width.
+            shown = (round(frame.width * float(self._stream.sample_aspect_ratio or 1)), frame.height)
+            self._size = shown[::-1] if turn.swaps else shown
+            check_size(*self._size, f"frames of {self._name}")
+        width, height = self._size[::-1] if turn.swaps else self._size
+        try:
+            rgb = self._reformatter.reformat(frame, width, height, "rgb24", interpolation="BICUBIC")
+        except (av.error.FFmpegError, ValueError) as error:
+            raise InvalidInput(f"expected frames of a known pixel format in {self._name}: {_reason(error)}") from error
+        plane = rgb.planes[0]
+        rows = np.frombuffer(plane, np.uint8).reshape(height, plane.line_size)[:, : 3 * width]
+        # Rows without padding stay in the decoder's memory, which they keep alive.
+        return turn.applied(np.ascontiguousarray(rows).reshape(height, width, 3))
+
+
+class _Turn(NamedTuple):
+    """How a decoded picture is to be shown: rows and columns swapped, then mirrored."""
+
+    swaps: bool = False
+    across: bool = False
+    down: bool = False
+
+    @classmethod
+    def of(cls, frame: Any) -> _Turn:
+        """From the display matrix of a frame, to quarter turns: (x, y) is shown at (a x + c y, b x + d y)."""
+        for data in frame.side_data:
+            if data.type.name == "DISPLAYMATRIX" and data.buffer_size >= _MATRIX.itemsize:
+                a, b, _, c, d = np.frombuffer(data, _MATRIX, 1)["values"][0][:5].tolist()
+                return cls(False, a < 0, d < 0) if abs(a) + abs(d) >= abs(b) + abs(c) else cls(True, c < 0, b < 0)
+        return cls()
+
+    def applied(self, image: Image) -> Image:
+        """``image`` as it is shown."""
+        if self.swaps:
+            image = np.asarray(cv2.transpose(image), np.uint8)
+        if self.across or self.down:
+            code = -1 if self.across and self.down else 1 if self.across else 0
+            image = np.asarray(cv2.flip(image, code), np.uint8)
+        return image
+
+
+def _progressive(frames: Iterator[Any], name: str) -> Iterator[Any]:
+    """Frames without fields: from the first interlaced one on all pass a filter that leaves progressive ones alone."""
+    fields: _Fields | None = None
+    for frame in frames:
+        if fields is None and not frame.interlaced_frame:
+            yield frame
+            continue
+        if fields is None or not fields.takes(frame):
+            if fields is not None:
+                yield from fields.rest()
+            fields = _Fields(frame, name)
+        yield from fields.push(frame)
+    if fields is not None:
+        yield from fields.rest()
+
+
+class _Fields:
+    """FFmpeg's bwdif on frames like the first: one frame out for each in, one late."""
+
+    def __init__(self, frame: Any, name: str) -> None:
+        self._kind, self._name = self._kind_of(frame), name
+        self._graph = av.filter.Graph()
+        width, height, pixels, time_base = self._kind
+        source = self._graph.add_buffer(width=width, height=height, format=pixels, time_base=time_base)
+        weave = self._graph.add("bwdif", "mode=send_frame:parity=auto:deint=interlaced")
+        self._graph.link_nodes(source, weave, self._graph.add("buffersink")).configure()
+
+    @staticmethod
+    def _kind_of(frame: Any) -> tuple[int, int, Any, Any]:
+        return frame.width, frame.height, frame.format, frame.time_base
+
+    def takes(self, frame: Any) -> bool:
+        """Whether a frame is like the first."""
+        width, height, pixels, time_base = self._kind_of(frame)
+        return (width, height, pixels.name, time_base) == (*self._kind[:2], self._kind[2].name, self._kind[3])
+
+    def push(self, frame: Any) -> Iterator[Any]:
+        """Frames that are ready once this one is known."""
+        self._graph.push(frame)
+        with contextlib.suppress(av.error.BlockingIOError, av.error.EOFError):
+            while True:
+                yield self._graph.pull()
+
+    def rest(self) -> Iterator[Any]:
+        """The frames still held."""
+        yield from self.push(None)
+
+
+def _best(container: Any) -> Any:
+    """The video stream that players take: the default one, of several the larger. Pictures of covers are none."""
+    stream = container.streams.best("video")
+    is_cover = stream is not None and stream.disposition & av.stream.Disposition.attached_pic
+    return None if is_cover else stream
+
+
+def _reason(error: BaseException) -> str:
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return " ".join(text.split())
