@@ -173,6 +173,10 @@ class Windower:
                 yield self._window(end_s - self._plan.window_s, end_s, last or frame)
                 cut_s, end_s = end_s, end_s + self._plan.hop_s
                 self._forget(cut_s - self._plan.window_s)
+                if not self._people:
+                    # Work in proportion to frames, not to a number in the file: nobody is in the rest of the gap.
+                    empty = max(0, math.floor((time_s - end_s) / self._plan.hop_s)) * self._plan.hop_s
+                    cut_s, end_s = cut_s + empty, end_s + empty
             with self._watch.stage("preprocess"):
                 self._add(frame, time_s, faces)
             last = frame

@@ -313,7 +313,8 @@ class Recognizer:
         if not observations:
             frames = f"any of the {recorder.frame_count} frames" if recorder.frame_count > 1 else "the one frame"
             raise NoFaceFound(f"no face in {frames} of {opened.name}")
-        return summarise(observations, seen, recorder, watch, self._least)
+        timeline = summarise(observations, seen, recorder, watch, self._least)
+        return dataclasses.replace(timeline, frames_lost=opened.frames_lost)
 
     def _only_clip(
         self, opened: Source, faces: str, landmarks: Points | None, watch: Stopwatch
@@ -438,7 +439,7 @@ def _require_whole(engine: Engine, name: str) -> None:
 
 
 def _bounded(source: Any) -> Source:
-    opened = open_source(source)
+    opened = open_source(source)  # a live source is not opened yet
     if getattr(opened, "live", False):
         raise InvalidInput(f"expected a source that ends, got the live source {opened.name}", "use stream")
     return opened

@@ -142,6 +142,8 @@ def _open_file(path: Path) -> Source:
     try:
         return VideoSource(str(path))
     except InvalidInput as error:
+        if path.suffix.lower() in IMAGES:
+            raise InvalidInput(f"expected an image that decodes, got {path}{_looks_like(path)}") from error
         raise InvalidInput(f"{error.message}{_looks_like(path)}", error.hint) from error
 
 

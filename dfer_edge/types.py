@@ -296,6 +296,8 @@ class Timeline:
         Where each person was.
     frame_count, duration_s
         Decoded, not declared by the header.
+    frames_lost
+        Frames that the file has and that did not decode: they are in nothing else.
     """
 
     prediction: Prediction
@@ -304,6 +306,7 @@ class Timeline:
     tracks: tuple[FaceTrack, ...]
     frame_count: int
     duration_s: float
+    frames_lost: int = 0
 
     @property
     def primary(self) -> tuple[Observation, ...]:
@@ -318,5 +321,6 @@ class Timeline:
             "people": {str(track.track_id): len(track) for track in self.tracks},
             "frame_count": self.frame_count,
             "duration_s": self.duration_s,
+            "frames_lost": self.frames_lost,
             "observations": [observation.to_dict() for observation in self.observations],
         }

@@ -113,17 +113,19 @@ class VideoSource(Source):
         """Whole frames in order of presentation; counts the others."""
         stream.thread_type = "AUTO"
         stream.codec_context.thread_count = min(cpu.available_cores(), _MOST_THREADS)
-        packets = 0
+        given = unseen = 0
         for packet in self._packets(container, stream):
-            packets += packet is not None
+            # An edit list decodes frames that it does not show.
+            unseen += packet is not None and packet.is_discard
             for frame in self._frames(stream, packet):
                 if frame.is_corrupt:
                     self.frames_lost += 1
                 else:
+                    given += 1
                     yield frame
         if "mov" in container.format.name:
-            # An MP4 lists every frame; other headers only claim a number.
-            self.frames_lost += max(0, (self.length_hint or 0) - packets)
+            # An MP4 lists every frame; other headers only claim a number. Some damage gives neither error nor frame.
+            self.frames_lost = max(self.frames_lost, (self.length_hint or 0) - unseen - given)
 
     def _packets(self, container: Any, stream: Any) -> Iterator[Any]:
         """Packets of the stream, then None: the decoder gives what it still holds."""
@@ -149,6 +151,9 @@ class VideoSource(Source):
             # Of a stream that is joined in the middle, the first packets cannot decode either.
             self.frames_lost += 1
             return []
+        for frame in found:
+            # The last frames come without it.
+            frame.time_base = stream.time_base
         return found
 
 

@@ -21,7 +21,7 @@ from dfer_edge import downloads
 from dfer_edge.cli.main import main
 from dfer_edge.export import export_onnx
 from dfer_edge.models import create_model, registry
-from dfer_edge.sinks.overlay import VideoSink
+from dfer_edge.sinks.video import VideoSink
 from tests.videos import write_video
 
 RANDOM = ["--weights", "random", "--engine", "onnxruntime", "--detector", "haar"]

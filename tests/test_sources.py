@@ -6,6 +6,7 @@ import itertools
 import os
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -47,8 +48,8 @@ def test_a_lying_frame_count_is_only_a_hint(media: Path) -> None:
 
 def test_a_video_is_opened_once_a_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write_video(tmp_path / "v.mp4", [0, 40, 80])
-    opened, real = [], cv2.VideoCapture
-    monkeypatch.setattr(cv2, "VideoCapture", lambda target: (opened.append(target), real(target))[1])
+    opened, real = [], av.open
+    monkeypatch.setattr(av, "open", lambda target, **options: (opened.append(target), real(target, **options))[1])
     source = open_source(path)
     assert [len(list(source)) for _ in range(2)] == [3, 3]
     assert len(opened) == 2
@@ -111,7 +112,7 @@ BAD_FRAMES = {
     "nested lists": ([[1, 2], [3, 4]], "numpy array, got list"),
     "None": (None, "got None"),
     "a boolean": (True, "got True"),
-    "bytes": (b"video", "got bytes"),
+    "a bytearray": (bytearray(b"video"), "got bytearray"),
     "a number": (1.5, "got float"),
 }
 
@@ -148,7 +149,7 @@ def test_broken_image_in_a_folder(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(b"hello, I am text\n", "looks like text"), (b"", "empty file"), (bytes(range(256)) * 9, "no format")],
+    [(b"hello, I am text\n", "looks like text"), (b"", "empty file"), (bytes(range(256)) * 9, "Invalid data")],
 )
 def test_files_that_are_no_video(tmp_path: Path, content: bytes, message: str) -> None:
     path = tmp_path / "clip.mp4"

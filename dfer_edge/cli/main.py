@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import signal
 import sys
+import threading
 from collections.abc import Sequence
 
 from dfer_edge._version import __version__
@@ -56,6 +58,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault("OPENCV_LOG_LEVEL", "OFF")
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     arguments = parser().parse_args(argv)
+    if threading.current_thread() is threading.main_thread():
+        # Ends as an exception does: files that are not whole yet are taken away.
+        signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     logging.basicConfig(level=logging.INFO if arguments.debug else logging.WARNING, format="%(name)s: %(message)s")
     try:
         with console.build_bar():

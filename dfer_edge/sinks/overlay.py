@@ -6,13 +6,12 @@ import bisect
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import cv2
 import numpy as np
 
-from dfer_edge.errors import DferError
+from dfer_edge.sinks.video import VideoSink
 from dfer_edge.sources import open_source
 from dfer_edge.types import NOMINAL_RATE, Box, Image, Observation, Timeline
 
@@ -21,52 +20,6 @@ _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _READABLE_HEIGHT = 360
 # Width of the bars beside the picture, in 360ths of its height.
 _PANEL = 160
-
-
-class VideoSink:
-    """Writes RGB frames [H, W, 3] of one size to an MP4; a context manager."""
-
-    def __init__(self, path: str | Path, rate: float) -> None:
-        self._path, self._rate = Path(path), rate
-        # Under another name until it is whole: an interrupted run leaves no video that looks finished.
-        self._partial = self._path.with_name(f".{self._path.stem}.partial.mp4")
-        self._writer: cv2.VideoWriter | None = None
-
-    def write(self, image: Image) -> None:
-        """Append a frame.
-
-        Raises
-        ------
-        DferError
-            If the file cannot be written.
-        """
-        height, width = image.shape[:2]
-        if self._writer is None:
-            fourcc = cv2.VideoWriter.fourcc(*"mp4v")
-            self._writer = cv2.VideoWriter(
-                str(self._partial), fourcc, self._rate, (width + width % 2, height + height % 2)
-            )
-            if not self._writer.isOpened():
-                raise DferError(
-                    f"cannot write a video to {self._path}", "is the folder there, does the name end in .mp4?"
-                )
-        # MPEG-4 takes even sizes only.
-        even = cv2.copyMakeBorder(image, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
-        self._writer.write(cv2.cvtColor(even, cv2.COLOR_RGB2BGR))
-
-    def __enter__(self) -> VideoSink:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._writer is None:
-            return
-        self._writer.release()
-        if error is None:
-            self._partial.replace(self._path)
-        else:
-            self._partial.unlink(missing_ok=True)
 
 
 def write_overlay(

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from skimage import data
 
-from dfer_edge.sinks.overlay import VideoSink
+from dfer_edge.sinks.video import VideoSink
 
 FRAMES, SIDE, RATE = 50, 256, 25
 

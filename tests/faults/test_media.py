@@ -1,0 +1,255 @@
+"""Videos and pictures as the world writes them: shown as players show them, or refused for the right reason."""
+
+from __future__ import annotations
+
+import logging
+import os
+import struct
+from fractions import Fraction
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from dfer_edge import InvalidInput, Recognizer
+from dfer_edge.sources import VideoSource, open_source
+from dfer_edge.types import Frame
+from tests.faults import media
+from tests.videos import marked, write_container, write_video
+
+Image = pytest.importorskip("PIL.Image")
+ImageOps = pytest.importorskip("PIL.ImageOps")
+ONE = 1 << 16
+
+
+def decoded(path: object) -> list[Frame]:
+    return list(open_source(path))
+
+
+def close(a: np.ndarray, b: np.ndarray, limit: float = 6.0) -> bool:
+    return a.shape == b.shape and float(np.abs(a.astype(int) - b.astype(int)).mean()) <= limit
+
+
+def test_interlaced_video_is_decoded(tmp_path: Path) -> None:
+    frames = [marked(k, 128, 192) for k in range(12)]
+    found = decoded(media.write_h264(tmp_path / "fields.mp4", frames, interlaced=True))
+    assert [round(f.time_s * 25) for f in found] == list(range(12))
+    assert all(close(f.image, frame) for f, frame in zip(found, frames, strict=True))
+
+
+def test_pixels_that_are_not_square_are_made_so(tmp_path: Path) -> None:
+    path = media.write_h264(tmp_path / "pal.mp4", [marked(k, 576, 720) for k in range(2)], Fraction(64, 45))
+    assert decoded(path)[0].image.shape == (576, 1024, 3)
+
+
+@pytest.mark.parametrize(
+    ("matrix", "shown"),
+    [
+        ((ONE, 0, 0, ONE), lambda image: image),
+        ((-ONE, 0, 0, ONE), lambda image: image[:, ::-1]),
+        ((ONE, 0, 0, -ONE), lambda image: image[::-1]),
+        ((-ONE, 0, 0, -ONE), lambda image: image[::-1, ::-1]),
+        ((0, ONE, -ONE, 0), lambda image: np.rot90(image, -1)),
+        ((0, -ONE, ONE, 0), lambda image: np.rot90(image)),
+        ((0, ONE, ONE, 0), lambda image: image.transpose(1, 0, 2)),
+        ((0, -ONE, -ONE, 0), lambda image: np.rot90(image, 2).transpose(1, 0, 2)),
+    ],
+)
+def test_the_display_matrix_turns_and_mirrors(tmp_path: Path, matrix: tuple[int, ...], shown: object) -> None:
+    plain = write_video(tmp_path / "plain.mp4", [0, 40])
+    a, b, c, d = matrix
+    turned = media.set_matrix(plain, tmp_path / "turned.mp4", (a, b, 0, c, d, 0, 0, 0, 1 << 30))
+    assert close(decoded(turned)[0].image, shown(decoded(plain)[0].image), 2)  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("default", [0, 1])
+def test_of_several_streams_the_default_one(tmp_path: Path, default: int) -> None:
+    image = decoded(media.write_two_streams(tmp_path / "two.mkv", default))[0].image
+    assert image.shape == ((64, 96, 3), (48, 64, 3))[default]
+
+
+def test_damage_is_counted_and_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = media.write_h264(tmp_path / "long.mp4", media.moving(100), key_every=10)
+    assert len(decoded(path)) == 100
+    content = bytearray(path.read_bytes())
+    rng = np.random.default_rng(1)
+    content[len(content) * 4 // 10 : len(content) * 6 // 10] = rng.bytes(
+        len(content) * 6 // 10 - len(content) * 4 // 10
+    )
+    path.write_bytes(content)
+    source = open_source(path)
+    with caplog.at_level(logging.WARNING, "dfer_edge"):
+        frames = list(source)
+    assert len(frames) + source.frames_lost == 100
+    assert 60 <= len(frames) <= 90
+    assert "damaged" in caplog.text
+    # Both ends are there, at their own times.
+    assert (frames[0].time_s, round(frames[-1].time_s or 0, 2)) == (0, 3.96)
+
+
+def test_frames_lost_are_in_the_timeline(tmp_path: Path, recognizer: Recognizer) -> None:
+    path = media.write_h264(tmp_path / "long.mp4", media.moving(50), key_every=10)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2 : len(content) // 2 + 2000] = bytes(2000)
+    path.write_bytes(content)
+    timeline = recognizer.timeline(path, faces="cropped")
+    assert timeline.frames_lost > 0
+    assert timeline.frame_count + timeline.frames_lost == 50
+    assert timeline.to_dict()["frames_lost"] == timeline.frames_lost
+
+
+def test_a_clock_that_jumps_is_bridged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    times = [0, 40, 80, *(1_700_000_000_000 + 40 * k for k in range(3, 8))]
+    path = media.write_h264(
+        tmp_path / "jump.mkv", [marked(k) for k in range(8)], times=times, time_base=Fraction(1, 1000)
+    )
+    with caplog.at_level(logging.WARNING, "dfer_edge"):
+        found = decoded(path)
+    assert len(found) == 8
+    assert found[-1].time_s < 60
+    assert "jumps" in caplog.text
+
+
+def test_an_hour_without_frames_costs_no_windows(tmp_path: Path, recognizer: Recognizer) -> None:
+    path = media.write_h264(
+        tmp_path / "pause.mkv",
+        [marked(k) for k in range(4)],
+        times=[0, 40, 3_500_000, 3_500_400],
+        time_base=Fraction(1, 1000),
+    )
+    observations = recognizer.timeline(path, faces="cropped", window_s=0.5).observations
+    assert 1 < len(observations) < 5
+    assert observations[-1].time_s == pytest.approx(3500, abs=1)
+
+
+def test_stamps_of_a_microsecond_are_kept(tmp_path: Path) -> None:
+    frames = [marked(k) for k in range(4)]
+    path = media.write_h264(tmp_path / "fast.mp4", frames, times=list(range(4)), time_base=Fraction(1, 1_000_000))
+    assert [frame.time_s for frame in decoded(path)] == pytest.approx([k / 1e6 for k in range(4)])
+
+
+def test_an_avi_from_a_pipe_is_whole(tmp_path: Path) -> None:
+    path = write_container(tmp_path / "pipe.avi")
+    content = bytearray(path.read_bytes())
+    content[4:8] = b"\xff\xff\xff\xff"
+    path.write_bytes(content)
+    assert len(decoded(path)) == 20
+
+
+def test_sound_alone_is_called_so(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match="only audio"):
+        open_source(media.write_sound(tmp_path / "talk.wav"))
+
+
+@pytest.mark.parametrize(
+    "name", [b"caf\xe9.mp4", b"a:b.mp4", b"http:.mp4", "面白い.mp4".encode(), b"50%d.mp4", b"-v.mp4"]
+)
+def test_any_name_a_file_can_have(tmp_path: Path, name: bytes) -> None:
+    path = tmp_path / os.fsdecode(name)
+    write_video(tmp_path / "v.mp4", [0, 40]).rename(path)
+    for same in (path, str(path), os.fsencode(path)):
+        assert len(decoded(same)) == 2
+    cv2.imwrite(str(tmp_path / "p.png"), marked(0))
+    picture = (tmp_path / "p.png").rename(path.with_suffix(".png"))
+    assert len(decoded(picture)) == 1
+
+
+def test_an_address_of_a_file_is_a_path(tmp_path: Path) -> None:
+    write_video(tmp_path / "a b.mp4", [0, 40])
+    assert len(decoded(f"file://{tmp_path}/a%20b.mp4")) == 2
+
+
+def test_playlists_do_not_reach_the_network(tmp_path: Path) -> None:
+    (tmp_path / "list.mp4").write_text(
+        "#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:10,\nhttp://127.0.0.1:9/a.ts\n#EXT-X-ENDLIST\n"
+    )
+    with pytest.raises(InvalidInput, match="looks like text"):
+        decoded(tmp_path / "list.mp4")
+
+
+# -- pictures ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.jfif", "a.jpe", "picture", "a.mp4", "a.png", "a.webp", "a.tif", "a.avif"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_turns_every_picture_whatever_its_name(tmp_path: Path, name: str, orientation: int) -> None:
+    small = np.random.default_rng(0).integers(0, 256, (4, 6, 3), np.uint8)
+    picture = Image.fromarray(np.kron(small, np.ones((8, 8, 1), np.uint8)))
+    exif = Image.Exif()
+    exif[274] = orientation
+    form = {"png": "PNG", "webp": "WEBP", "tif": "TIFF", "avif": "AVIF"}.get(name.rpartition(".")[2], "JPEG")
+    options = {"quality": 95} if form in ("JPEG", "WEBP", "AVIF") else {}
+    picture.save(tmp_path / name, form, exif=exif, **options)
+    with Image.open(tmp_path / name) as written:
+        expected = np.asarray(ImageOps.exif_transpose(written).convert("RGB"))
+    assert close(decoded(tmp_path / name)[0].image, expected, 8)
+
+
+@pytest.mark.parametrize(
+    ("name", "clock"), [("a.webp", True), ("a.png", True), ("a.gif", True), ("a.avif", True), ("a.tif", False)]
+)
+def test_animations_and_pages(tmp_path: Path, name: str, clock: bool) -> None:
+    frames = [Image.new("RGB", (64, 48), (30 * k, 10, 10)) for k in range(6)]
+    frames[0].save(tmp_path / name, save_all=True, append_images=frames[1:], duration=100)
+    found = decoded(tmp_path / name)
+    assert len(found) == 6
+    assert [round(f.image[..., 0].mean() / 30) for f in found] == list(range(6))
+    times = [f.time_s for f in found]
+    assert times == (pytest.approx([0.1 * k for k in range(6)]) if clock else [None] * 6)
+    assert open_source(tmp_path / name).is_clip is not clock
+
+
+def test_heic_is_called_heic(tmp_path: Path) -> None:
+    def box(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", 8 + len(content)) + kind + content
+
+    path = tmp_path / "IMG_1.JPG"
+    head = box(b"ftyp", b"heic\0\0\0\0mif1heic")
+    path.write_bytes(head + box(b"meta", bytes(60)) + box(b"mdat", bytes(99)))
+    with pytest.raises(InvalidInput, match="HEIC") as caught:
+        open_source(path)
+    assert "JPEG" in caught.value.hint
+
+
+@pytest.mark.parametrize("size", [(60000, 60000), (32000, 32000), (16385, 20)])
+def test_size_is_read_before_anything_is_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: tuple[int, int]
+) -> None:
+    monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("decoded before its size was looked at"))
+    with pytest.raises(InvalidInput, match=f"got {size[0]}x{size[1]}"):
+        open_source(media.png_header(tmp_path / "huge.png", *size))
+
+
+@pytest.mark.parametrize("form", ["PNG", "JPEG", "BMP", "TIFF", "WEBP"])
+def test_headers_are_read_right(tmp_path: Path, form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    exif = Image.Exif()
+    exif[270] = "x" * 5000
+    options = {"exif": exif} if form != "BMP" else {}
+    Image.new("RGB", (200, 100)).save(tmp_path / "a", form, **options)
+    monkeypatch.setattr("dfer_edge.frames.MAX_SIDE", 199)
+    with pytest.raises(InvalidInput, match="got 200x100"):
+        open_source(tmp_path / "a")
+
+
+def test_what_systems_leave_in_folders(tmp_path: Path) -> None:
+    for index in range(3):
+        cv2.imwrite(str(tmp_path / f"{index}.png"), marked(index))
+    (tmp_path / "2.png").rename(tmp_path / "2")
+    (tmp_path / "._0.png").write_bytes(bytes.fromhex("00051607") + bytes(100))
+    (tmp_path / ".DS_Store").write_bytes(bytes(100))
+    (tmp_path / "Thumbs.db").write_bytes(bytes(100))
+    (tmp_path / "@eaDir").mkdir()
+    assert len(decoded(tmp_path)) == 3
+
+
+@pytest.mark.parametrize("index", [-1, 77, 2**40])
+def test_cameras_that_are_not_there(index: int) -> None:
+    with pytest.raises(InvalidInput, match="camera"):
+        list(open_source(index))
+
+
+def test_addresses_are_not_opened_to_be_refused(recognizer: Recognizer) -> None:
+    with pytest.raises(InvalidInput, match="source that ends"):
+        recognizer.predict("RTSP://192.0.2.1/never")
+    assert VideoSource("rtsp://192.0.2.1/never", live=True).live
