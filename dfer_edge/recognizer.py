@@ -101,11 +101,10 @@ class Recognizer:
         signals: bool = False,
         unknown_risk: float | None = None,
     ) -> None:
+        self._arguments = {key: value for key, value in locals().items() if key != "self"}
         if not isinstance(weights, (str, os.PathLike)) or not str(weights):
             raise InvalidInput(f'expected weights "default", "random" or a path, got {weights!r}')
         registry.find(name)
-        options = (engine, precision, device, detector, threads, landmark_detector, calibration)
-        self._arguments = (name, weights, *options)
         detector = make_detector(detector)
         self._request = Request(name, weights, engine, precision, device, threads, calibration)
         loaded = load(self._request)
@@ -132,9 +131,9 @@ class Recognizer:
         self._weights = {"name": label, "sha256": digest}
         self._loading = CallLock()
 
-    def __reduce__(self) -> tuple[type[Recognizer], tuple[Any, ...]]:
+    def __reduce__(self) -> tuple[Any, tuple[()]]:
         # By its arguments: the other process chooses and loads an engine of its own.
-        return type(self), self._arguments
+        return functools.partial(type(self), **self._arguments), ()
 
     # -- public ---------------------------------------------------------------------------------------------
 
