@@ -8,11 +8,12 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from dfer_edge.faces import Detector, LandmarkDetector
+from dfer_edge.faces.landmarks import Landmarks, ScoredLandmarkDetector
 from dfer_edge.types import Box, Detection, Image, Points
 
 
@@ -83,6 +84,23 @@ class RememberingLandmarks:
         return None if answer is None else np.asarray(answer, np.float32)
 
 
+class RememberingScoredLandmarks(RememberingLandmarks):
+    """A landmark detector that says how sure it is, with a memory."""
+
+    def detect_scored(self, image: Image, box: Box) -> Landmarks | None:
+        """See :class:`dfer_edge.faces.landmarks.ScoredLandmarkDetector`."""
+        key = f"scored {self.memory.question(image)} {' '.join(repr(float(edge)) for edge in box)}"
+        if key not in self.memory.answers:
+            found = cast(ScoredLandmarkDetector, self._detector).detect_scored(image, box)
+            rows = found and [np.asarray(found.points).tolist(), float(found.score), found.confidence.tolist()]
+            self.memory.answers[key] = rows
+        answer = self.memory.answers[key]
+        if answer is None:
+            return None
+        points, score, confidence = answer
+        return Landmarks(np.asarray(points, np.float32), score, np.asarray(confidence, np.float32))
+
+
 def fingerprint(detector: Detector, landmarks: LandmarkDetector, probes: Sequence[Image]) -> str:
     """Tells detectors apart by what they say of ``probes``: whatever file or code an answer hangs on, it shows there.
 
@@ -102,7 +120,8 @@ def remembering(
 ) -> tuple[RememberingDetector, RememberingLandmarks]:
     """Both with memories in ``folder``, in files that belong to this pair alone."""
     key = fingerprint(detector, landmarks, probes)
-    return (
-        RememberingDetector(detector, Memory(folder / f"faces-{key}.json")),
-        RememberingLandmarks(landmarks, Memory(folder / f"landmarks-{key}.json")),
+    scored = isinstance(landmarks, ScoredLandmarkDetector)
+    marks = (RememberingScoredLandmarks if scored else RememberingLandmarks)(
+        landmarks, Memory(folder / f"landmarks-{key}.json")
     )
+    return RememberingDetector(detector, Memory(folder / f"faces-{key}.json")), marks

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -11,14 +12,23 @@ import pytest
 
 from bench.real_people import crops, judge, measure, paired, peers
 from bench.real_people.__main__ import main
-from bench.real_people.faces import Memory, RememberingDetector, RememberingLandmarks, fingerprint
+from bench.real_people.faces import (
+    Memory,
+    RememberingDetector,
+    RememberingLandmarks,
+    RememberingScoredLandmarks,
+    fingerprint,
+    remembering,
+)
 from bench.real_people.judge import sequences, summary
 from bench.real_people.run import Row, Run, read
 from bench.real_people.samples import WHOLE, find
 from bench.real_people.table import table
 from dfer_edge.errors import CorruptArtifact, InvalidInput, SourceNotFound
+from dfer_edge.faces.landmarks import Landmarks, ScoredLandmarkDetector
 from dfer_edge.labels import DFEW
 from dfer_edge.sources import open_source
+from dfer_edge.types import Box
 from tests.evaluation.fakes import FakeRecognizer, WholeDetector, clip, write_image
 
 
@@ -29,12 +39,7 @@ class Fake(FakeRecognizer):
         return super().predict([frame.image for frame in open_source(source)], faces)
 
     def clip(self, source: Any) -> Any:
-        return clip(8, 16)
-
-    def predict_batch(self, sources: Any, faces: str = "detect") -> Any:
-        assert faces == "cropped"
-        assert [source.shape for source in sources] == [(1, 16, 16, 3)] * 8
-        return [FakeRecognizer.predict(self, [np.full((16, 16, 3), level, np.uint8)]) for level in (30, 30, 30, 90) * 2]
+        return dataclasses.replace(clip(8, 16), frame_indices=(0, 0, 0, 1, 1, 1, 2, 2))
 
 
 class Points:
@@ -68,8 +73,9 @@ def folder(tmp_path: Path) -> Path:
     root = tmp_path / "people"
     for path, level in {"web/happy/a.png": 30, "web/sadness/b.png": 60, "web/sadness/dark.png": 5}.items():
         write_image(root / path, level)
-    for number in range(3):
-        write_image(root / f"seq/fear/S1/{number}.png", 250)
+    # The middle frame, and so the clip, says fear; the others happy and neutral.
+    for number, level in enumerate((30, 250, 90)):
+        write_image(root / f"seq/fear/S1/{number}.png", level)
     write_image(root / "landmarks/helen/a.png")
     return root
 
@@ -168,9 +174,10 @@ def test_a_run_through_a_recognizer(folder: Path, tmp_path: Path, capsys: pytest
         "fear": [0, 0, 0, 0, 0, 0, 1, 0],
     }
     assert by_name["dark.png"].probabilities is None
-    # Six frames say happy, two neutral, each with 0.75.
+    # Three frames say happy, three fear, two neutral, each with 0.75.
     rest = 0.25 / 6
-    expected = [(6 * 0.75 + 2 * rest) / 8, rest, (2 * 0.75 + 6 * rest) / 8, *[rest] * 4]
+    three, two = (3 * 0.75 + 5 * rest) / 8, (2 * 0.75 + 6 * rest) / 8
+    expected = [three, rest, two, *[rest] * 3, three]
     assert by_name["S1"].frames == pytest.approx(expected)
     assert sequences(made, "people") == {"seq": {"clip_uar": 1.0, "frames_uar": 0.0, "gain": 1.0}}
     assert by_name["a.png"].frames is None
@@ -232,6 +239,27 @@ def test_detectors_remember(tmp_path: Path) -> None:
     np.testing.assert_array_equal(second.detect(image, box), exact)
     second.detect(image, box._replace(left=1.0))
     assert points.calls == 2, "another box is another question"
+
+
+def test_scores_of_landmarks_are_remembered(tmp_path: Path) -> None:
+    class Scored(Points):
+        def detect_scored(self, image: np.ndarray, box: Any) -> Landmarks | None:
+            points = self.detect(image, box)
+            return Landmarks(points, 0.25, np.linspace(0, 1, 68, dtype=np.float32)) if box.left >= 0 else None
+
+    image, box = np.full((80, 100, 3), 90, np.uint8), Box(20, 20, 60, 60)
+    points = Scored()
+    _, marks = remembering(WholeDetector(), points, [image], tmp_path)
+    exact, calls = marks.detect_scored(image, box), points.calls
+    assert marks.detect_scored(image, box._replace(left=-1.0)) is None
+    marks.memory.save()
+    assert not isinstance(remembering(WholeDetector(), Points(), [image], tmp_path)[1], ScoredLandmarkDetector)
+    again = RememberingScoredLandmarks(points, Memory(next(tmp_path.glob("landmarks-*.json"))))
+    found = again.detect_scored(image, box)
+    assert found.score == 0.25
+    np.testing.assert_array_equal(found.points, exact.points)
+    np.testing.assert_array_equal(found.confidence, exact.confidence)
+    assert points.calls == calls + 1, "the box outside alone was new"
 
 
 def test_fingerprints_tell_detectors_apart() -> None:
