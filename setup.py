@@ -31,7 +31,7 @@ setup(
     packages=packages,
     package_dir={"dfer_edge": "dfer_edge", **MAPPED},
     package_data={
-        "dfer_edge": ["py.typed", "*.pyi", "assets/*", "assets/weights/*", "_cuda*.so"],
+        "dfer_edge": ["py.typed", "*.pyi", "assets/*", "assets/weights/*", "_cuda*.so", "serve/page/*"],
         "dfer_edge.kernels": ["*/README.md"],
     },
     ext_modules=[cpu],

@@ -35,6 +35,10 @@ class SourceNotFound(InvalidInput, FileNotFoundError):
     """The path of a source does not exist or cannot be read."""
 
 
+class SourceLost(DferError, ConnectionError):
+    """A live source gives no more frames: unplugged, ended, stalled; and reconnecting is off or took too long."""
+
+
 class NoFaceFound(DferError, LookupError):
     """No face was found in any frame of the source."""
 

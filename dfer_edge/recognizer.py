@@ -6,35 +6,41 @@ import dataclasses
 import functools
 import math
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from dfer_edge import preprocess
+from dfer_edge.call_checks import bounded, checked_landmarks, checked_plan, require_whole
 from dfer_edge.call_lock import CallLock
-from dfer_edge.clips import HOP_S, SHORTEST_S, WINDOW_S
+from dfer_edge.clips import WINDOW_S
 from dfer_edge.confidence import Confidence
-from dfer_edge.engines.base import LOGITS, Engine, FloatArray
+from dfer_edge.engines.base import LOGITS, FloatArray
 from dfer_edge.errors import DferError, InvalidInput, NoFaceFound, WeightsNotFound
 from dfer_edge.faces import Detector, FaceFollower, LandmarkDetector, for_network, make_detector
 from dfer_edge.faces import landmarks as faces_landmarks
 from dfer_edge.faces.crops import CroppedFace, GivenPoints
-from dfer_edge.loading import Request, load, load_parts
+from dfer_edge.live.capture import open_feeds
+from dfer_edge.live.looking import Watching
+from dfer_edge.live.networks import load_network
+from dfer_edge.live.observing import Network
+from dfer_edge.live.options import make_options
+from dfer_edge.live.session import Session
+from dfer_edge.live.stages import OnFrame
+from dfer_edge.live.stream import LiveStream
+from dfer_edge.loading import Request, load
 from dfer_edge.models import registry
 from dfer_edge.pipeline import Tracker, WholeFrame, Window, Windower, WindowPlan
 from dfer_edge.postprocess import to_prediction
 from dfer_edge.signals import Listening, SignalReader
-from dfer_edge.sources import Source, open_source
-from dfer_edge.step_cache import StepCache
+from dfer_edge.sources import Source
 from dfer_edge.stopwatch import Stopwatch
 from dfer_edge.summary import Recorder, summarise
 from dfer_edge.types import Clip, Observation, Points, Prediction, Signals, Timeline
 
 Progress = Callable[[int, int | None], None]
-# Clips by track to the logits of each: [K], or [T, K] of image networks, which score frames.
-Score = Callable[[Mapping[int, Clip], Stopwatch], list[FloatArray]]
 
 # Samples of one engine call: bounds memory with many faces.
 _MAX_BATCH = 8
@@ -44,7 +50,7 @@ class Recognizer:
     """Recognises the facial expression of people over time.
 
     Threads may share one: decoding and cropping run side by side, calls of the detector and of the engine take turns.
-    A stream is one thread's own. What a fork and pickling do to it is in ``docs/threads.md``.
+    A stream or session is one thread's own. What a fork and pickling do to it is in ``docs/threads.md``.
 
     Parameters
     ----------
@@ -110,7 +116,7 @@ class Recognizer:
         loaded = load(self._request)
         self._engine, self._lost = loaded.engine, dict(loaded.lost)
         if Path(weights).suffix == ".onnx":
-            _require_whole(self._engine, name)
+            require_whole(self._engine, name)
         self.spec = self._engine.spec
         # Weights say whether boxes are laid by landmarks, and what their confidence is worth.
         try:
@@ -211,12 +217,12 @@ class Recognizer:
         clips: dict[int, Clip] = {}
         signals: dict[int, Signals | None] = {}
         for number, source in enumerate(sources):
-            opened = _bounded(source)
+            opened = bounded(source)
             found = self._only_clip(opened, faces, None, watch)
             if found is None:
                 raise NoFaceFound(f"no face in any frame of source {number} ({opened.name})")
             clips[number], signals[number] = found
-        return list(self._classify(clips, watch, self._score, signals).values())
+        return list(self._classify(clips, watch, signals).values())
 
     def clip(self, source: Any, faces: str = "detect", landmarks: Points | None = None) -> Clip:
         """What the network sees of ``source`` taken as a single clip: the sampled face crops of one person.
@@ -233,45 +239,60 @@ class Recognizer:
         NoFaceFound
             If no face is in any frame.
         """
-        opened = _bounded(source)
+        opened = bounded(source)
         found = self._only_clip(opened, faces, landmarks, Stopwatch())
         if found is None:
             raise NoFaceFound(f"no face in any frame of {opened.name}")
         return found[0]
 
     def stream(
-        self, source: Any, faces: str = "detect", window_s: float = WINDOW_S, hop_s: float = HOP_S
-    ) -> Iterator[Observation]:
-        """Observations of everyone, one every ``hop_s`` seconds over the last ``window_s``, as frames come in.
+        self,
+        source: Any,
+        faces: str = "detect",
+        window_s: float | None = None,
+        hop_s: float | None = None,
+        on_frame: OnFrame | None = None,
+        **options: Any,
+    ) -> LiveStream:
+        """Observations of everyone on the newest frame, as frames come in, from the first one on.
 
-        Where windows overlap and the network allows it, features of frames that windows share are computed once, on two
-        parts of the network that the first such stream loads beside the whole. Not in int8 and not from ``.onnx``
-        files; the log says so once. For windows to share frames their clips begin on a grid: less than a hop and less
-        than a step (one frame of a clip, or one tubelet) before the window.
+        Of live sources the newest frame is taken and others are dropped and counted (:meth:`LiveStream.stats`); of
+        files, arrays and iterators every frame is looked at. Features of frames that windows share are computed once,
+        exactly, where the network has parts (not in int8, on a GPU and from ``.onnx`` files; the log says so once).
 
         Parameters
         ----------
         source
-            As in :meth:`predict`, or a camera index or a stream's URL.
+            A camera index or ``"/dev/video0"``, an address (rtsp, http), a GStreamer pipeline, a ``cv2.VideoCapture``,
+            a file, folder or array, an iterator of frames or of (frame, time_s) pairs; a list of sources or a mapping
+            from names to sources, of which all faces go through the engine together.
         faces
             As in :meth:`predict`.
         window_s, hop_s
-            Seconds, at least 0.01, not infinite for a camera or stream; a hop longer than the window leaves gaps.
+            Seconds looked back and between observations, also spelt ``window`` and ``hop``: 4 and 0.1 s if None. A hop
+            of 0 is every frame.
+        on_frame
+            Called from the stream's thread with each frame that was looked at: source, frame, faces.
+        options
+            Fields of :class:`dfer_edge.live.Options`, e.g. ``deadline_ms=50``.
+
+        Raises
+        ------
+        InvalidInput, SourceNotFound
+        """
+        chosen = make_options(window_s=window_s, hop_s=hop_s, **options)
+        return LiveStream(self._network, open_feeds(source, chosen.stall_s, chosen.rate), chosen, faces, on_frame)
+
+    def session(self, faces: str = "detect", **options: Any) -> Session:
+        """A stream whose frames the caller pushes: ``session.push(frame, time_s)`` gives observations.
+
+        ``faces`` and ``options`` are those of :meth:`stream`.
 
         Raises
         ------
         InvalidInput
         """
-        opened, watch = open_source(source), Stopwatch()
-        plan = _checked(WindowPlan(window_s, hop_s), opened)
-        tracker, reader = self._tracker(faces)
-        parts = self._parts if plan.overlaps and not opened.is_clip else None
-        score = self._score
-        if parts:
-            plan = dataclasses.replace(plan, step_frames=registry.find(self.spec.name).frames_per_step)
-            score = StepCache(*parts, _MAX_BATCH).logits
-        windows = self._windower(plan, watch, opened, faces, None).windows(opened, tracker)
-        return self._observations(windows, watch, score, reader)
+        return Session(self._network, make_options(**options), faces)
 
     def info(self) -> dict[str, Any]:
         """What runs: model, weights, engine, precision, device, threads, input spec, simplifications, detectors.
@@ -300,13 +321,13 @@ class Recognizer:
     def _timeline(
         self, source: Any, faces: str, landmarks: Points | None, plan: WindowPlan, progress: Progress | None
     ) -> Timeline:
-        watch, opened = Stopwatch(), _bounded(source)
-        windower = self._windower(_checked(plan, opened), watch, opened, faces, landmarks)
+        watch, opened = Stopwatch(), bounded(source)
+        windower = self._windower(checked_plan(plan, opened), watch, opened, faces, landmarks)
         tracker, reader = self._tracker(faces, landmarks)
         recorder = Recorder(tracker, progress, opened.length_hint)
         observations, seen = [], []
         for window in windower.windows(opened, recorder):
-            for observation in self._observe(window, watch, self._score, reader):
+            for observation in self._observe(window, watch, reader):
                 observations.append(observation)
                 seen.append(window.seen[observation.track_id])
         if not observations:
@@ -352,39 +373,29 @@ class Recognizer:
     ) -> Windower:
         cropped = faces == "cropped" and not self._lays_crops(landmarks)
         takes = self.spec.landmarks or (faces_landmarks.COUNT if faces == "cropped" and not cropped else 0)
-        points = None if landmarks is None else _checked_landmarks(landmarks, takes, source)
+        points = None if landmarks is None else checked_landmarks(landmarks, takes, source)
         if self.spec.landmarks and points is None and self._landmark_detector is None:
             what = f"{self.spec.name} takes {self.spec.landmarks} landmarks a frame"
             raise WeightsNotFound(f"{what}: expected them or a landmark detector, got neither", faces_landmarks.CHOICES)
         return Windower(self.spec, plan, watch, cropped, points, self._landmark_detector)
 
-    def _observations(
-        self, windows: Iterator[Window], watch: Stopwatch, score: Score, reader: SignalReader | None
-    ) -> Iterator[Observation]:
-        for window in windows:
-            yield from self._observe(window, watch, score, reader)
-            # What the caller does between two windows is no time of ours.
-            watch.lap()
-
-    def _observe(
-        self, window: Window, watch: Stopwatch, score: Score, reader: SignalReader | None
-    ) -> list[Observation]:
+    def _observe(self, window: Window, watch: Stopwatch, reader: SignalReader | None) -> list[Observation]:
         signals: dict[int, Signals | None] = {}
         if reader is not None:
             with watch.stage("signals"):
                 signals = {track: reader.signals(track, window.start_s, window.end_s) for track in window.clips}
-        predictions = self._classify(window.clips, watch, score, signals)
+        predictions = self._classify(window.clips, watch, signals)
         return [
             Observation(window.end_s, window.frame_index, track_id, prediction.box, prediction, window.start_s)
             for track_id, prediction in predictions.items()
         ]
 
     def _classify(
-        self, clips: Mapping[int, Clip], watch: Stopwatch, score: Score, signals: Mapping[int, Signals | None]
+        self, clips: Mapping[int, Clip], watch: Stopwatch, signals: Mapping[int, Signals | None]
     ) -> dict[int, Prediction]:
         """Predictions by the same keys."""
         # Image networks score frames; a clip's probabilities are their mean.
-        probabilities = [self._confidence.probabilities(np.atleast_2d(own)).mean(0) for own in score(clips, watch)]
+        probabilities = [self._confidence.probabilities(np.atleast_2d(p)).mean(0) for p in self._score(clips, watch)]
         times = watch.lap()
         return {
             key: to_prediction(
@@ -407,56 +418,17 @@ class Recognizer:
         return logits
 
     @functools.cached_property
-    def _parts(self) -> tuple[Engine, Engine] | None:
+    def _network(self) -> Network:
         with self._loading:
-            # From Python 3.12 on the property has no lock: another thread may have loaded them while this one waited.
-            if "_parts" not in self.__dict__:
-                self.__dict__["_parts"] = load_parts(self._request, self._engine)
-            loaded: tuple[Engine, Engine] | None = self.__dict__["_parts"]
-            return loaded
+            # From Python 3.12 on the property has no lock: another thread may have made it while this one waited.
+            if "_network" not in self.__dict__:
+                rest = (self._confidence, self._least, self._landmark_detector, self._watching)
+                self.__dict__["_network"] = load_network(self._request, self._engine, self._weights, *rest)
+            made: Network = self.__dict__["_network"]
+            return made
 
-
-def _checked(plan: WindowPlan, source: Source) -> WindowPlan:
-    for what, value in (("window", plan.window_s), ("hop", plan.hop_s)):
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= SHORTEST_S:
-            raise InvalidInput(f"expected a {what} of at least {SHORTEST_S} s, got {value!r}")
-        if math.isinf(value) and getattr(source, "live", False):
-            raise InvalidInput(f"expected a {what} that ends, of a live source that need not, got {value!r}")
-    return plan
-
-
-def _require_whole(engine: Engine, name: str) -> None:
-    """Raises InvalidInput unless a user's file is the whole network ``name`` with a batch that follows the faces."""
-    if engine.part != "whole":
-        reason = f"expected an ONNX file of the whole network, got its {engine.part} part in {engine.path}"
-        raise InvalidInput(reason, "dfer_edge.streaming runs parts")
-    if engine.spec.name != name:
-        raise InvalidInput(f"expected an ONNX file of {name}, got one of {engine.spec.name} in {engine.path}")
-    if engine.batch is not None:
-        reason = f"expected an ONNX file with a dynamic batch, got a fixed one of {engine.batch} in {engine.path}"
-        raise InvalidInput(reason, "export it without --batch, or run it with load_engine")
-
-
-def _bounded(source: Any) -> Source:
-    opened = open_source(source)  # a live source is not opened yet
-    if getattr(opened, "live", False):
-        raise InvalidInput(f"expected a source that ends, got the live source {opened.name}", "use stream")
-    return opened
-
-
-def _checked_landmarks(landmarks: Any, points: int, source: Source) -> Points:
-    if not points:
-        raise InvalidInput("expected no landmarks: this network takes pixels only")
-    array = np.asarray(landmarks)
-    # Headers of videos lie about their length: there the count is checked while reading.
-    count = source.length_hint if source.is_clip else len(array) if array.ndim else 0
-    expected = (count, points, 2)
-    if array.shape != expected or array.dtype.kind != "f":
-        raise InvalidInput(f"expected float landmarks of shape {expected}, got {array.dtype} {array.shape}")
-    failed = np.flatnonzero(~np.isfinite(array).all((1, 2)))
-    if failed.size:
-        raise InvalidInput(f"expected finite landmarks in each frame, got NaN or infinity in frame {failed[0]}")
-    failed = np.flatnonzero(np.ptp(array, axis=1).max(-1) == 0)
-    if failed.size:
-        raise InvalidInput(f"expected a face of landmarks in each frame, all points of frame {failed[0]} are one point")
-    return array.astype(np.float32)
+    def _watching(self, faces: str) -> Watching:
+        tracker: Tracker = FaceFollower(self._detector) if faces == "detect" else self._crop_tracker(None)
+        return Watching(
+            tracker, SignalReader() if self._signals else None, faces == "cropped" and not self._lays_crops(None)
+        )

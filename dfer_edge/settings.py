@@ -1,6 +1,7 @@
 """Environment variables of the SDK and the folders they name: read here alone. Those of torchrun are training's.
 
 ==========================  ============================================================================================
+``DFER_EDGE_API_KEY``       what callers of ``dfer-edge serve`` must send, instead of ``--api-key``
 ``DFER_EDGE_CACHE``         folder for exported networks, engines and fetched models, instead of the platform's own
 ``DFER_EDGE_FACE_MODEL``    folder of OBJ files or .npz of the ICT-FaceKit light face model, for rendering faces
 ``DFER_EDGE_LANDMARKS``     path of a landmark network (ONNX) for networks that take landmarks, not the shipped one
@@ -23,6 +24,11 @@ def cache_folder() -> Path:
     """Where exported networks, engines and fetched models are kept; made on first write."""
     override = os.environ.get("DFER_EDGE_CACHE")
     return Path(override) if override else Path(platformdirs.user_cache_dir("dfer_edge"))
+
+
+def api_key() -> str | None:
+    """What callers of a server must send, if it is named."""
+    return os.environ.get("DFER_EDGE_API_KEY") or None
 
 
 def face_model_path() -> Path | None:

@@ -245,20 +245,41 @@ class Prediction:
         }
 
 
+NO_FACE = "no face"
+"""The label of an observation in which nobody is seen."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Observation:
-    """A prediction for one person at one moment.
+    """A prediction for one person at one moment; or, from a stream, that nobody is there.
 
     Attributes
     ----------
     time_s, frame_index
         End of the window: its last frame. ``time_s`` counts frames at 25 a second where the source has no clock.
     track_id, box
-        Who, and where in the middle of the window.
+        Who, and where: from a stream in the newest frame, else in the middle of the window. Where nobody is, -1 and an
+        empty box.
     prediction
-        Over the window.
+        Over the window; from a stream after smoothing. Where nobody is, :data:`NO_FACE` with confidence 0 and equal
+        probabilities.
     start_s
-        Begin of the window.
+        Time of the oldest frame of the window: begin of the window where the person was there all along.
+    source
+        Of a stream: name of the source, without credentials.
+    captured_s
+        Of a stream: Unix time at which the newest frame was captured, on a clock that never jumps.
+    age_ms
+        Of a stream: milliseconds from the capture of the newest frame to this observation.
+    raw
+        Of a stream: the prediction before smoothing, "unknown" and personal baseline.
+    event
+        Of a stream: ``onset``, ``apex`` or ``offset`` of an expression, ``lost`` or ``restored`` of a source, or None.
+    seen
+        Share (0 to 1) of the frames of the last ``window`` seconds in which the person was seen.
+    frame, landmarks
+        Of a stream: the newest frame, uint8 RGB [H, W, 3], on request; its landmarks, float32 [68, 2] in its pixels,
+        where they were looked for.
     """
 
     time_s: float
@@ -267,9 +288,22 @@ class Observation:
     box: Box
     prediction: Prediction
     start_s: float = 0.0
+    source: str = ""
+    captured_s: float | None = None
+    age_ms: float | None = None
+    raw: Prediction | None = None
+    event: str | None = None
+    seen: float | None = None
+    frame: Image | None = dataclasses.field(default=None, repr=False)
+    landmarks: Points | None = dataclasses.field(default=None, repr=False)
+
+    @property
+    def has_face(self) -> bool:
+        """Whether somebody is seen."""
+        return self.track_id >= 0
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-safe."""
+        """JSON-safe; without the frame."""
         return {
             "start_s": self.start_s,
             "time_s": self.time_s,
@@ -277,6 +311,13 @@ class Observation:
             "track_id": self.track_id,
             "box": [float(edge) for edge in self.box],
             "prediction": self.prediction.to_dict(),
+            "source": self.source,
+            "captured_s": self.captured_s,
+            "age_ms": self.age_ms,
+            "raw": self.raw.to_dict() if self.raw else None,
+            "event": self.event,
+            "seen": self.seen,
+            "landmarks": None if self.landmarks is None else self.landmarks.tolist(),
         }
 
 

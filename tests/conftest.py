@@ -54,7 +54,8 @@ def astronaut_frames(astronaut: Path) -> list[np.ndarray]:
 @pytest.fixture(scope="session")
 def recognizer() -> Recognizer:
     """Random weights on the engine that every installation has."""
-    return Recognizer("slowr50_sa", weights="random", engine="onnxruntime", detector="haar")
+    # One thread: on a busy machine two wait for each other most of the time.
+    return Recognizer("slowr50_sa", weights="random", engine="onnxruntime", detector="haar", threads=1)
 
 
 @pytest.fixture

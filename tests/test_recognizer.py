@@ -12,7 +12,6 @@ import pytest
 
 from dfer_edge import EngineUnavailable, InvalidInput, NoFaceFound, Recognizer, export
 from dfer_edge.engines import BEST_FORM, reasons
-from dfer_edge.sources import open_source
 from dfer_edge.types import Box, Detection
 
 
@@ -86,25 +85,23 @@ def test_batch_equals_one_by_one(recognizer: Recognizer, astronaut_frames: list[
 
 
 def test_stream_observes_every_hop(recognizer: Recognizer, astronaut: Path) -> None:
-    seen = list(recognizer.stream(astronaut, window_s=1.0, hop_s=0.25))
-    assert [round(o.time_s, 2) for o in seen[:3]] == [1.0, 1.25, 1.5]
+    seen = list(recognizer.stream(astronaut, window_s=1.0, hop_s=0.48))
+    assert [round(o.time_s, 2) for o in seen] == [0.0, 0.48, 0.96, 1.44, 1.92]
     assert {o.track_id for o in seen} == {0}
+    assert [o.prediction.frame_indices[-1] for o in seen] == [o.frame_index for o in seen]
     assert json.dumps(seen[0].to_dict())
 
 
 @pytest.mark.parametrize("endless", [{"window_s": math.inf}, {"hop_s": math.inf}])
-def test_a_camera_takes_no_endless_window(recognizer: Recognizer, astronaut: Path, endless: dict) -> None:
-    camera = open_source(astronaut)
-    assert len(list(recognizer.stream(camera, faces="cropped", **endless))) == 1
-    camera.live = True
-    with pytest.raises(InvalidInput, match=r"that ends, of a live source.*got inf"):
-        recognizer.stream(camera, **endless)
+def test_a_stream_takes_no_endless_window(recognizer: Recognizer, astronaut: Path, endless: dict) -> None:
+    with pytest.raises(InvalidInput, match=r"that ends, of a stream.*got inf"):
+        recognizer.stream(astronaut, **endless)
 
 
-def test_times_of_a_stream_are_those_of_each_window(
+def test_times_of_a_timeline_are_those_of_each_window(
     recognizer: Recognizer, astronaut: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On a clock that moves only in the engine, by 2 s a call, and in the hands of the caller."""
+    """On a clock that moves only in the engine, by 2 s a call."""
     now = [0.0]
     monkeypatch.setattr("dfer_edge.stopwatch.time.perf_counter", lambda: now[0])
     infer = recognizer._engine.infer
@@ -114,12 +111,6 @@ def test_times_of_a_stream_are_those_of_each_window(
         return infer(feed)
 
     monkeypatch.setattr(recognizer._engine, "infer", slow)
-    windows = 0
-    for observation in recognizer.stream(astronaut, window_s=0.5, hop_s=0.5):
-        times = observation.prediction.timings_ms
-        assert times["engine"] == times["total"] == 2e3
-        windows, now[0] = windows + 1, now[0] + 100.0
-    assert windows == 4
     timeline = recognizer.timeline(astronaut, window_s=0.5)
     assert {o.prediction.timings_ms["engine"] for o in timeline.observations} == {2e3}
     assert timeline.prediction.timings_ms["engine"] == 2e3 * len(timeline.observations)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from dfer_edge.bench.context import Context
 from dfer_edge.bench.plan import Plan, split_key
 from dfer_edge.bench.results import WRONG, Row
 from dfer_edge.bench.scenarios import Clock
-from dfer_edge.errors import WeightsNotFound
+from dfer_edge.errors import SourceLost, WeightsNotFound
 from dfer_edge.recognizer import Recognizer
 from dfer_edge.sources import Source, open_source
 from dfer_edge.types import Frame
@@ -98,7 +99,6 @@ class PacedSource(Source):
         self.name, self._frames, self._clock = "a paced source", frames, clock or Clock()
         self.rate, self.count = rate, max(1, round(rate * seconds))
         self.begin_s = 0.0
-        self.waited_s = 0.0
 
     def due_s(self, index: int) -> float:
         """The moment at which the camera has frame ``index``."""
@@ -107,9 +107,7 @@ class PacedSource(Source):
     def __iter__(self) -> Iterator[Frame]:
         self.begin_s = self._clock.now()
         for index in range(self.count):
-            asked = self._clock.now()
             self._clock.wait_until(self.due_s(index))
-            self.waited_s += max(0.0, self._clock.now() - asked)
             yield Frame(self._frames[index % len(self._frames)], index, index / self.rate)
 
 
@@ -117,25 +115,24 @@ def _live(plan: Plan, row: Row, recognizer: Recognizer, path: Path) -> Row:
     clock, seconds = Clock(), 4.0 if plan.quick else 10.0
     # No more than the camera will give: a long video does not fit into memory.
     frames = [frame.image for frame in itertools.islice(open_source(path), math.ceil(plan.rate * seconds))]
-    list(recognizer.stream(PacedSource(frames, 1e6, 2e-5), window_s=_WINDOW_S, hop_s=_HOP_S))
     source = PacedSource(frames, plan.rate, seconds, clock)
-    delays, seen = [], 0
-    for observation in recognizer.stream(source, window_s=_WINDOW_S, hop_s=_HOP_S):
-        # A window is complete when the frame after it arrives: that wait is the camera's, not ours.
-        delays.append((clock.now() - source.due_s(min(observation.frame_index + 1, source.count - 1))) * 1e3)
-        seen += 1
-    busy_s = clock.now() - source.begin_s - source.waited_s
+    delays: list[float] = []
+    with recognizer.stream(source, window_s=_WINDOW_S, hop_s=_HOP_S, no_face=False, reconnect=False) as stream:
+        with contextlib.suppress(SourceLost):
+            delays.extend((clock.now() - source.due_s(found.frame_index)) * 1e3 for found in stream)
+        stats = stream.stats()
     if not delays:
         row.status, row.reason = WRONG, "no observation came out: is there a face in the video?"
         return row
     row.scenario, row.latency_ms = "live", timing.summary(delays)
-    row.samples_per_s = source.count / busy_s
+    missed = stats.dropped + stats.replaced
+    row.samples_per_s = (source.count - missed) / seconds
     row.extra = {
-        "samples": "frames; what could be served, from the time that was not waited",
+        "samples": "frames in which faces were looked for",
         "camera_frames_per_s": plan.rate,
-        "keeps_up": busy_s < seconds,
-        "busy_share": busy_s / seconds,
-        "observations": seen,
+        "keeps_up": not missed,
+        "missed_frames": missed,
+        "observations": len(delays),
         "window_s": _WINDOW_S,
         "hop_s": _HOP_S,
     }

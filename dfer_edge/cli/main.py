@@ -20,14 +20,32 @@ from dfer_edge.cli import (
     doctor,
     evaluate,
     export,
+    label,
+    live,
     models,
     predict,
+    serve,
     synth,
     train,
 )
 from dfer_edge.errors import DferError
 
-_COMMANDS = (predict, export, calibrate, build, synth, train, evaluate, bench, models, cache, doctor)
+_COMMANDS = (
+    predict,
+    live,
+    serve,
+    label,
+    export,
+    calibrate,
+    build,
+    synth,
+    train,
+    evaluate,
+    bench,
+    models,
+    cache,
+    doctor,
+)
 
 
 def parser() -> argparse.ArgumentParser:

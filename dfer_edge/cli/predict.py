@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
@@ -14,6 +14,9 @@ from dfer_edge.clips import WINDOW_S
 from dfer_edge.engines import ENGINES, PRECISIONS
 from dfer_edge.models import list_models
 from dfer_edge.types import Timeline
+
+if TYPE_CHECKING:
+    from dfer_edge.recognizer import Recognizer
 
 
 def add_recognizer_arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,12 +58,11 @@ def add(commands: Any, common: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=run)
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """Predict and write what was asked for."""
+def make_recognizer(arguments: argparse.Namespace) -> Recognizer:
+    """The recogniser that :func:`add_recognizer_arguments` describe."""
     from dfer_edge.recognizer import Recognizer
 
-    check_outputs(arguments.source, _outputs(arguments), plots=arguments.plot is not None)
-    recognizer = Recognizer(
+    return Recognizer(
         arguments.model,
         weights=arguments.weights,
         engine=arguments.engine,
@@ -73,6 +75,12 @@ def run(arguments: argparse.Namespace) -> int:
         signals=arguments.signals,
         unknown_risk=arguments.unknown_risk,
     )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Predict and write what was asked for."""
+    check_outputs(arguments.source, _outputs(arguments), plots=arguments.plot is not None)
+    recognizer = make_recognizer(arguments)
     with console.progress("predict") as progress:
         timeline = recognizer.timeline(arguments.source, arguments.faces, window_s=arguments.window, progress=progress)
     if arguments.json != "-":

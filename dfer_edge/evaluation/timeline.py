@@ -44,7 +44,7 @@ def frame_labels(
     """
     times = [frame.clock_s for frame in open_source(source)]
     people: dict[int, list[Observation]] = defaultdict(list)
-    for observation in recognizer.stream(source, faces, window_s, hop_s):
+    for observation in recognizer.stream(source, faces, window_s, hop_s, smoothing="off", no_face=False):
         people[observation.track_id].append(observation)
     if not people:
         raise NoFaceFound(f"no face in any of the {len(times)} frames")

@@ -37,10 +37,10 @@ class VideoSink:
         self._rate = rate if _SLOWEST <= rate <= _FASTEST else NOMINAL_RATE
         self._partial = self._path.with_name(f".{self._path.stem}.partial.mp4")
         self._container: Any = None
-        self._frames = 0
+        self._frames, self._last = 0, -1
 
-    def write(self, image: Image) -> None:
-        """Append a frame.
+    def write(self, image: Image, time_s: float | None = None) -> None:
+        """Append a frame at its place, or at a time since the first one; another size is fitted into the first one's.
 
         Raises
         ------
@@ -50,11 +50,14 @@ class VideoSink:
         try:
             if self._container is None:
                 self._open(image.shape[1], image.shape[0])
+                self._size = image.shape[1], image.shape[0]
+            image = image if image.shape[1::-1] == self._size else np.asarray(cv2.resize(image, self._size), np.uint8)
             height, width = image.shape[:2]
             # Planes of half the size want even ones.
             even = cv2.copyMakeBorder(image, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(even), "rgb24")
-            frame.pts = self._frames
+            self._last = max(self._last + 1, self._frames if time_s is None else round(time_s * self._rate))
+            frame.pts = self._last
             self._container.mux(self._stream.encode(frame))
         except (av.error.FFmpegError, OSError) as error:
             raise self._failed(error) from error
