@@ -25,12 +25,14 @@ from dfer_edge.bench.provenance import collect
 from dfer_edge.bench.timing import interleaved, pin, summary
 from dfer_edge.faces import make_landmark_detector
 from dfer_edge.faces.detectors import YuNetDetector
+from dfer_edge.faces.landmarks import FACE_SCORE, find_scored
 from dfer_edge.types import Box
 
 # Folder -> annotated faces when the cut is whole.
 SETS = {"helen_test": 177, "afw": 172}
 FAILURE = 0.1
 _JITTERED = 3
+_PLACES = 25
 
 
 class Absent(Exception):
@@ -123,6 +125,26 @@ def summarised(rows: np.ndarray) -> dict[str, Any]:
     }
 
 
+def places_taken_for_faces(networks: dict[str, Any], folder: Path) -> dict[str, float]:
+    """Percentage of random squares in photos without a face in which each network sees one."""
+    rng, seen = np.random.default_rng(1), {name: [] for name in networks}  # type: dict[str, list[bool]]
+    paths = sorted(path for path in folder.glob("*") if path.suffix.lower() in (".jpg", ".jpeg", ".png"))
+    if not paths:
+        raise Absent(f"expected photos without a face in {folder}, found none")
+    for path in paths:
+        image = cv2.imread(str(path))
+        if image is None:
+            raise Absent(f"expected a photo that decodes at {path}")
+        height, width = image.shape[:2]
+        for _ in range(_PLACES):
+            side = float(np.exp(rng.uniform(np.log(40), np.log(min(height, width)))))
+            left, top = rng.uniform(0, width - side), rng.uniform(0, height - side)
+            place = Box(left, top, left + side, top + side)
+            for name, network in networks.items():
+                seen[name].append(find_scored(network, image[..., ::-1], place).score >= FACE_SCORE)
+    return {name: round(100 * float(np.mean(values)), 1) for name, values in seen.items()}
+
+
 def measure(real: Path, media: Path, mine: Path | None) -> dict[str, Any]:
     """Every network on every set, and milliseconds a face on one thread."""
     if not (real / "landmarks").is_dir():
@@ -141,9 +163,10 @@ def measure(real: Path, media: Path, mine: Path | None) -> dict[str, Any]:
             for kind, n in networks.items()
         }
         face = next(one for one in faces if one.box is not None)
+    taken = places_taken_for_faces(networks, real / "hard" / "photo_no_face")
     calls = {kind: lambda n=n: n.detect(face.image, face.box) for kind, n in networks.items()}  # type: ignore[union-attr]
     times = {kind: summary(values) for kind, values in interleaved(calls, 200, warm_up_s=0.5).items()}
-    return {"sets": result, "milliseconds_a_face_with_crop": times}
+    return {"sets": result, "places_taken_for_faces_percent": taken, "milliseconds_a_face_with_crop": times}
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -11,6 +11,7 @@ import abc
 from pathlib import Path
 from typing import Any, ClassVar
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -85,22 +86,24 @@ class LandmarkNetwork(abc.ABC):
 class RenderedFace68(LandmarkNetwork):
     """The shipped network, trained on renders alone (docs in ``dfer_edge/assets/landmarks68.md``).
 
-    3x64x64 RGB 0-255, made grey and normalised inside the network -> points x, y in 0..1 of the crop's edges, the
-    distance from the truth to be expected of each (as a share of the crop's side), and the probability of a face. The
-    crop is the one that it was trained with.
+    1x96x96 grey 0-255, normalised inside the network -> points x, y in 0..1 of the crop's edges, the spread of each
+    point's distance from the truth (as a share of the crop's side), and the probability of a face.
     """
 
     name = "rendered68"
-    input_shape = (3, 64, 64)
+    input_shape = (1, 96, 96)
     output_shapes = ((68, 2), (68,), ())
-    margin, down = 0.88, 0.01
+    margin, down = 0.85, 0.01
+
+    def _prepared(self, crop: Image) -> FloatArray:
+        return cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY)[..., None].astype(np.float32)
 
     def _decoded(self, *outputs: FloatArray) -> tuple[Points, float, FloatArray]:
         points, spread, face = outputs
         # The distance from the truth follows a Laplace distribution in the plane: the share of it within the limit.
         limit = np.linalg.norm(points[45] - points[36]) * np.float32(0.1) / np.maximum(spread, np.float32(1e-6))
         confidence = 1 - (1 + limit) * np.exp(-limit)
-        return points * np.float32(64) - np.float32(0.5), float(face), confidence.astype(np.float32)
+        return points * np.float32(96) - np.float32(0.5), float(face), confidence.astype(np.float32)
 
 
 class FaceApi68(LandmarkNetwork):

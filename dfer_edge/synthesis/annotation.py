@@ -100,11 +100,11 @@ def conventional(points: np.ndarray) -> np.ndarray:
     points[:, 27] += _ROOT_SHARE * (points[:, 28] - points[:, 27])
     points[:, 30] += _TIP_SHARE * (points[:, 33] - points[:, 30])
     for first, last in ((4, 8), (8, 12), (27, 30)):
-        points[:, first : last + 1] = _evenly(points[:, first : last + 1])
+        points[:, first : last + 1] = evenly(points[:, first : last + 1])
     return points
 
 
-def _evenly(lines: np.ndarray) -> np.ndarray:
+def evenly(lines: np.ndarray) -> np.ndarray:
     """As many points on each polyline [T, N, 2], the same distance along it apart."""
     lengths = np.linalg.norm(np.diff(lines, axis=1), axis=2)
     along = np.concatenate([np.zeros((len(lines), 1)), np.cumsum(lengths, axis=1)], axis=1)  # [T, N]

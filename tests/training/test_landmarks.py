@@ -17,14 +17,14 @@ from dfer_edge.faces.landmark_networks import RenderedFace68
 from dfer_edge.inference.keypoint_graph import MIRROR_POINTS
 from dfer_edge.synthesis import load_face_model
 from dfer_edge.synthesis.renderer import FaceRenderer
-from dfer_edge.training.landmarks import crops, render
+from dfer_edge.training.landmarks import convention, crops, render
 from dfer_edge.training.landmarks.convention import annotated
 from dfer_edge.training.landmarks.crops import DOWN, MARGIN, MIRROR, Jitter, training_crop
 from dfer_edge.training.landmarks.degrade import scrambled, wear_mask
 from dfer_edge.training.landmarks.export import save_onnx, to_onnx
-from dfer_edge.training.landmarks.network import DENSE, GREY, SIZE, LandmarkNet, loss
+from dfer_edge.training.landmarks.network import DENSE, SIZE, LandmarkNet, loss
 from dfer_edge.training.landmarks.render import read_shards
-from dfer_edge.training.landmarks.start import net_of
+from dfer_edge.training.landmarks.start import _resampled, net_of
 from dfer_edge.training.landmarks.trainer import Recipe, Renders, Trainer, make_batch
 
 STILL = Jitter(scale=0.0, shift=0.0, turn_rad=0.0, stretch=0.0, empty=0.0, mask=0.0)
@@ -118,23 +118,48 @@ def test_a_mask_covers_the_mouth_and_neither_eyes_nor_brows() -> None:
         assert (worn[:45] == 100).all()
 
 
-def test_annotators_habits_are_learnt_from_public_networks() -> None:
-    """A habit that both networks share is taken over as far as a part's share says, their noise is not."""
+def test_annotators_habits_are_learnt_from_public_networks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A habit that the networks share is taken over as far as a part's share says, their noise is not."""
+    monkeypatch.setattr(convention, "_drawn", lambda points: points)
     rng = np.random.default_rng(1)
     points = face() + rng.normal(0, 2.0, (400, 68, 2))
     habit = np.zeros((68, 2))
-    habit[48:] = 1.5, 0.0
+    habit[49:54] = 1.5, 0.0
+    habit[17:27] = 0.0, 2.0
     public = points[:, None] + habit + rng.normal(0, 0.6, (400, 2, 68, 2))
     public[0] = np.nan
     public[1] += 40.0
     head = np.zeros((400, 3))
     head[2, 0] = 1.3
     change = annotated(points, public, head) - points
-    np.testing.assert_allclose(change[3:, 48:].mean((0, 1)), (1.5, 0.0), atol=0.15)
-    assert np.abs(change[:, 17:27]).max() == 0, "brows are the mesh's"
+    np.testing.assert_allclose(change[3:, 49:54].mean((0, 1)), (1.5, 0.0), atol=0.15)
+    np.testing.assert_allclose(change[3:, 17:27].mean((0, 1)), (0.0, 0.7 * 2.0), atol=0.15)
+    assert np.abs(change[:, 17:27, 0]).max() == 0, "the length of brows is no habit"
     assert change[3:].std(0).max() < 0.3
     assert np.abs(change[2]).max() == 0, "turned away"
     assert np.isfinite(change).all()
+
+
+def test_brows_reach_further_and_jaws_are_even() -> None:
+    points = np.stack([face(), face()])
+    points[:, 17:22] = np.stack([np.arange(5) * 4.0 + 20, np.full(5, 30.0)], 1)
+    points[:, :9] = np.stack([np.linspace(0, 1, 9) ** 2 * 40, np.zeros(9)], 1)
+    drawn = convention._drawn(points)
+    np.testing.assert_allclose(drawn[0, [17, 21], 0], (20 - 0.72, 36 + 0.72), atol=1e-6)
+    np.testing.assert_allclose(np.diff(drawn[0, :9, 0]), np.full(8, 5.0), atol=1e-6)
+    np.testing.assert_array_equal(drawn[:, 31:], points[:, 31:])
+
+
+def test_kernels_for_smaller_pixels_see_the_same() -> None:
+    """A smooth picture under a kernel, against the same picture with pixels two thirds as large."""
+    x = np.arange(-30, 31)
+    kernel = np.exp(-np.square(np.arange(-2, 3)) / 2.0)
+    kernel = np.outer(kernel, kernel)[None, None]
+    fine = _resampled(kernel, 7, 2 / 3)
+    assert fine.shape == (1, 1, 7, 7)
+    coarse_seen = (kernel[0, 0] * np.cos(0.3 * x[28:33])[None]).sum()
+    fine_seen = (fine[0, 0] * np.cos(0.3 * 2 / 3 * x[27:34])[None]).sum()
+    assert fine_seen == pytest.approx(coarse_seen, rel=0.06)  # the edge weights reach half a pixel less
 
 
 def test_a_batch_depends_on_seed_and_step_alone(renders: Renders) -> None:
@@ -203,12 +228,11 @@ def test_the_file_computes_what_the_network_does(tmp_path: Path, rng: np.random.
     net.eval()
     save_onnx(net, tmp_path / "points.onnx", {"data": {"synthetic": True}})
     session = onnxruntime.InferenceSession(str(tmp_path / "points.onnx"), providers=["CPUExecutionProvider"])
-    image = rng.uniform(0, 255, (3, 3, SIZE, SIZE)).astype(np.float32)
+    image = rng.uniform(0, 255, (3, 1, SIZE, SIZE)).astype(np.float32)
     image[2] = 7.0  # blank: no division by its spread of zero
     found = session.run(None, {"image": image})
-    grey = np.einsum("nchw,c->nhw", image, np.float32(GREY))[:, None]
     both = []
-    for view in (grey, grey[..., ::-1].copy()):
+    for view in (image, image[..., ::-1].copy()):
         with torch.no_grad():
             points, log_spread, logit = net(torch.from_numpy(view))
         both.append([points.numpy(), log_spread.exp().numpy(), torch.sigmoid(logit).numpy()])

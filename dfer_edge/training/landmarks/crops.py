@@ -12,7 +12,7 @@ from dfer_edge.training.landmarks.degrade import degraded, scrambled, wear_mask
 from dfer_edge.training.landmarks.network import SIZE
 
 # In use: side of the crop and how far it is moved down, in units of the longer side of the detector's box.
-MARGIN, DOWN = 0.88, 0.01
+MARGIN, DOWN = 0.85, 0.01
 # In training, where YuNet's boxes about renders are a little smaller than about photographs.
 _MARGIN = 0.95
 
@@ -64,7 +64,7 @@ def training_crop(
 
     Returns
     -------
-    Grey levels float32 [64, 64], points [68 + N, 2] as shares of the crop's side (the others NaN in mirrored crops),
+    Grey levels float32 [96, 96], points [68 + N, 2] as shares of the crop's side (the others NaN in mirrored crops),
     and whether there is a face.
     """
     side = _MARGIN * float(box[2]) * float(np.exp(rng.normal(0.0, jitter.scale)))

@@ -58,37 +58,39 @@ def degraded(rng: np.random.Generator, grey: np.ndarray) -> np.ndarray:
 
 def _blurred(rng: np.random.Generator, grey: np.ndarray) -> np.ndarray:
     size, kind = grey.shape[0], rng.random()
+    unit = size / 64
     if kind < 0.15:
-        return np.asarray(cv2.GaussianBlur(grey, (0, 0), rng.uniform(0.4, 1.7)))
+        return np.asarray(cv2.GaussianBlur(grey, (0, 0), unit * rng.uniform(0.4, 1.7)))
     if kind < 0.25:
         small = int(size * rng.uniform(0.25, 0.8))
         return np.asarray(cv2.resize(cv2.resize(grey, (small, small), interpolation=cv2.INTER_AREA), (size, size)))
     if kind < 0.33:  # motion
-        length, angle = rng.uniform(2.0, 8.0), rng.uniform(0, np.pi)
-        kernel = np.zeros((9, 9), np.float32)
+        length, angle = unit * rng.uniform(2.0, 8.0), rng.uniform(0, np.pi)
+        kernel = np.zeros((13, 13), np.float32)
         half = np.array([np.cos(angle), np.sin(angle)]) * length / 2
-        ends = np.round((4 + np.stack([-half, half])) * 16).astype(int)
+        ends = np.round((6 + np.stack([-half, half])) * 16).astype(int)
         cv2.line(kernel, tuple(map(int, ends[0])), tuple(map(int, ends[1])), 1.0, 1, cv2.LINE_AA, 4)
         return np.asarray(cv2.filter2D(grey, -1, kernel / max(float(kernel.sum()), 1e-6)))
     if kind < 0.55:
-        return np.asarray(grey + rng.uniform(0.2, 1.5) * (grey - cv2.GaussianBlur(grey, (0, 0), 1.0)))
+        return np.asarray(grey + rng.uniform(0.2, 1.5) * (grey - cv2.GaussianBlur(grey, (0, 0), unit)))
     return grey
 
 
 def _cover(rng: np.random.Generator, grey: np.ndarray) -> None:
     """Paint a patch, a bar, strands or noise over a part of the crop: hands, microphones, hair."""
     size, tone, kind = grey.shape[0], float(rng.uniform(0, 255)), rng.random()
+    unit = size / 64
     if kind < 0.45:
         x, y = (int(v) for v in rng.uniform(0, size, 2))
-        axes = tuple(int(v) for v in rng.uniform(3, 17, 2))
+        axes = tuple(int(v) for v in unit * rng.uniform(3, 17, 2))
         cv2.ellipse(grey, (x, y), axes, float(rng.uniform(0, 180)), 0, 360, tone, -1, cv2.LINE_AA)
     elif kind < 0.6:
-        side = rng.integers(6, 22, 2)
+        side = (unit * rng.uniform(6, 22, 2)).astype(int)
         top, left = rng.integers(0, size - side[0]), rng.integers(0, size - side[1])
         patch = tone + rng.normal(0.0, 30.0, side)
         grey[top : top + side[0], left : left + side[1]] = np.clip(patch, 0, 255)
     else:
         for _ in range(1 if kind < 0.75 else int(rng.integers(3, 14))):
             ends = rng.uniform(-10, size + 10, (2, 2)).astype(int)
-            width = int(rng.uniform(2, 12)) if kind < 0.75 else 1
+            width = int(unit * rng.uniform(2, 12)) if kind < 0.75 else int(rng.integers(1, 3))
             cv2.line(grey, tuple(map(int, ends[0])), tuple(map(int, ends[1])), tone, width, cv2.LINE_AA)

@@ -19,7 +19,7 @@ from torch import nn
 
 from dfer_edge._version import __version__
 from dfer_edge.training.landmarks.crops import DOWN, MARGIN, MIRROR
-from dfer_edge.training.landmarks.network import FLOOR, GREY, POINTS, SIZE, Block, LandmarkNet
+from dfer_edge.training.landmarks.network import FLOOR, POINTS, SIZE, Block, LandmarkNet
 
 OPSET = 17
 
@@ -91,8 +91,8 @@ def folded(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> tuple[np.ndarray, np.ndarra
 def to_onnx(net: LandmarkNet, metadata: dict[str, Any]) -> onnx.ModelProto:
     """An ONNX model of a trained network.
 
-    Input ``image`` float32 [N, 3, 64, 64], RGB, 0 to 255. Outputs ``points`` [N, 68, 2], ``spread`` [N, 68], ``face``
-    [N] as :class:`~dfer_edge.faces.landmark_networks.RenderedFace68` reads them.
+    Input ``image`` float32 [N, 1, 96, 96], grey levels 0 to 255 (Rec. 601). Outputs ``points`` [N, 68, 2], ``spread``
+    [N, 68], ``face`` [N] as :class:`~dfer_edge.faces.landmark_networks.RenderedFace68` reads them.
 
     Parameters
     ----------
@@ -110,7 +110,7 @@ def to_onnx(net: LandmarkNet, metadata: dict[str, Any]) -> onnx.ModelProto:
         elif isinstance(layer, nn.BatchNorm2d):
             x = graph.node("Relu", graph.conv(x, conv, layer))
     _heads(graph, graph.node("Flatten", x), net.head)
-    shapes = {"image": ["N", 3, SIZE, SIZE], "points": ["N", POINTS, 2], "spread": ["N", POINTS], "face": ["N"]}
+    shapes = {"image": ["N", 1, SIZE, SIZE], "points": ["N", POINTS, 2], "spread": ["N", POINTS], "face": ["N"]}
     values = {name: helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in shapes.items()}
     image = values.pop("image")
     proto = helper.make_graph(graph.nodes, "landmarks68", [image], list(values.values()), graph.weights)
@@ -122,9 +122,8 @@ def to_onnx(net: LandmarkNet, metadata: dict[str, Any]) -> onnx.ModelProto:
 
 
 def _centred(graph: _Graph) -> str:
-    """RGB to grey levels of mean 0 and about unit variance, as the network was trained."""
-    grey = graph.node("Conv", "image", graph.constant(np.array(GREY, np.float32).reshape(1, 3, 1, 1)))
-    centred = graph.node("Sub", grey, graph.node("ReduceMean", grey, axes=[2, 3], keepdims=1))
+    """Grey levels of mean 0 and about unit variance, as the network was trained."""
+    centred = graph.node("Sub", "image", graph.node("ReduceMean", "image", axes=[2, 3], keepdims=1))
     power = graph.node("ReduceMean", graph.node("Mul", centred, centred), axes=[2, 3], keepdims=1)
     spread = graph.node("Add", graph.node("Sqrt", power), graph.constant(np.array(FLOOR, np.float32)))
     return graph.node("Div", centred, spread)
@@ -168,8 +167,7 @@ def _properties(graph: _Graph, metadata: dict[str, Any]) -> dict[str, str]:
     digest = hashlib.sha256(b"".join(weight.raw_data for weight in graph.weights)).hexdigest()
     spec = {
         "size": SIZE,
-        "colour": "RGB 0-255",
-        "grey": GREY,
+        "colour": "grey 0-255, 0.299 R + 0.587 G + 0.114 B",
         "margin": MARGIN,
         "down": DOWN,
         "order": "iBUG 300-W, 68",

@@ -12,7 +12,7 @@ from onnx import numpy_helper
 from torch import nn
 
 from dfer_edge.errors import InvalidInput
-from dfer_edge.training.landmarks.network import POINTS, LandmarkNet
+from dfer_edge.training.landmarks.network import POINTS, STEM, LandmarkNet
 
 
 def net_of(path: Path, grey: torch.Tensor) -> LandmarkNet:
@@ -36,6 +36,8 @@ def net_of(path: Path, grey: torch.Tensor) -> LandmarkNet:
     folded = [[cast[node.input[1]], stored[node.input[2]]] for node in model.graph.node if len(node.input) == 3]
     folded = [pair for pair in folded if pair[0].ndim == 4]
     pairs = list(_pairs(net))
+    if folded and folded[0][0].shape[2:] == (5, 5):  # files of crops of 64 pixels
+        folded[0][0] = _resampled(folded[0][0], STEM, 2 / 3)
     if [pair[0].shape for pair in folded] != [tuple(conv.weight.shape) for conv, _ in pairs]:
         raise InvalidInput(f"expected an exported landmark network of this version, got {path}")
     for (kernel, bias), (conv, norm) in zip(folded, pairs, strict=True):
@@ -47,6 +49,14 @@ def net_of(path: Path, grey: torch.Tensor) -> LandmarkNet:
     for _, norm in pairs:
         norm._forward_pre_hooks.clear()
     return net
+
+
+def _resampled(kernel: np.ndarray, size: int, step: float) -> np.ndarray:
+    """Kernels [N, C, K, K] for pixels that are ``step`` times as far apart; linear between the weights, 0 outside."""
+    old = np.arange(kernel.shape[-1]) - kernel.shape[-1] // 2
+    at = (np.arange(size) - size // 2) * step
+    weights = np.clip(1 - np.abs(at[:, None] - old), 0, None) * step
+    return np.asarray(np.einsum("ncij,yi,xj->ncyx", kernel.astype(np.float64), weights, weights))
 
 
 def _pairs(net: LandmarkNet) -> Any:
