@@ -20,9 +20,11 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import dataclasses
+import errno
 import hashlib
 import json
 import logging
+import os
 import re
 import shutil
 import tempfile
@@ -42,6 +44,11 @@ KINDS = ("networks", "engines", "timing", "choices")
 _LOCK_TIMEOUT_S = 3600.0
 _QUIET_WAIT_S = 2.0
 _SCRATCH = "scratch-"
+
+# What a user is refused: another cache helps, not more room. The errors of a full disk are none of these.
+_MAY_NOT = (errno.EACCES, errno.EPERM, errno.EROFS)
+# Cache folders that this process found it may not write, with the reason.
+_REFUSED: dict[Path, str] = {}
 
 _published: contextvars.ContextVar[list[Path]] = contextvars.ContextVar("published")
 
@@ -106,24 +113,27 @@ class Entry:
 
 def find(key: Key) -> Path | None:
     """The verified folder of an entry, or None; an entry that does not verify is logged and left. Writes nothing."""
-    folder = _folder(key)
-    if not folder.is_dir():
-        return None
-    problem = cache_manifest.problem(folder, key.kind, key.name, key.fields)
-    if problem:
-        _LOG.warning("cached %s %s is not used: %s", key.kind, key.name, problem)
-    return None if problem else folder
+    for folder in _folders(key):
+        if _is_there(folder):
+            problem = cache_manifest.problem(folder, key.kind, key.name, key.fields)
+            if not problem:
+                with contextlib.suppress(OSError):
+                    os.utime(folder)  # when it was last used
+                return folder
+            _LOG.warning("cached %s %s is not used: %s", key.kind, key.name, problem)
+    return None
 
 
 def obtain(key: Key, build: Build) -> Path:
     """The verified folder of an entry, built now if there is none that verifies.
 
-    Processes that ask at once build once: the others wait for it.
+    Processes that ask at once build once: the others wait for it. Where the cache may not be written, the entry is
+    built for this process alone, with a warning.
 
     Raises
     ------
     DferError
-        If the cache folder cannot be written or is full, or another process holds the entry for over an hour.
+        If the disk is full, or another process holds the entry for over an hour.
         What ``build`` raises comes through; the cache is then as before.
     """
     found = find(key)
@@ -131,7 +141,9 @@ def obtain(key: Key, build: Build) -> Path:
         return found
     with _locked(key) as folder:
         # Another process may have built it while this one waited.
-        return find(key) or _publish(key, folder, build)
+        made = find(key) or _publish(key, folder, build)
+    _shrink(made)
+    return made
 
 
 def put(key: Key, build: Build) -> Path:
@@ -154,8 +166,8 @@ def publications() -> Iterator[list[Path]]:
 def discard(key_or_path: Key | Path) -> bool:
     """Remove an entry; False if there is none, or the path is no entry of this cache."""
     path = _folder(key_or_path) if isinstance(key_or_path, Key) else key_or_path
-    root = settings.cache_folder()
-    if path.parent.parent != root or path.parent.name not in KINDS or not path.is_dir():
+    roots = (settings.cache_folder(), _writable(ask=False))
+    if path.parent.parent not in roots or path.parent.name not in KINDS or not path.is_dir():
         return False
     _remove(path)
     return not path.exists()
@@ -197,7 +209,57 @@ def _left_behind(kind: str | None) -> set[Path]:
 
 
 def _folder(key: Key) -> Path:
-    return settings.cache_folder() / key.kind / key.name
+    """Where an entry is written."""
+    return _writable() / key.kind / key.name
+
+
+def _folders(key: Key) -> list[Path]:
+    """Where an entry may be: in the cache, and in that of this process if the cache may not be written."""
+    return [root / key.kind / key.name for root in dict.fromkeys((settings.cache_folder(), _writable(ask=False)))]
+
+
+def _is_there(folder: Path) -> bool:
+    try:
+        return folder.is_dir()
+    except PermissionError:
+        return False
+
+
+def _writable(ask: bool = True) -> Path:
+    """The cache, or this process's own if it may not be written; ``ask`` False takes what an earlier call found."""
+    root = settings.cache_folder()
+    if ask and root not in _REFUSED:
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=root):
+                pass
+            if (root / "secret").exists():
+                (root / "secret").read_bytes()
+        except OSError as error:
+            if error.errno not in _MAY_NOT:
+                raise _unwritable(error) from error
+            _REFUSED[root] = f"the cache in {root} cannot be written ({error.strerror})"
+    return settings.temporary_cache(_REFUSED[root]) if root in _REFUSED else root
+
+
+def _shrink(keep: Path) -> None:
+    """Remove entries used longest ago while there are more bytes than allowed; what a process builds stays."""
+    large = [entry for kind in ("networks", "engines") for entry in entries(kind) if entry.path != keep]
+    room = settings.cache_limit() - sum(file.stat().st_size for file in keep.iterdir())
+    for entry in sorted(large, key=lambda entry: -_used(entry.path)):
+        room -= entry.bytes
+        if room >= 0:
+            continue
+        with contextlib.suppress(Timeout, OSError), FileLock(_lock_path(entry.path)).acquire(timeout=0):
+            _remove(entry.path)
+            _LOG.info("cached %s %s is removed: the cache is full (DFER_EDGE_CACHE_MB)", entry.kind, entry.name)
+
+
+def _used(folder: Path) -> float:
+    try:
+        return folder.stat().st_mtime
+    except OSError:  # another process was faster
+        return 0.0
 
 
 def _lock_path(folder: Path) -> Path:
@@ -236,6 +298,8 @@ def _publish(key: Key, folder: Path, build: Build) -> Path:
         try:
             build(scratch)
             cache_manifest.write(scratch, key.kind, key.name, key.fields)
+            # Temporary folders are for their owner alone; an image's other users read what was built into it.
+            scratch.chmod(0o755)
             _remove(folder)
             scratch.replace(folder)
             _published.get([]).append(folder)
@@ -275,5 +339,7 @@ def _entry(path: Path) -> Entry:
 
 
 def _unwritable(error: OSError) -> DferError:
-    hint = "free space with dfer-edge cache clear, or set DFER_EDGE_CACHE to another folder"
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    hint = "free space with dfer-edge cache clear, or " if full else ""
+    hint = f"{hint}set DFER_EDGE_CACHE to another folder"
     return DferError(f"cannot write to the cache in {settings.cache_folder()}: {error}", hint)

@@ -14,7 +14,6 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from dfer_edge import settings
 from dfer_edge.errors import CorruptArtifact
 from dfer_edge.hashing import file_sha256
 
@@ -47,7 +46,7 @@ def write(folder: Path, kind: str, name: str, fields: Mapping[str, str]) -> None
     }
     now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
     manifest = Manifest(kind, name, dict(fields), now, files)
-    manifest = dataclasses.replace(manifest, seal=manifest.sealed(_secret(make=True)))
+    manifest = dataclasses.replace(manifest, seal=manifest.sealed(_secret(folder.parents[1], make=True)))
     content = {"format": _FORMAT, **dataclasses.asdict(manifest)}
     (folder / MANIFEST).write_text(json.dumps(content, indent=1))
 
@@ -75,7 +74,7 @@ def problem(folder: Path, kind: str, name: str, fields: Mapping[str, str] | None
     manifest = read(folder)
     if manifest is None:
         return "corrupt: its manifest is missing or does not read"
-    secret = _secret()
+    secret = _secret(folder.parents[1])
     if not secret or not hmac.compare_digest(manifest.seal.encode(errors="replace"), manifest.sealed(secret).encode()):
         return "foreign: it was not built by this cache, or its manifest was changed"
     if (manifest.kind, manifest.name) != (kind, name):
@@ -101,10 +100,14 @@ def _changed(folder: Path, manifest: Manifest) -> str:
     return ""
 
 
-def _secret(make: bool = False) -> bytes:
-    """The cache's own secret; empty if there is none yet and ``make`` is False."""
-    path = settings.cache_folder() / "secret"
-    with contextlib.suppress(FileNotFoundError):
+def _secret(cache: Path, make: bool = False) -> bytes:
+    """A cache's own secret; empty if there is none that this user may read, and ``make`` is False.
+
+    Others may read it, as the entries of a cache that is baked into an image: who may write the cache could put a
+    secret of his own there anyway.
+    """
+    path = cache / "secret"
+    with contextlib.suppress(FileNotFoundError, PermissionError):
         secret = path.read_bytes()
         if len(secret) == _SECRET_BYTES:
             return secret
@@ -115,7 +118,7 @@ def _secret(make: bool = False) -> bytes:
             return path.read_bytes()
         aside = path.with_name("secret.new")
         aside.unlink(missing_ok=True)
-        aside.touch(mode=0o600)
+        aside.touch(mode=0o644)
         aside.write_bytes(secrets.token_bytes(_SECRET_BYTES))
         aside.replace(path)
     return path.read_bytes()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import os
 import platform
 from pathlib import Path
@@ -58,7 +59,43 @@ def name() -> str:
 
 
 def available_cores() -> int:
-    """Cores that this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    """Cores that this process may run on, and whose time its container may use; at least one."""
+    present = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    allowed = quota(Path("/proc/self/cgroup"), Path("/sys/fs/cgroup"))
+    return present if math.isinf(allowed) else max(1, min(present, math.ceil(allowed)))
+
+
+def quota(membership: Path, root: Path) -> float:
+    """Processors' worth of time that control groups allow, version 1 or 2; infinite without a limit.
+
+    Parameters
+    ----------
+    membership
+        ``/proc/self/cgroup``: which groups the process is in.
+    root
+        Where the groups are mounted. In a container its own group is often the root.
+    """
+    try:
+        lines = [line.split(":", 2) for line in membership.read_text().splitlines()]
+    except OSError:
+        return math.inf
+    least = math.inf
+    for parts in (line for line in lines if len(line) == 3):
+        controllers, group = parts[1].split(","), Path(parts[2].strip().lstrip("/"))
+        if parts[1] and "cpu" not in controllers:
+            continue
+        base = root / parts[1] if parts[1] else root
+        base = base if base.is_dir() else root / "cpu"
+        # A limit of any group above holds too.
+        for folder in (base, *(base / parent for parent in (group, *group.parents))):
+            least = min(least, _limit(folder))
+    return least
+
+
+def _limit(folder: Path) -> float:
+    names = ("cpu.max",) if (folder / "cpu.max").is_file() else ("cpu.cfs_quota_us", "cpu.cfs_period_us")
+    try:
+        time, period = " ".join((folder / name).read_text() for name in names).split()
+        return math.inf if time in ("max", "-1") else int(time) / int(period)
+    except (OSError, ValueError, ZeroDivisionError):
+        return math.inf

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -232,12 +233,15 @@ def load(path: str | Path) -> Weights:
 def load_into(module: nn.Module, source: str | Path | Weights) -> Weights:
     """Copy a weights file into a training-form network, e.g. to fine-tune it; returns what was loaded.
 
-    Tensors are copied one after the other: a compact file is never in memory in float as a whole.
+    The network takes over the file's spec: crops, size and names of classes are what the weights were trained with, and
+    what :func:`save` writes. Tensors are copied one after the other: a compact file is never in memory in float as a
+    whole.
 
     Raises
     ------
     InvalidInput
-        If the file is of another network or has other tensors or shapes; the message names the first.
+        If the file is of another network or has other tensors, shapes, options or a size that the network is not made
+        for; the message names the first. The network is then as before.
     WeightsNotFound, CorruptArtifact
         As :func:`load`.
     """
@@ -252,13 +256,32 @@ def load_into(module: nn.Module, source: str | Path | Weights) -> Weights:
     if odd := sorted(set(own) ^ set(loaded.state)):
         raise InvalidInput(f"expected the tensors of {spec.name} in {loaded.name}, {odd[0]} is in one of them only")
     for name, target in own.items():
-        value = np.array(loaded.state[name])
+        shape = loaded.state[name].shape
         # The first releases wrote counters, which have no axes, with one.
-        if value.shape != target.shape and not value.size == target.numel() == 1:
-            raise InvalidInput(f"expected {name} of shape {tuple(target.shape)}, got {value.shape} in {loaded.name}")
+        if shape != target.shape and not math.prod(shape) == target.numel() == 1:
+            raise InvalidInput(f"expected {name} of shape {tuple(target.shape)}, got {shape} in {loaded.name}")
+    _take_over(module, loaded)
+    for name, target in own.items():
         with torch.no_grad():
-            target.copy_(torch.from_numpy(value).reshape(target.shape))
+            target.copy_(torch.from_numpy(np.array(loaded.state[name])).reshape(target.shape))
     return loaded
+
+
+def _take_over(module: Any, loaded: Weights) -> None:
+    """Give a network the spec of weights; InvalidInput if it is made for another."""
+    from dfer_edge.models.simplified import spec_of
+    from dfer_edge.training.network import fit_spec
+
+    own, spec = spec_of(module), loaded.spec
+    for what in ("options", "input", "landmarks"):
+        if getattr(own, what) != getattr(spec, what):
+            raise InvalidInput(
+                f"expected {what} {getattr(own, what)} as the network was made with, got {getattr(spec, what)} in "
+                f"{loaded.name}",
+                "create_model takes options of the network by name",
+            )
+    fit_spec(module, spec.frames, spec.size)
+    module.spec = spec
 
 
 def _mapped(path: Path) -> dict[str, Array]:

@@ -23,11 +23,16 @@ def add(commands: Any, common: argparse.ArgumentParser) -> None:
     fetching.add_argument("--json", action="store_true")
     fetching.set_defaults(run=run_fetch)
     converting = actions.add_parser(
-        "convert", parents=[common], help="a pickled state dict (needs torch) or a weights file to a weights file"
+        "convert", parents=[common], help="a checkpoint of others (needs torch) or a weights file to a weights file"
     )
     converting.add_argument("checkpoint", type=Path)
     converting.add_argument("path", type=Path, metavar="OUT.safetensors")
     converting.add_argument("--model", required=True, choices=list_models())
+    converting.add_argument(
+        "--like",
+        metavar="WEIGHTS",
+        help="default or a file: whose crops, size and classes the checkpoint has",
+    )
     converting.add_argument("--compact", action="store_true", help="store large tensors in int8: a quarter of the size")
     converting.add_argument("--json", action="store_true")
     converting.set_defaults(run=run_convert)
@@ -76,21 +81,32 @@ def run_fetch(arguments: argparse.Namespace) -> int:
 
 
 def run_convert(arguments: argparse.Namespace) -> int:
-    """Load a pickled state dict without running code, or a weights file, and write a weights file."""
-    if arguments.checkpoint.suffix == ".safetensors":
+    """Load a checkpoint without running code, or a weights file, and write a weights file."""
+    if arguments.checkpoint.suffix == ".safetensors" and _is_ours(arguments.checkpoint):
         return _rewrite(arguments)
     from dfer_edge.models import require_torch
 
     require_torch("converting a checkpoint")
     from dfer_edge.convert import convert
 
-    report = convert(arguments.checkpoint, arguments.path, arguments.model, arguments.compact)
+    report = convert(arguments.checkpoint, arguments.path, arguments.model, arguments.compact, arguments.like)
     if arguments.json:
         written = {"path": str(arguments.path), "matched": len(report.matched), "missing": list(report.missing)}
         console.print_json({**written, "skipped": dict(report.skipped)})
     else:
         print(f"wrote {arguments.path}: {report}")
     return 0
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether a safetensors file has our metadata; one that does not read counts as ours, whose reader says why."""
+    import safetensors
+
+    try:
+        with safetensors.safe_open(path, framework="numpy") as file:
+            return "format" in (file.metadata() or {}) and "spec" in (file.metadata() or {})
+    except (safetensors.SafetensorError, OSError, ValueError, TypeError):
+        return True
 
 
 def _rewrite(arguments: argparse.Namespace) -> int:

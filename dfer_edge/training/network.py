@@ -149,7 +149,18 @@ def inference_part(network: nn.Module) -> nn.Module:
 def stage_spec(network: nn.Module, stage: Stage) -> ModelSpec:
     """What the network reads in a stage; tells the network where it needs to know."""
     spec = spec_of(network)
-    frames, size = stage.frames or spec.frames, stage.size or spec.size
+    return fit_spec(network, stage.frames or spec.frames, stage.size or spec.size)
+
+
+def fit_spec(network: nn.Module, frames: int, size: int) -> ModelSpec:
+    """The spec of a network with other frames or another size; tells the network where it needs to know.
+
+    Raises
+    ------
+    InvalidInput
+        For a network that is made for one number of frames, or one size.
+    """
+    spec = spec_of(network)
     if frames != spec.frames and not isinstance(network, KeypointTSA):
         _require_free_frames(network, frames)
     if size != spec.size:

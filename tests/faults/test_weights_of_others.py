@@ -1,0 +1,95 @@
+"""Weights that come from elsewhere, and what a network keeps of those it was loaded with."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dfer_edge import CorruptArtifact, InvalidInput, weights
+from dfer_edge.cli.main import main
+from dfer_edge.models import create_model, registry
+
+torch = pytest.importorskip("torch")
+safetensors_torch = pytest.importorskip("safetensors.torch")
+NAME = "slowr50"
+
+
+@pytest.fixture(scope="module")
+def tuned(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Weights whose crops and class names are not the paper's."""
+    spec = registry.find(NAME).spec
+    labels = tuple(reversed(spec.labels))
+    other = dataclasses.replace(spec, size=64, face_margin=0.75, face_box="landmarks", labels=labels)
+    return weights.save(
+        tmp_path_factory.mktemp("w") / "tuned.safetensors", registry.find(NAME).training().create(other)
+    )
+
+
+def test_load_into_takes_over_the_spec(tuned: Path, tmp_path: Path) -> None:
+    module = create_model(NAME)
+    weights.load_into(module, tuned)
+    before, after = weights.load(tuned), weights.load(weights.save(tmp_path / "again.safetensors", module))
+    assert after.spec == before.spec
+    assert (after.spec.size, after.spec.face_margin, after.spec.face_box) == (64, 0.75, "landmarks")
+    assert after.sha256 == before.sha256
+
+
+def test_what_a_network_is_not_made_for_is_refused_whole(tmp_path: Path) -> None:
+    spec = registry.find("smate").spec
+    source = weights.Weights("other", "", dataclasses.replace(spec, frames=spec.frames * 2), {}, "")
+    module = create_model("smate")
+    state = {key: np.array(value) for key, value in module.state_dict().items()}
+    with pytest.raises(InvalidInput, match=r"made for|frames|shape"):
+        weights.load_into(module, dataclasses.replace(source, state=state))
+    assert module.spec == spec
+
+
+@pytest.mark.parametrize(
+    ("key", "prefix"), [("model_state_dict", ""), ("state_dict", "module."), ("net", "_orig_mod."), (None, "")]
+)
+def test_checkpoints_of_training_programs(
+    tmp_path: Path, key: str | None, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[str] = []
+    monkeypatch.setattr(weights, "save", lambda *_, untrained, **__: written.append(str(untrained)))
+    state = {prefix + name: value for name, value in create_model(NAME).state_dict().items()}
+    torch.save({key: state, "epoch": 3} if key else state, tmp_path / "c.pth")
+    from dfer_edge.convert import convert
+
+    assert convert(tmp_path / "c.pth", tmp_path / "o.safetensors", NAME).missing == ()
+    assert written == ["0"]
+
+
+def test_safetensors_of_others_by_the_command_line(
+    tuned: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = {key: torch.from_numpy(np.array(value)) for key, value in (weights.load(tuned).state or {}).items()}
+    safetensors_torch.save_file(state, tmp_path / "foreign.safetensors")
+    out = tmp_path / "o.safetensors"
+    command = ["models", "convert", str(tmp_path / "foreign.safetensors"), str(out), "--model", NAME]
+    assert main([*command, "--like", str(tuned)]) == 0
+    assert weights.load(out).spec == weights.load(tuned).spec
+    assert main(command) == 0
+    assert weights.load(out).spec == registry.find(NAME).spec
+    capsys.readouterr()
+
+
+def test_reasons_have_a_way_out(tmp_path: Path) -> None:
+    from dfer_edge.convert import convert
+
+    torch.save({"model": {"a": torch.zeros(1), "b": 3}}, tmp_path / "c.pth")
+    with pytest.raises(InvalidInput, match=r"b: int") as caught:
+        convert(tmp_path / "c.pth", tmp_path / "o.safetensors", NAME)
+    assert "state dict" in caught.value.hint
+    (tmp_path / "p.pth").write_bytes(pickle.dumps(os.system, protocol=2))
+    with pytest.raises(CorruptArtifact, match=r"UnpicklingError: .*system") as refused:
+        convert(tmp_path / "p.pth", tmp_path / "o.safetensors", NAME)
+    assert "torch.save" in refused.value.hint
+    (tmp_path / "x.safetensors").write_bytes(b"\x08\0\0\0\0\0\0\0{}      ")
+    with pytest.raises(InvalidInput, match="dict of tensors"):
+        convert(tmp_path / "x.safetensors", tmp_path / "o.safetensors", NAME)
