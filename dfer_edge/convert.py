@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -80,7 +81,8 @@ def _opened(checkpoint: Path) -> Any:
             return torch.load(checkpoint, map_location="cpu", weights_only=True)
     except Exception as error:  # whatever a broken pickle raises: KeyError, EOFError, UnpicklingError, ...
         # torch's own text begins with advice to run whatever code is in the file.
-        reason = " ".join(str(error).rpartition("WeightsUnpickler error:")[2].split())[:200] or "no reason given"
+        found = re.search(r"(?:WeightsUnpickler error|Unsupported)[^\n]*", str(error))
+        reason = " ".join((found[0] if found else str(error)).split())[:200] or "no reason given"
         raise CorruptArtifact(
             f"expected a checkpoint of tensors only, got {checkpoint}: {type(error).__name__}: {reason}",
             "where it was trained: torch.save(model.state_dict(), PATH)",
@@ -100,7 +102,8 @@ def _state(loaded: Any, checkpoint: Path) -> Mapping[str, torch.Tensor]:
     for prefix in _PREFIXES:
         if all(key.startswith(prefix) for key in loaded):
             loaded = {key.removeprefix(prefix): value for key, value in loaded.items()}
-    return loaded
+    state: Mapping[str, torch.Tensor] = loaded
+    return state
 
 
 _HOW = f"save the state dict alone, or under one of the keys {', '.join(_WRAPPERS)}"
