@@ -15,7 +15,8 @@ Row = Mapping[str, Any]
 
 
 def write_table(path: Path, rows: Sequence[Row]) -> None:
-    """All rows as CSV, in one step; columns in order of appearance."""
+    """All rows as CSV, in one step; columns in order of appearance; tables within rows are left out."""
+    rows = [{key: value for key, value in row.items() if not isinstance(value, list)} for row in rows]
     columns = list(dict.fromkeys(key for row in rows for key in row))
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n")
@@ -36,7 +37,7 @@ def write_curves(path: Path, rows: Sequence[Row]) -> bool:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 3.2), layout="constrained")
-    panels = (("loss", "val_log_loss"), ("val_uar", "val_war"), ("lr",))
+    panels = (("loss", "val_log_loss"), ("val_uar", "val_war", "train_war"), ("lr",))
     for axes, names in zip(figure.subplots(1, len(panels)), panels, strict=True):
         for name in names:
             points = [(index + 1, row[name]) for index, row in enumerate(rows) if row.get(name) is not None]

@@ -24,7 +24,13 @@ from dfer_edge.training.pixels import GREY
 from dfer_edge.training.recipes import Recipe, Stage
 
 
-def build_network(model: str, recipe: Recipe, class_names: Sequence[str], base: ModelSpec | None = None) -> nn.Module:
+def build_network(
+    model: str,
+    recipe: Recipe,
+    class_names: Sequence[str],
+    base: ModelSpec | None = None,
+    default: ModelSpec | None = None,
+) -> nn.Module:
     """A network in training form with the recipe's options, class names, input size, crop and sampling.
 
     Parameters
@@ -33,6 +39,8 @@ def build_network(model: str, recipe: Recipe, class_names: Sequence[str], base: 
         See there.
     base
         Spec of the weights that it will start from: what the recipe does not name stays as it was.
+    default
+        In place of the network's own, e.g. with smaller inputs.
 
     Raises
     ------
@@ -43,7 +51,7 @@ def build_network(model: str, recipe: Recipe, class_names: Sequence[str], base: 
     entry = registry.find(model)
     if len({canonical(name) for name in class_names}) != len(class_names) or len(class_names) < 2:
         raise InvalidInput(f"expected two or more distinct class names, got {list(class_names)}")
-    spec = recipe.crops(base or entry.spec, trained=base is not None).with_labels(tuple(class_names))
+    spec = recipe.crops(base or default or entry.spec, trained=base is not None).with_labels(tuple(class_names))
     if recipe.reads_grey:
         spec = dataclasses.replace(spec, mean=_of_grey(spec.mean), std=_of_grey(spec.std))
     options = dict(recipe.options)

@@ -93,7 +93,13 @@ class Objective(nn.Module):
         if self.heads is not None:
             vectors = frame_vectors(self.network, features, clip.shape[2]).float()
             parts |= self.heads(vectors, batch, clip.shape[-1])
-        return {"loss": torch.stack(list(parts.values())).sum(), **parts}
+        return {"loss": torch.stack(list(parts.values())).sum(), **parts, "right": self._right(logits, batch)}
+
+    @torch.no_grad()
+    def _right(self, logits: torch.Tensor, batch: Batch) -> torch.Tensor:
+        """Share of the batch that is right, of augmented clips and with dropout, as training sees them."""
+        labels = batch["label"].repeat_interleave(len(logits) // len(batch["label"]))
+        return (logits.argmax(1) == labels).float().mean()
 
     def probabilities(self, batch: Batch) -> torch.Tensor:
         """Probabilities float64 [B, K] of clips: image networks average those of their frames, as inference does."""

@@ -71,6 +71,8 @@ class Trainer:
         Gets (steps done, steps in all, a line about the run).
     rank, world, device
         Of this process, see :func:`dfer_edge.training.distributed.processes`.
+    inner_set
+        Clips that are validated on too, as ``inner_...`` of the log: to choose an epoch that ``val_set`` did not.
     """
 
     def __init__(
@@ -84,8 +86,10 @@ class Trainer:
         rank: int = 0,
         world: int = 1,
         device: torch.device | None = None,
+        inner_set: ClipDataset | None = None,
     ) -> None:
         self.recipe, self.settings, self.train_set, self.val_set = recipe, settings, train_set, val_set
+        self.inner_set = inner_set
         self.report, self.rank, self.world = report or (lambda *_: None), rank, world
         self.device = device or torch.device(settings.device)
         check(recipe, settings, len(train_set.targets), world)
@@ -228,7 +232,7 @@ class Trainer:
         # Of the last step, from the schedule: a run that resumes here has not taken one.
         share = rate(stage.schedule, position.epoch + (steps - 1) / steps, stage.epochs)
         row |= {"lr": self._optimisers[0].param_groups[0]["initial_lr"] * share}
-        row |= {name: value / steps for name, value in position.sums.items()}
+        row |= {"train_war" if name == "right" else name: value / steps for name, value in position.sums.items()}
         if self.rank == 0:
             batches = read_batches(
                 reader, validation_keys(len(self.val_set.targets), max(1, stage.batch // 2)), self.settings.workers
@@ -237,8 +241,18 @@ class Trainer:
             found = evaluate(chosen, batches, self._place)
             position.skipped |= dict(found.skipped)
             row |= {f"val_{name}": v for name, v in found.scores().items()}
+            row["val_confusion"] = found.confusion()
+            if self.inner_set is not None:
+                row |= self._inner(chosen, reader)
         result: dict[str, Any] = distributed.from_first(row, self.world)
         return result
+
+    def _inner(self, chosen: Objective, reader: Reader) -> dict[str, Any]:
+        assert self.inner_set is not None  # noqa: S101 - checked by the caller
+        keys = validation_keys(len(self.inner_set.targets), max(1, reader.stage.batch // 2))
+        own = Reader(self.inner_set, reader.spec, reader.stage)
+        found = evaluate(chosen, read_batches(own, keys, self.settings.workers), self._place)
+        return {f"inner_{name}": value for name, value in found.scores().items() if not name.startswith("recall")}
 
     def _record(self, row: dict[str, Any]) -> None:
         position, name = self.progress, f"val_{self.recipe.select}"

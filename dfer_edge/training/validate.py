@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 
 from dfer_edge.errors import InvalidInput
-from dfer_edge.metrics import measure
+from dfer_edge.metrics import confusion, measure
 from dfer_edge.training.objective import Objective
 
 Array = npt.NDArray[np.float64]
@@ -36,6 +36,13 @@ class Validated:
     labels: npt.NDArray[np.int64]
     lost: list[int]
     skipped: list[tuple[str, str]]
+
+    def confusion(self) -> list[list[int]]:
+        """Counts [K][K]: rows are true classes, columns predicted ones."""
+        counts: list[list[int]] = confusion(
+            self.labels, self.probabilities.argmax(1), self.probabilities.shape[1]
+        ).tolist()
+        return counts
 
     def scores(self) -> dict[str, float | None]:
         """See :func:`scores`."""

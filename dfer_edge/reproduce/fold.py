@@ -1,0 +1,67 @@
+"""One run: train on a fold, and read both choices of the epoch off its history."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dfer_edge.errors import InvalidInput
+from dfer_edge.faces import for_network
+from dfer_edge.faces.landmarks import CHOICES
+from dfer_edge.models import require_torch
+from dfer_edge.reproduce import data as folds
+from dfer_edge.reproduce.papers import Row
+from dfer_edge.training.data.faces import FaceCropper
+from dfer_edge.training.recipes import Recipe
+
+if TYPE_CHECKING:
+    from dfer_edge.reproduce.runs import Job
+
+# Clips of a class in a quick run.
+_QUICK_CLIPS = 3
+
+
+def train_fold(job: Job, row: Row, fold: int, recipe: Recipe, folder: Path) -> dict[str, Any]:
+    """The numbers of one fold, JSON-safe: ``on_test`` and ``on_inner``, the two choices of the epoch."""
+    require_torch("reproducing a paper")
+    from dfer_edge.reproduce.runs import spec_of_row
+    from dfer_edge.training.network import build_network, start_from
+    from dfer_edge.training.trainer import Settings, Trainer, seed_everything
+
+    source = job.source(row)
+    assert source is not None  # noqa: S101 - checked by the caller
+    spec = recipe.crops(spec_of_row(job, row))
+    detector, landmarks = for_network(spec, "auto", job.landmarks, threads=1)
+    if spec.landmarks and landmarks is None:
+        raise InvalidInput(f"expected a landmark detector for {spec.name}, got none", CHOICES)
+    cropper = FaceCropper(spec, detector, landmarks)
+    clips = folds.open_fold(source, fold, job.seed, cropper, _QUICK_CLIPS if job.quick else 0)
+    # The same start for all rows of a network: they are paired.
+    seed_everything((job.seed, fold))
+    network = build_network(row.model, recipe, clips.train.labels, default=spec_of_row(job, row))
+    start = start_from(network, job.init) if job.init else "noise"
+    settings = Settings(
+        out=folder, seed=job.seed, device=job.device, precision=job.precision, workers=job.workers, data_name=source
+    )
+    trainer = Trainer(network, clips.train, clips.test, recipe, settings, inner_set=clips.inner)
+    trainer.run()
+    counts = {name: len(part.targets) for name, part in (("train", clips.train), ("test", clips.test))}
+    return {
+        **choices(trainer.progress.history, recipe.select),
+        "labels": list(clips.train.labels),
+        "clips": counts,
+        "start": start,
+    }
+
+
+def choices(history: Sequence[Mapping[str, Any]], select: str) -> dict[str, Any]:
+    """Test numbers at the epoch that is best on the test set, as the papers choose, and on the inner set."""
+    sign = -1.0 if select == "log_loss" else 1.0
+
+    def best(part: str) -> dict[str, Any]:
+        row = max(history, key=lambda row: sign * float(row[f"{part}_{select}"]))
+        kept = ("stage", "epoch", "val_war", "val_uar", "val_confusion", "train_war")
+        return {name.removeprefix("val_"): row.get(name) for name in kept}
+
+    return {"on_test": best("val"), "on_inner": best("inner")}

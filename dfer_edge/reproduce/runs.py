@@ -1,0 +1,212 @@
+"""The runs behind the tables: every row, every fold; what is done stays done, what was killed goes on."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from dfer_edge.errors import InvalidInput
+from dfer_edge.models import registry
+from dfer_edge.reproduce import data as folds
+from dfer_edge.reproduce.papers import Paper, Row, chosen_rows
+from dfer_edge.spec import ModelSpec
+from dfer_edge.training.recipes import Recipe
+from dfer_edge.training.table import find_recipe
+
+# What is being done, runs done, runs in all.
+Report = Callable[[str, int, int], None]
+
+# Inputs so small that any machine carries the whole table; the networks keep their widths but for depths.
+_SMALL: dict[str, dict[str, Any]] = {
+    "slowr50": {"size": 64, "frames": 4},
+    "smate": {"size": 64, "frames": 7, "options": {"spatial_depth": 2, "temporal_depth": 2}},
+    "vgg": {"size": 48, "frames": 2},
+    "keypoint": {"size": 64, "frames": 6},
+    "r2plus1d": {"size": 48, "frames": 6},
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """What to reproduce, and with what.
+
+    Attributes
+    ----------
+    paper
+        See there.
+    data
+        Layout -> ``NAME:PATH``. Under ``"*"`` what stands in for every layout: renders.
+    out
+        Folder of runs and tables.
+    variants
+        Names of rows; all if empty.
+    small
+        Small inputs instead of the paper's, said in every table.
+    quick
+        One epoch on a few clips of at most two folds: to see that everything is there.
+    epochs, batch
+        In place of the recipe's, if above 0; said in the tables too.
+    most_folds
+        At most this many folds, if above 0.
+    init
+        Public backbone or weights to start from; empty for noise, which the tables say.
+    seed, device, precision, workers
+        As in :class:`dfer_edge.training.settings.Settings`.
+    landmarks
+        As ``landmark_detector`` of :class:`dfer_edge.Recognizer`.
+    """
+
+    paper: Paper
+    data: dict[str, str]
+    out: Path
+    variants: Sequence[str] = ()
+    small: bool = False
+    quick: bool = False
+    epochs: int = 0
+    batch: int = 0
+    most_folds: int = 0
+    init: str = ""
+    seed: int = 0
+    device: str = "cpu"
+    precision: str = "fp32"
+    workers: int = 0
+    landmarks: str = "auto"
+
+    @property
+    def is_small(self) -> bool:
+        return self.small or self.quick
+
+    def source(self, row: Row) -> str | None:
+        """``NAME:PATH`` of the row's clips; None if nobody gave them."""
+        return self.data.get(row.data) or self.data.get("*")
+
+    def folds(self, row: Row) -> int:
+        """How many folds of the row are run."""
+        source = self.source(row)
+        most = 2 if self.quick and not self.most_folds else self.most_folds
+        count = folds.fold_count(source) if source else 0
+        return min(count, most) if most else count
+
+
+def run(job: Job, report: Report | None = None) -> list[dict[str, Any]]:
+    """All runs that are not done yet; the results of all rows, in order.
+
+    Every run has a folder; a finished one holds ``result.json`` and is not run again. A run that was killed goes on
+    from its checkpoint to the same numbers. A ``result.json`` that does not read, or is
+    of other settings, is made anew.
+
+    Returns
+    -------
+    For each row ``row``, ``runs`` (one a fold), and ``missing``, why there are none.
+
+    Raises
+    ------
+    DferError
+        As training does; for variants that do not exist.
+    """
+    rows = chosen_rows(job.paper, job.variants)
+    _require_data(job, rows)
+    total = sum(job.folds(row) for row in rows)
+    results: list[dict[str, Any]] = []
+    done = 0
+    for row in rows:
+        if job.source(row) is None:
+            missing = f"no data: --data {row.data}:FOLDER"
+            results.append({"row": dataclasses.asdict(row), "runs": [], "missing": missing})
+            continue
+        runs = []
+        for fold in range(1, job.folds(row) + 1):
+            if report:
+                report(f"{row.name} on {row.data}, fold {fold}", done, total)
+            runs.append(_fold_result(job, row, fold))
+            done += 1
+        results.append({"row": dataclasses.asdict(row), "runs": runs, "missing": ""})
+    return results
+
+
+def _require_data(job: Job, rows: Sequence[Row]) -> None:
+    """Before hours of work: every data set that is given is one that the paper uses, and at least one is."""
+    wanted = {row.data for row in rows}
+    if odd := sorted(set(job.data) - wanted - {"*"}):
+        raise InvalidInput(
+            f"expected data of paper {job.paper.number} out of {', '.join(sorted(wanted))}; got {odd[0]}"
+        )
+    if not job.data:
+        raise InvalidInput(
+            f"expected data of paper {job.paper.number}, got none", f"--data {min(wanted)}:FOLDER, or --rendered"
+        )
+
+
+def recipe_of(job: Job, row: Row) -> Recipe:
+    """The paper's recipe with the row's changes, and what a small or quick run changes for all rows alike."""
+    recipe = find_recipe("paper", row.model)
+    for field, value in row.changes:
+        recipe = recipe.override(field, value)
+    if job.is_small:
+        size = spec_of_row(job, row).size
+        # The same share of the face crop as at the paper's size.
+        shares = [stage.crop.share(registry.find(row.model).spec.size) for stage in recipe.stages]
+        stages = tuple(
+            dataclasses.replace(
+                stage,
+                crop=dataclasses.replace(stage.crop, resize=round(size / share) if stage.crop.resize else 0),
+                sampling=dataclasses.replace(stage.sampling, min_frames=1),
+                batch=8,
+            )
+            for stage, share in zip(recipe.stages, shares, strict=True)
+        )
+        recipe = dataclasses.replace(recipe, stages=stages)
+    if job.quick:
+        recipe = recipe.override("stages.epochs", "1").override("stages.batch", "4")
+    for field, count in (("epochs", job.epochs), ("batch", job.batch)):
+        recipe = recipe.override(f"stages.{field}", str(count)) if count else recipe
+    return recipe
+
+
+def spec_of_row(job: Job, row: Row) -> ModelSpec:
+    """The network's spec before the recipe's crop: the paper's input, or the small one."""
+    entry = registry.find(row.model)
+    if not job.is_small:
+        return entry.spec
+    small = dict(_SMALL[entry.family])
+    options = {**entry.spec.options, **small.pop("options", {})}
+    return dataclasses.replace(entry.spec, options=options, **small)
+
+
+def _fold_result(job: Job, row: Row, fold: int) -> dict[str, Any]:
+    recipe = recipe_of(job, row)
+    settings = (
+        f"{recipe.to_json()}|{spec_of_row(job, row).to_json()}|{job.source(row)}|{job.seed}|{job.init}|{job.quick}"
+    )
+    identity = hashlib.sha256(settings.encode()).hexdigest()[:16]
+    folder = job.out / "runs" / row.name / row.data / f"fold-{fold}"
+    if (kept := _kept(folder / "result.json", identity)) is not None:
+        return kept
+    if _begun_otherwise(folder, identity):
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "identity").write_text(identity)
+    from dfer_edge.reproduce.fold import train_fold
+    from dfer_edge.training.checkpoint import publish
+
+    result = {"identity": identity, "fold": fold, **train_fold(job, row, fold, recipe, folder)}
+    publish(folder / "result.json", lambda scratch: scratch.write_text(json.dumps(result, indent=1)))
+    return result
+
+
+def _kept(path: Path, identity: str) -> dict[str, Any] | None:
+    try:
+        found: dict[str, Any] = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) and found.get("identity") == identity else None
+
+
+def _begun_otherwise(folder: Path, identity: str) -> bool:
+    path = folder / "identity"
+    return folder.is_dir() and (not path.is_file() or path.read_text() != identity)
