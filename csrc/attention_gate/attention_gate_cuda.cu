@@ -8,6 +8,7 @@ namespace dfer {
 namespace {
 
 constexpr int kMostUnits = 3072;
+constexpr std::int64_t kMostPixels = std::int64_t{1} << 32;
 
 std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
@@ -23,8 +24,8 @@ struct Scratch {
       at += sizes.images * count;
       return taken;
     };
+    s = take(pixels);  // first: it is read in words of 16 bytes
     scale = take(channels);
-    s = take(pixels);
     sums = take(pixel_blocks * channels);
     maxima = take(pixel_blocks * channels);
     planes = take(std::max<std::int64_t>(channel_blocks, 2) * pixels);
@@ -41,7 +42,7 @@ class Gate {
       : kind_(kind), sizes_(sizes), arrays_(arrays), stream_(stream), scratch_(sizes, arrays.scratch),
         pixels_(static_cast<std::int64_t>(sizes.height) * sizes.width),
         x_(static_cast<const T*>(arrays.x)), out_(static_cast<T*>(arrays.out)) {
-    words_ = pixels_ % kVector == 0 && aligned_to(arrays.x, 16);
+    words_ = pixels_ % kVector == 0 && aligned_to(arrays.x, 16) && aligned_to(arrays.scratch, 16);
   }
 
   cudaError_t run() {
@@ -102,8 +103,8 @@ class Gate {
       return grid_of(ceil_div(threads, kGateThreads), channels, sizes_.images);
     };
     if (sizes_.pool) {
-      // The widest words that a row is made of.
-      const bool rows = words_ && width % kVector == 0, fours = words_ && width % 4 == 0;
+      // The widest words that a row is made of, and half of them a row of the output.
+      const bool words = words_ && aligned_to(out_, 8), rows = words && width % kVector == 0, fours = words && width % 4 == 0;
       const auto kernel = rows    ? gate_pool_kernel<T, kVector, kKind>
                           : fours ? gate_pool_kernel<T, 4, kKind>
                                   : gate_pool_kernel<T, 2, kKind>;
@@ -140,8 +141,8 @@ std::int64_t gate_scratch(const GateSizes& sizes) { return Scratch(sizes, nullpt
 cudaError_t attention_gate(GateKind kind, const GateSizes& sizes, const GateArrays& arrays, DType dtype,
                            cudaStream_t stream) {
   if (sizes.images == 0) return cudaSuccess;
-  // Grids count images and channels in 16 bits; the MLP's vectors lie in shared memory.
-  if (sizes.images > 65535 || sizes.channels > kMostUnits || sizes.hidden > kMostUnits ||
+  // Grids count images and channels in 16 bits, threads of a map in 32; the MLP's vectors lie in shared memory.
+  if (static_cast<std::int64_t>(sizes.height) * sizes.width > kMostPixels || sizes.images > 65535 || sizes.channels > kMostUnits || sizes.hidden > kMostUnits ||
       sizes.hidden2 > kMostUnits)
     return cudaErrorInvalidValue;
   return for_dtype(dtype, [&](auto element) { return Gate<decltype(element)>(kind, sizes, arrays, stream).run(); });

@@ -38,25 +38,25 @@ __global__ void __launch_bounds__(kGateThreads)
   __shared__ float max_of[kMaximum ? kGateChannels : 1][kGateThreads];
   const std::int64_t n = blockIdx.z, p = (static_cast<std::int64_t>(blockIdx.x) * kGateThreads + threadIdx.x) * kVector;
   const int first = blockIdx.y * kGateChannels, count = min(kGateChannels, channels - first);
-  const T* const source = x + (n * channels + first) * pixels + p;
+  // Threads beyond the map read its last word and count nothing: a branch would leave one load under way at a time.
+  const bool inside = p < pixels;
+  const T* const source = x + (n * channels + first) * pixels + (inside ? p : pixels - kVector);
   float plane[kVector] = {};
 #pragma unroll 4
   for (int c = 0; c < count; ++c) {
     float sum = 0, highest = -INFINITY;
-    if (p < pixels) {
-      const Pack<T, kVector> pack = load_pack<T, kVector>(source + c * pixels);
+    const Pack<T, kVector> pack = load_pack<T, kVector>(source + c * pixels);
 #pragma unroll
-      for (int v = 0; v < kVector; ++v) {
-        const float value = to_float(pack.value[v]);
-        sum += value;
-        if (kPlane) plane[v] += value;
-        if (kMaximum) highest = gate_larger(highest, value);
-      }
+    for (int v = 0; v < kVector; ++v) {
+      const float value = to_float(pack.value[v]);
+      sum += value;
+      if (kPlane) plane[v] += value;
+      if (kMaximum) highest = gate_larger(highest, value);
     }
-    sum_of[c][threadIdx.x] = sum;
-    if (kMaximum) max_of[c][threadIdx.x] = highest;
+    sum_of[c][threadIdx.x] = inside ? sum : 0.0f;
+    if (kMaximum) max_of[c][threadIdx.x] = inside ? highest : -INFINITY;
   }
-  if (kPlane && p < pixels) {
+  if (kPlane && inside) {
     float* const target = planes + (n * gridDim.y + blockIdx.y) * pixels + p;
 #pragma unroll
     for (int v = 0; v < kVector; ++v) target[v] = plane[v];
@@ -120,12 +120,35 @@ __global__ void __launch_bounds__(kGateThreads)
   }
 }
 
+// Sigmoid of a product of two sigmoids, which lies in [0, 1]: there it is 1/2 + z P(z^2) to 5e-8 in float32, with the
+// polynomial of gate_passes.h. An exponential and a division would be calls, between which no load is moved.
+__device__ inline float gate_of_gates(float z) {
+  const float square = z * z;
+  float p = fmaf(square, 1.6345331e-5f, -2.06102195e-4f);
+  p = fmaf(p, square, 2.08133925e-3f);
+  p = fmaf(p, square, -2.08329856e-2f);
+  p = fmaf(p, square, 0.25f);
+  return fmaf(z, p, 0.5f);
+}
+
 // x under its gate.
 template <GateKind kKind>
 __device__ inline float gated(float x, float scale, float plane) {
   if constexpr (kKind == GateKind::se) return x * scale;
   if constexpr (kKind == GateKind::cbam) return x * scale * plane;
-  return x * gate_sigmoid(scale * plane);
+  return x * gate_of_gates(scale * plane);
+}
+
+// kCount floats of a plane, which begin on as many bytes as x's words: 16 at a time.
+template <int kCount>
+__device__ inline void load_plane(const float* from, float (&values)[kCount]) {
+  constexpr int kWord = kCount % 4 == 0 ? 4 : 1;
+#pragma unroll
+  for (int part = 0; part < kCount; part += kWord) {
+    const Pack<float, kWord> pack = load_pack<float, kWord>(from + part);
+#pragma unroll
+    for (int v = 0; v < kWord; ++v) values[part + v] = pack.value[v];
+  }
 }
 
 // out [N, C, P] = gated x, kVector pixels a thread.
@@ -133,16 +156,14 @@ template <typename T, int kVector, GateKind kKind>
 __global__ void __launch_bounds__(kGateThreads)
     gate_apply_kernel(const T* __restrict__ x, const float* __restrict__ scale, const float* __restrict__ plane,
                       int channels, std::int64_t pixels, T* __restrict__ out) {
-  const std::int64_t map = blockIdx.y + static_cast<std::int64_t>(blockIdx.z) * gridDim.y;
-  const std::int64_t n = map / channels, p = (static_cast<std::int64_t>(blockIdx.x) * kGateThreads + threadIdx.x) * kVector;
+  const std::int64_t n = blockIdx.z, map = n * channels + blockIdx.y, p = (static_cast<std::int64_t>(blockIdx.x) * kGateThreads + threadIdx.x) * kVector;
   if (p >= pixels) return;
   Pack<T, kVector> pack = load_pack<T, kVector>(x + map * pixels + p);
   const float factor = scale[map];
+  float s[kVector] = {};
+  if constexpr (kKind != GateKind::se) load_plane<kVector>(plane + n * pixels + p, s);
 #pragma unroll
-  for (int v = 0; v < kVector; ++v) {
-    const float s = kKind == GateKind::se ? 0.0f : plane[n * pixels + p + v];
-    pack.value[v] = from_float<T>(gated<kKind>(to_float(pack.value[v]), factor, s));
-  }
+  for (int v = 0; v < kVector; ++v) pack.value[v] = from_float<T>(gated<kKind>(to_float(pack.value[v]), factor, s[v]));
   store_pack<T, kVector>(out + map * pixels + p, pack);
 }
 
@@ -151,32 +172,39 @@ template <typename T, int kVector, GateKind kKind>
 __global__ void __launch_bounds__(kGateThreads)
     gate_pool_kernel(const T* __restrict__ x, const float* __restrict__ scale, const float* __restrict__ plane,
                      int channels, int height, int width, T* __restrict__ out) {
-  const std::int64_t map = blockIdx.y + static_cast<std::int64_t>(blockIdx.z) * gridDim.y, n = map / channels;
-  const int columns = width / 2 * 2 / kVector;
-  const std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * kGateThreads + threadIdx.x;
-  if (i >= static_cast<std::int64_t>(height / 2) * columns) return;
+  const std::int64_t n = blockIdx.z, map = n * channels + blockIdx.y;
+  // Unsigned 32 bits, which the launcher sees to: a division of 64 bits is a call.
+  const unsigned columns = static_cast<unsigned>(width / 2 * 2 / kVector), i = blockIdx.x * kGateThreads + threadIdx.x;
   const int h = static_cast<int>(i / columns), w = static_cast<int>(i % columns) * kVector;
+  if (h >= height / 2) return;
   const std::int64_t at = static_cast<std::int64_t>(2 * h) * width + w, pixels = static_cast<std::int64_t>(height) * width;
   const T* const source = x + map * pixels + at;
   // Pairs are whole words only where a row begins on one.
-  constexpr int kWord = kVector > 2 ? kVector : 1;
-  float best[kVector];
+  constexpr int kWord = kVector > 2 ? kVector : 1, kWords = kVector / kWord;
+  // Both rows' words first, so that their loads are under way together.
+  Pack<T, kWord> pack[2][kWords];
+  float s[2][kWords][kWord] = {}, best[kVector];
+#pragma unroll
+  for (int row = 0; row < 2; ++row)
+#pragma unroll
+    for (int part = 0; part < kWords; ++part) {
+      pack[row][part] = load_pack<T, kWord>(source + row * width + part * kWord);
+      if constexpr (kKind != GateKind::se)
+        load_plane<kWord>(plane + n * pixels + at + row * width + part * kWord, s[row][part]);
+    }
   const float factor = scale[map];
 #pragma unroll
   for (int row = 0; row < 2; ++row)
 #pragma unroll
-    for (int part = 0; part < kVector; part += kWord) {
-      const Pack<T, kWord> pack = load_pack<T, kWord>(source + row * width + part);
-#pragma unroll
-      for (int v = 0; v < kWord; ++v) {
-        const float s = kKind == GateKind::se ? 0.0f : plane[n * pixels + at + row * width + part + v];
-        const float value = gated<kKind>(to_float(pack.value[v]), factor, s);
-        best[part + v] = row ? gate_larger(best[part + v], value) : value;
-      }
+    for (int v = 0; v < kVector; ++v) {
+      const float value = gated<kKind>(to_float(pack[row][v / kWord].value[v % kWord]), factor, s[row][v / kWord][v % kWord]);
+      best[v] = row ? gate_larger(best[v], value) : value;
     }
-  T* const target = out + (map * (height / 2) + h) * (width / 2) + w / 2;
+  Pack<T, kVector / 2> pooled;
 #pragma unroll
-  for (int v = 0; v < kVector / 2; ++v) target[v] = from_float<T>(gate_larger(best[2 * v], best[2 * v + 1]));
+  for (int v = 0; v < kVector / 2; ++v) pooled.value[v] = from_float<T>(gate_larger(best[2 * v], best[2 * v + 1]));
+  T* const target = out + (map * (height / 2) + h) * (width / 2) + w / 2;
+  store_pack<T, kVector / 2>(target, pooled);
 }
 
 }  // namespace dfer

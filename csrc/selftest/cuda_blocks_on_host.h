@@ -1,5 +1,7 @@
 // CUDA kernels on the CPU, for tests: each thread of a block is a fiber, blocks run one after the other. Barriers and
-// shuffles are real, so that values, indices and bounds are those of the GPU; nothing is said about races or speed.
+// shuffles are real, so that values, indices and bounds are those of the GPU; nothing is said of speed. The schedule is
+// hostile: one warp goes as far as it gets before another moves, warps and blocks in random order, so that a barrier that
+// is missing within a block is seen. DFER_EMULATOR_SEED draws another schedule.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -11,6 +13,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <functional>
+#include <random>
 #include <vector>
 
 #undef __shared__
@@ -44,6 +47,11 @@ inline Block block;
 // Which blocks of a grid run; all of them while it is empty.
 inline std::function<bool(uint3 index, dim3 grid)> wanted;
 
+inline std::mt19937& chance() {
+  static std::mt19937 generator(std::getenv("DFER_EMULATOR_SEED") ? std::atoi(std::getenv("DFER_EMULATOR_SEED")) : 1);
+  return generator;
+}
+
 inline float4* dynamic_shared() { return block.shared.data(); }
 
 inline void wait_for(Waits what) {
@@ -69,6 +77,23 @@ inline bool release(std::size_t begin, std::size_t end, Waits what) {
   return any;
 }
 
+// A warp until all of its threads wait for the block or have ended; whether any moved.
+inline bool run_warp(std::size_t begin, std::size_t end) {
+  bool moved = false;
+  for (bool going = true; going;) {
+    going = false;
+    for (std::size_t i = begin; i < end; ++i) {
+      if (block.fibers[i].waits != Waits::nothing) continue;
+      block.current = static_cast<unsigned>(i);
+      swapcontext(&block.scheduler, &block.fibers[i].context);
+      going = true;
+    }
+    going |= release(begin, end, Waits::warp);
+    moved |= going;
+  }
+  return moved;
+}
+
 inline void run_block() {
   const std::size_t count = block.fibers.size();
   for (Fiber& fiber : block.fibers) {
@@ -80,15 +105,12 @@ inline void run_block() {
     fiber.waits = Waits::nothing;
     makecontext(&fiber.context, enter, 0);
   }
+  std::vector<std::size_t> warps((count + 31) / 32);
+  for (std::size_t i = 0; i < warps.size(); ++i) warps[i] = 32 * i;
   for (bool moved = true; moved;) {
     moved = false;
-    for (std::size_t i = 0; i < count; ++i) {
-      if (block.fibers[i].waits != Waits::nothing) continue;
-      block.current = static_cast<unsigned>(i);
-      swapcontext(&block.scheduler, &block.fibers[i].context);
-      moved = true;
-    }
-    for (std::size_t warp = 0; warp < count; warp += 32) moved |= release(warp, std::min(warp + 32, count), Waits::warp);
+    std::shuffle(warps.begin(), warps.end(), chance());
+    for (const std::size_t warp : warps) moved |= run_warp(warp, std::min(warp + 32, count));
     moved |= release(0, count, Waits::block);
   }
   for (const Fiber& fiber : block.fibers)
@@ -142,14 +164,17 @@ void launch(void (*kernel)(Parameters...), dim3 grid, int threads, std::size_t s
   float4 poison;
   std::memset(&poison, 0xff, sizeof poison);  // NaN: memory that a kernel did not fill
   block.body = [&] { kernel(static_cast<Parameters>(arguments)...); };
+  std::vector<uint3> cells;
   for (unsigned z = 0; z < grid.z; ++z)
     for (unsigned y = 0; y < grid.y; ++y)
-      for (unsigned x = 0; x < grid.x; ++x) {
-        block.index = {x, y, z};
-        if (cuda_host::wanted && !cuda_host::wanted(block.index, grid)) continue;
-        block.shared.assign((shared_bytes + sizeof poison - 1) / sizeof poison, poison);
-        cuda_host::run_block();
-      }
+      for (unsigned x = 0; x < grid.x; ++x)
+        if (!cuda_host::wanted || cuda_host::wanted({x, y, z}, grid)) cells.push_back({x, y, z});
+  std::shuffle(cells.begin(), cells.end(), cuda_host::chance());
+  for (const uint3& cell : cells) {
+    block.index = cell;
+    block.shared.assign((shared_bytes + sizeof poison - 1) / sizeof poison, poison);
+    cuda_host::run_block();
+  }
 }
 
 }  // namespace dfer

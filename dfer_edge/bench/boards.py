@@ -146,8 +146,8 @@ one of PyPI does not know the board's GPU.
 ```sh
 sudo apt-get install python3-venv python3-dev g++
 python3 -m venv --system-site-packages ~/dfer && . ~/dfer/bin/activate
-pip install ".[plots]"                # from a checkout
-pip install "cuda-python>=12.6,<13"   # JetPack 6; on JetPack 7.2: "cuda-python>=13"
+pip install -e ".[plots]"             # from a checkout
+pip install "cuda-python==12.6.*"     # JetPack 6; on JetPack 7.2: "cuda-python>=13". Else: pip install pycuda
 dfer-edge doctor                      # must say: tensorrt yes
 ```
 
@@ -168,14 +168,24 @@ Let the fan run, and give the board five minutes to cool between runs. Energy co
 
 _DESKTOP = """## Install
 
-A driver for CUDA 12.6 or later, Python 3.10 to 3.13.
+Python 3.10 to 3.13 and a checkout. The driver decides the rest (`nvidia-smi` says which): take the lines of yours.
 
 ```sh
-python3 -m venv ~/dfer && . ~/dfer/bin/activate
-pip install ".[tensorrt,torch,plots,bench]"   # from a checkout
-make cuda                                     # the CUDA kernels, if nvcc is there
+python3 -m venv .venv && . .venv/bin/activate
+
+# Driver 580 or later (CUDA 13):
+pip install -e ".[tensorrt,tensorrt-rtx,torch,triton,plots,bench]"
+
+# Driver 560 to 579 (CUDA 12.6 to 12.9): TensorRT 10 and libraries of CUDA 12.
+pip install torch --index-url https://download.pytorch.org/whl/cu126
+pip install "tensorrt-cu12>=10.3,<11" "cuda-python>=12.6,<13"
+pip install -e ".[torch,triton,plots,bench]"
+
+make cuda                                     # the CUDA kernels, if nvcc is there; found because of -e
 dfer-edge doctor                              # must say: tensorrt yes
 ```
+
+H100 and H200 are set up as these cards are; their results have folders of their own.
 
 ## Clocks
 

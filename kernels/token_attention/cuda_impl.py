@@ -8,14 +8,18 @@ from typing import Any
 from dfer_edge.kernels.arrays import DTYPE_NUMBERS, Array, device_index, dtype_name, empty, pointer, stream
 
 MOST_CLASSES = 256  # as token_attention_cuda.h has it
+# The last block classifies every token by itself: beyond a few, two products of cuBLAS are faster.
+MOST_TOKENS = 16
 
 
 def declines(x: Array, weights: Sequence[Array], *_: Any) -> str:
-    """Takes the folded head in float32, float16 and bfloat16, up to 256 classes."""
+    """Takes the folded head in float32, float16 and bfloat16, up to 16 tokens and 256 classes."""
     if len(weights) != 4:
         return "takes folded weights: the printed form is for training, where its products belong to cuBLAS"
     if dtype_name(x) not in DTYPE_NUMBERS:
         return f"takes {', '.join(DTYPE_NUMBERS)}, got {dtype_name(x)}"
+    if x.shape[0] > MOST_TOKENS:
+        return f"takes up to {MOST_TOKENS} tokens, got {x.shape[0]}: more belong to cuBLAS"
     return f"takes up to {MOST_CLASSES} classes, got {len(weights[3])}" if len(weights[3]) > MOST_CLASSES else ""
 
 

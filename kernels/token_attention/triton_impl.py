@@ -20,14 +20,17 @@ BLOCK_D = 1024
 BLOCK_I = 512  # hidden units of a step of the classifier
 WARPS = 8  # with four, the rows of a step spill registers on sm_110 and sm_120
 MOST_CLASSES = 64
+MOST_TOKENS = 16  # see cuda_impl.py
 
 
 def declines(x: Array, weights: Sequence[Array], *_: Any) -> str:
-    """Takes the folded head in float32, float16 and bfloat16, up to 64 classes."""
+    """Takes the folded head in float32, float16 and bfloat16, up to 16 tokens and 64 classes."""
     if len(weights) != 4:
         return "takes folded weights: the printed form is for training, where its products belong to cuBLAS"
     if dtype_name(x) == "float64":
         return "takes float32, float16 and bfloat16, got float64"
+    if x.shape[0] > MOST_TOKENS:
+        return f"takes up to {MOST_TOKENS} tokens, got {x.shape[0]}: more belong to cuBLAS"
     return f"takes up to {MOST_CLASSES} classes, got {len(weights[3])}" if len(weights[3]) > MOST_CLASSES else ""
 
 

@@ -27,8 +27,12 @@ def run_selftest(op: str, folder: Path, machine: str = "native") -> str:
     return _build_and_run(compiler, op, op, folder / f"{op}-{machine}", static, runner)
 
 
-def run_cuda_on_host(op: str, folder: Path) -> str:
-    """The same for csrc/selftest/OP_cuda.cpp, which runs the kernels of csrc/OP/OP_cuda.cuh on the CPU."""
+def run_cuda_on_host(op: str, folder: Path, without: str = "", seed: int = 1) -> str:
+    """The same for csrc/selftest/OP_cuda.cpp, which runs the kernels of csrc/OP/OP_cuda.cuh on the CPU.
+
+    ``without``: ``FILE:N`` runs a mutant, without the Nth barrier of that file below csrc; failing is then a result.
+    ``seed`` draws the order of warps and blocks.
+    """
     require("g++", "nvcc")
     listing = subprocess.run(["nvcc", "--dryrun", "-c", "x.cu"], capture_output=True, text=True, check=False).stderr
     include = re.search(r"INCLUDES=.*?\"?-I(\S+?)\"? ", listing)
@@ -36,7 +40,29 @@ def run_cuda_on_host(op: str, folder: Path) -> str:
         pytest.skip("nvcc does not say where its headers are")
     # CUDA's markers mean nothing to g++.
     options = ["-isystem", include[1], "-Wno-attributes", "-Wno-unknown-pragmas"]
-    return _build_and_run("g++", f"{op}_cuda", op, folder / f"{op}-cuda", options, [])
+    if without:
+        options = ["-I", str(_mutant(without, folder / "mutant")), "-O1", "-w", *options]
+    binary = folder / f"{op}-cuda"
+    return _build_and_run(
+        "g++", f"{op}_cuda", op, binary, options, ["env", f"DFER_EMULATOR_SEED={seed}"], bool(without)
+    )
+
+
+def barriers(op: str) -> list[str]:
+    """``FILE:N`` of every barrier in the CUDA sources of an operation."""
+    files = [path for path in sorted((CSRC / op).iterdir()) if path.suffix in (".cuh", ".cu")]
+    return [f"{op}/{path.name}:{n}" for path in files for n in range(path.read_text().count("__syncthreads();"))]
+
+
+def _mutant(without: str, folder: Path) -> Path:
+    """A copy of csrc, to be found first, in which one barrier is missing."""
+    name, _, number = without.rpartition(":")
+    shutil.copytree(CSRC, folder)
+    parts = (folder / name).read_text().split("__syncthreads();")
+    number_of = int(number) + 1
+    text = "__syncthreads();".join(parts[:number_of]) + ";" + "__syncthreads();".join(parts[number_of:])
+    (folder / name).write_text(text)
+    return folder
 
 
 def require(*tools: str) -> None:
@@ -46,11 +72,15 @@ def require(*tools: str) -> None:
             pytest.skip(f"no {tool} on the PATH (Debian: g++-aarch64-linux-gnu, qemu-user; CUDA: nvcc)")
 
 
-def _build_and_run(compiler: str, test: str, op: str, binary: Path, options: list[str], runner: list[str]) -> str:
-    sources = [CSRC / "selftest" / f"{test}.cpp", *sorted((CSRC / op).glob("*_cpu.cpp"))]
-    command = [compiler, *FLAGS, *options, "-I", CSRC, *sources, "-o", binary]
+def _build_and_run(
+    compiler: str, test: str, op: str, binary: Path, options: list[str], runner: list[str], may_fail: bool = False
+) -> str:
+    # Includes with quotes look beside the file first: a mutant is built from its own folder.
+    root = Path(options[1]) if options[:1] == ["-I"] else CSRC
+    sources = [root / "selftest" / f"{test}.cpp", *sorted((root / op).glob("*_cpu.cpp"))]
+    command = [compiler, *FLAGS, *options, "-I", root, *sources, "-o", binary]
     build = subprocess.run(command, capture_output=True, text=True, check=False)
     assert build.returncode == 0, build.stderr
     run = subprocess.run([*runner, binary], capture_output=True, text=True, check=False)
-    assert run.returncode == 0, run.stdout + run.stderr
-    return run.stdout
+    assert may_fail or run.returncode == 0, run.stdout + run.stderr
+    return run.stdout if run.returncode == 0 else "failed"
