@@ -82,7 +82,7 @@ class Recognizer:
         ``X.safetensors``, if there.
     signals
         Fill ``Prediction.signals`` too: action units, intensity, valence and arousal from the landmarks of all frames
-        (:mod:`dfer_edge.signals`); a fifth of a millisecond a face and frame. Needs a landmark detector.
+        (:mod:`dfer_edge.signals`); about half a millisecond a face and frame. Needs a landmark detector.
     unknown_risk
         The label is ``"unknown"`` where the network is less sure than it was on labelled data when at most this share
         (0 to 1) of its labels was wrong (:mod:`dfer_edge.confidence`); the probabilities stay. Weights have to state

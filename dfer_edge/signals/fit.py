@@ -17,7 +17,7 @@ from dfer_edge.signals.basis import Basis, Floats
 _NOISE, _POSE = 0.03, 1.0
 # Of an action unit's intensity about zero.
 _UNIT = 0.4
-_ROUNDS, _SWEEPS = 2, 25
+_ROUNDS, _EXCHANGES, _SWEEPS, _HAIR = 2, 12, 25, 1e-9
 # Frames of one person are no independent pictures: more than this many say no more about the identity.
 _MOST_FRAMES = 10.0
 _POSE_MODES = 6
@@ -85,7 +85,7 @@ def fit(points: Floats, basis: Basis, identity: Identity) -> Floats:
         sides = (columns @ rest[..., None])[..., 0] / _NOISE**2
         if number == 0:
             identity.learn(*_identity_says(products, sides, count, modes))
-        units = _units(products, sides, count, identity, units)
+        units = _units(products, sides, count, identity)
     return units
 
 
@@ -129,7 +129,7 @@ def _priors(count: int, modes: int) -> Floats:
     return np.concatenate([np.full(count, _UNIT**-2), np.ones(modes), np.full(_POSE_MODES, _POSE**-2)])
 
 
-def _units(products: Floats, sides: Floats, count: int, identity: Identity, start: Floats) -> Floats:
+def _units(products: Floats, sides: Floats, count: int, identity: Identity) -> Floats:
     """The most probable units [T, K], identity and pose eliminated."""
     modes = len(identity.vector)
     own, others = slice(0, count), slice(count, None)
@@ -143,14 +143,28 @@ def _units(products: Floats, sides: Floats, count: int, identity: Identity, star
     solved = np.linalg.solve(products[:, others, others] + prior, right)
     square = products[:, own, own] - across @ solved[..., :count] + np.diag(np.full(count, _UNIT**-2))
     side = sides[:, own] - (across @ solved[..., count:])[..., 0]
-    return _at_least_zero(square, side, start)
+    return _at_least_zero(square, side)
 
 
-def _at_least_zero(square: Floats, side: Floats, start: Floats) -> Floats:
-    """Minimum of u A u / 2 - b u over u >= 0 for T positive definite A [T, K, K], b [T, K], by coordinate descent."""
-    found = start.copy()
+def _at_least_zero(square: Floats, side: Floats) -> Floats:
+    """Minimum of u A u / 2 - b u over u >= 0 for T positive definite A [T, K, K] and b [T, K].
+
+    Block principal pivoting (Portugal, Judice and Vicente, Mathematics of Computation 63, 1994): which are zero is
+    guessed, solved and mended, all frames at once; what a cycle may leave is mended one by one.
+    """
+    free, still = np.ones(side.shape, bool), np.eye(side.shape[1])
+    for _ in range(_EXCHANGES):
+        found = np.linalg.solve(
+            np.where(free[:, :, None] & free[:, None, :], square, still), np.where(free, side, 0.0)[..., None]
+        )[..., 0]
+        slope = side - (square @ found[..., None])[..., 0]
+        below, wanted = free & (found < 0), ~free & (slope > _HAIR)
+        if not below.any() and not wanted.any():
+            return np.asarray(found)
+        free = (free & ~below) | wanted
+    found = np.maximum(0.0, found)
     for _ in range(_SWEEPS):
         for k in range(found.shape[1]):
             slope = side[:, k] - (square[:, k] * found).sum(1)
             found[:, k] = np.maximum(0.0, found[:, k] + slope / square[:, k, k])
-    return found
+    return np.asarray(found)

@@ -27,11 +27,17 @@ _QUANTILE, _MOST_NEUTRAL, _HALF_TRUST = 0.2, 0.25, 25
 
 
 @dataclasses.dataclass
+class _Seen:
+    time_s: float
+    points: Points
+    units: Floats | None = None
+
+
+@dataclasses.dataclass
 class _Person:
     identity: Identity
-    seen: deque[tuple[float, Points]]
+    seen: deque[_Seen]
     levels: deque[Floats]
-    fitted_s: float = -np.inf
 
     def neutral(self) -> Floats:
         """[K]: what this face shows at rest."""
@@ -55,25 +61,29 @@ class SignalReader:
         if person is None:
             person = _Person(Identity.unknown(self._basis), deque(maxlen=_KEPT), deque(maxlen=_KEPT))
             if len(self._people) >= _MOST_PEOPLE:
-                del self._people[min(self._people, key=lambda known: self._people[known].seen[-1][0])]
+                del self._people[min(self._people, key=lambda known: self._people[known].seen[-1].time_s)]
             self._people[track_id] = person
-        person.seen.append((time_s, landmarks))
+        person.seen.append(_Seen(time_s, landmarks))
 
     def signals(self, track_id: int, start_s: float, end_s: float) -> Signals | None:
         """Mean over the frames of a stretch of time; None if no frame of it has landmarks."""
         person = self._people.get(track_id)
-        inside = [seen for seen in person.seen if start_s <= seen[0] <= end_s] if person else []
+        inside = [seen for seen in person.seen if start_s <= seen.time_s <= end_s] if person else []
         if person is None or not inside:
             return None
         chosen = inside
         if len(inside) > MOST_FRAMES:
             places = np.linspace(0, len(inside) - 1, MOST_FRAMES).round().astype(int)
             chosen = [inside[place] for place in places]
-        units = fit(np.stack([points for _, points in chosen]).astype(np.float64), self._basis, person.identity)
-        # Stretches overlap: a frame counts once for the resting face.
-        person.levels.extend(row for (time_s, _), row in zip(chosen, units, strict=True) if time_s > person.fitted_s)
-        person.fitted_s = max(person.fitted_s, chosen[-1][0])
-        mean = np.clip(units - person.neutral(), 0.0, 1.0).mean(0)
+        # Stretches overlap: a frame is fitted once, and counts once for the resting face.
+        new = [seen for seen in chosen if seen.units is None]
+        if new:
+            points = np.stack([seen.points for seen in new]).astype(np.float64)
+            for seen, units in zip(new, fit(points, self._basis, person.identity), strict=True):
+                seen.units = units
+                person.levels.append(units)
+        known = np.stack([seen.units for seen in chosen if seen.units is not None])
+        mean = np.clip(known - person.neutral(), 0.0, 1.0).mean(0)
         named = zip(self._basis.names, mean.tolist(), strict=True)
         return signals_of({name: value for name, value in named if not name.startswith("_")}, len(chosen))
 

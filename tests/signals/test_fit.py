@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from dfer_edge.synthesis import load_face_model
 from dfer_edge.synthesis.action_units import ACTION_UNITS, AU_INDEX, shape_matrix, shape_weights
 
 BASIS = load_basis()
+# The function of the same name hides it.
+fit_module = importlib.import_module("dfer_edge.signals.fit")
 
 
 def turn(yaw: float, pitch: float, roll: float) -> np.ndarray:
@@ -87,6 +90,20 @@ def test_units_are_never_negative_and_frames_teach_the_identity(rng: np.random.G
     assert identity.frames == 8
     assert (np.linalg.eigvalsh(identity.precision) >= 1 - 1e-9).all()
     assert identity.mode.any()
+
+
+def test_least_squares_with_no_negative_unit(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The conditions of Karush, Kuhn and Tucker, by pivoting and by what mends a cycle."""
+    roots = rng.normal(0, 1, (40, 30, 14))
+    square, side = roots.transpose(0, 2, 1) @ roots + np.eye(14), rng.normal(0, 1, (40, 14))
+    for exchanges, tolerance in ((12, 1e-8), (1, 0.1)):
+        monkeypatch.setattr(fit_module, "_EXCHANGES", exchanges)
+        found = fit_module._at_least_zero(square, side)
+        slope = side - (square @ found[..., None])[..., 0]
+        assert (found >= 0).all()
+        assert (slope < tolerance).all()
+        assert np.abs(slope[found > 0]).max() < tolerance
+        assert 0.2 < (found > 0).mean() < 0.8
 
 
 def test_a_broken_file_says_so(tmp_path: Path) -> None:

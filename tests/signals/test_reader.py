@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +13,14 @@ import pytest
 
 from dfer_edge import Recognizer, WeightsNotFound
 from dfer_edge.cli.main import main
+from dfer_edge.live import Options, Session
+from dfer_edge.live.looking import Watching
 from dfer_edge.pipeline import WholeFrame
 from dfer_edge.signals import Listening, SignalReader, signals_of
 from dfer_edge.signals import reader as reader_module
 from dfer_edge.sinks import write_csv, write_plot
-from dfer_edge.types import Frame
+from dfer_edge.types import Frame, TrackedFace
+from tests.live.fakes import HERE, Script, image, network
 from tests.signals.test_fit import BASIS, face
 
 
@@ -79,6 +83,18 @@ def test_long_stretches_cost_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(300):
         reader.see(0, number / 30, points(1, {}))
     assert reader.signals(0, 0, 10).frames == 32
+
+
+def test_a_frame_is_fitted_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    counts = []
+    real = reader_module.fit
+    monkeypatch.setattr(reader_module, "fit", lambda points, *rest: counts.append(len(points)) or real(points, *rest))
+    reader = SignalReader()
+    for number in range(20):
+        reader.see(0, number / 10, points(1, {}))
+        if number >= 9:
+            assert reader.signals(0, number / 10 - 1.01, number / 10).frames == min(11, number + 1)
+    assert counts == [10] + [1] * 10
 
 
 def test_given_landmarks_win() -> None:
@@ -161,3 +177,24 @@ def test_the_smile_of_a_real_video(media: Path, yunet: Path) -> None:
     assert calm.units["AU12"] < 0.25
     assert smile.units["AU12"] > 0.5
     assert smile.valence > calm.valence + 0.25
+
+
+def test_streams_carry_signals() -> None:
+    people = {0: lambda index: HERE}
+
+    class Seen(Script):
+        """The script's face smiles from the thirtieth frame on."""
+
+        def track(self, frames: Iterable[Frame]) -> Iterator[tuple[Frame, tuple[TrackedFace, ...]]]:
+            for frame, faces in super().track(frames):
+                marks = points(5, {"AU12": 0.9} if frame.index >= 30 else {})
+                yield frame, tuple(dataclasses.replace(face, landmarks=marks) for face in faces)
+
+    watching = Watching(Seen(people), SignalReader())
+    made = dataclasses.replace(network(), watching=lambda faces: watching)
+    session = Session(made, Options(hop_s=0, window_s=0.4))
+    found = [observation for index in range(60) for observation in session.push(image(index), index / 25)]
+    smiles = [observation.prediction.signals.units["AU12"] for observation in found]
+    assert smiles[-1] > smiles[29] + 0.5
+    assert found[-1].prediction.signals.frames == 11
+    assert "signals" in found[-1].to_dict()["prediction"]
