@@ -20,6 +20,7 @@ from dfer_edge.errors import InvalidInput
 from dfer_edge.faces import landmarks as faces_landmarks
 from dfer_edge.faces.landmarks import LandmarkDetector
 from dfer_edge.inference.keypoint_graph import fill_missing
+from dfer_edge.preprocess import Region
 from dfer_edge.sources import Source
 from dfer_edge.spec import ModelSpec
 from dfer_edge.stopwatch import Stopwatch
@@ -111,7 +112,7 @@ class Window:
 
 @dataclasses.dataclass
 class _Seen:
-    """A face in one frame; ``pixels`` is the crop, or the frame itself where that stays in memory anyway.
+    """A face in one frame; ``pixels`` is the crop of ``region``, or the frame itself where that stays in memory anyway.
 
     ``points`` [68, 2] are in crop pixels, NaN where the landmark detector found none, None where nobody looked.
     """
@@ -119,6 +120,7 @@ class _Seen:
     index: int
     time_s: float
     box: Box
+    region: Box | Region
     pixels: Image
     points: Points | None
 
@@ -195,11 +197,12 @@ class Windower:
 
     def _add(self, frame: Frame, time_s: float, faces: Sequence[TrackedFace]) -> None:
         for face in faces:
-            points = None if self._landmarks is None else self._given(self._landmarks, frame, face.box)
+            region = self._region(face)
+            points = None if self._landmarks is None else self._given(self._landmarks, frame, region)
             if self._thins and not self._makes_room(face.track_id):
                 continue
-            pixels = frame.image if self._lazy else self._crop(frame.image, face.box)
-            seen = _Seen(frame.index, time_s, face.box, pixels, points)
+            pixels = frame.image if self._lazy else self._crop(frame.image, region)
+            seen = _Seen(frame.index, time_s, face.box, region, pixels, points)
             self._people.setdefault(face.track_id, deque()).append(seen)
 
     def _makes_room(self, track_id: int) -> bool:
@@ -212,12 +215,10 @@ class Windower:
             self._people[track_id] = deque(list(self._people[track_id])[::2])
         return number % every == 0
 
-    def _crop(self, image: Image, box: Box) -> Image:
-        if self._cropped:
-            return preprocess.whole_frame(image, self._spec)
-        return preprocess.face_crop(image, box, self._spec)
+    def _crop(self, image: Image, region: Box | Region) -> Image:
+        return preprocess.cut(image, region, self._spec.size)
 
-    def _given(self, landmarks: Points, frame: Frame, box: Box) -> Points:
+    def _given(self, landmarks: Points, frame: Frame, region: Box | Region) -> Points:
         if frame.index >= len(landmarks):
             raise InvalidInput(f"expected landmarks for every frame, got {len(landmarks)} and a frame {frame.index}")
         points = landmarks[frame.index]
@@ -226,16 +227,16 @@ class Windower:
             raise InvalidInput(
                 f"expected landmarks in pixels of the {width}x{height} frame {frame.index}, all lie outside"
             )
-        return preprocess.points_in_crop(points, self._region(box), self._spec.size)
+        return preprocess.points_in_crop(points, region, self._spec.size)
 
-    def _region(self, box: Box) -> Box:
-        return preprocess.region(box, self._spec, self._cropped)
+    def _region(self, face: TrackedFace) -> Box | Region:
+        return preprocess.region(face.box, self._spec, self._cropped, face.landmarks)
 
     def _points(self, track_id: int, chosen: Sequence[_Seen], crops: Sequence[Image]) -> Points | None:
         """Landmarks [T, 68, 2] in crop pixels; gaps repeat the last ones of the track, before that the mean shape."""
         for seen, crop in zip(chosen, crops, strict=True):
             if seen.points is None and self._landmark_detector is not None:
-                seen.points = self._find(self._landmark_detector, crop, seen.box)
+                seen.points = self._find(self._landmark_detector, crop, seen)
         known = [s.points for s in chosen if s.points is not None]
         if not known:
             return None
@@ -244,11 +245,11 @@ class Windower:
         self._last_points[track_id] = points[-1]
         return points
 
-    def _find(self, detector: LandmarkDetector, crop: Image, box: Box) -> Points:
+    def _find(self, detector: LandmarkDetector, crop: Image, seen: _Seen) -> Points:
         if self._cropped:
             inside = preprocess.inside_crop(self._spec)
         else:
-            inside = preprocess.box_in_crop(box, self._region(box), self._spec.size)
+            inside = preprocess.box_in_crop(seen.box, seen.region, self._spec.size)
         with self._watch.stage("landmarks"):
             return faces_landmarks.find(detector, crop, inside)
 
@@ -307,7 +308,7 @@ class Windower:
         return [inside[min(place // every, len(inside) - 1)] for place in positions(length, self._spec)]
 
     def _clip(self, track_id: int, chosen: Sequence[_Seen]) -> Clip:
-        crops = [self._crop(s.pixels, s.box) if self._lazy else s.pixels for s in chosen]
+        crops = [self._crop(s.pixels, s.region) if self._lazy else s.pixels for s in chosen]
         return Clip(
             frames=np.stack(crops),
             frame_indices=tuple(s.index for s in chosen),

@@ -6,16 +6,26 @@ Size, mean, std and margin come from the model's :class:`~dfer_edge.spec.ModelSp
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
 from dfer_edge.errors import InvalidInput
+from dfer_edge.face_geometry import ABOVE, HEIGHT, WIDTH, box_of, face_frame, roll
 from dfer_edge.kernels import lbp
 from dfer_edge.kernels.clip_to_tensor import crop_resize, normalise
 from dfer_edge.spec import ModelSpec
 from dfer_edge.types import Box, Clip, Image, Points
+
+# Samples along a side of a pixel of a turned crop: crops of faces larger than 8 times the network's input lose detail
+# that it would not see.
+_MOST_SAMPLES = 8
+# A box that overlaps that of the points by less was laid by something else.
+_LAID_IOU = 0.9
 
 
 def square(box: Box, margin: float) -> Box:
@@ -30,13 +40,74 @@ def frame_box(image: Image) -> Box:
     return Box(0, 0, image.shape[1], image.shape[0])
 
 
-def region(box: Box, spec: ModelSpec, cropped: bool = False) -> Box:
-    """What the network reads around a face box; ``cropped``: of a face crop, whose extent ``box`` is."""
-    if not cropped:
-        return square(box, spec.face_margin * spec.crop_share)
-    if spec.crop_share == 1:
-        return box
-    return square(box, spec.crop_share * min(box.width, box.height) / max(box.width, box.height))
+class Region(NamedTuple):
+    """A square of a frame (edges of pixels), turned about its centre by ``angle`` radians, clockwise in the image."""
+
+    x: float
+    y: float
+    side: float
+    angle: float
+
+    @property
+    def axes(self) -> npt.NDArray[np.float64]:
+        """[2, 2]: the crop's axes, to the right and down, in the frame, one a row."""
+        along, across = math.cos(self.angle), math.sin(self.angle)
+        return np.asarray([[along, across], [-across, along]])
+
+
+def region(box: Box, spec: ModelSpec, cropped: bool = False, points: Points | None = None) -> Box | Region:
+    """What the network reads around a face.
+
+    Parameters
+    ----------
+    box
+        Of the face, as the spec wants it.
+    spec
+        Says how much around it, and whether the crop is levelled.
+    cropped
+        Of a face crop, whose extent ``box`` is; not levelled.
+    points
+        float32 [68, 2] in pixels of the frame, for levelled crops; without them a face counts as level.
+    """
+    share = spec.face_margin * spec.crop_share
+    if cropped:
+        shorter = min(box.width, box.height) / max(box.width, box.height)
+        return box if spec.crop_share == 1 else square(box, spec.crop_share * shorter)
+    return _turned(box, spec, points, share) if spec.level else square(box, share)
+
+
+def _turned(box: Box, spec: ModelSpec, points: Points | None, share: float) -> Region:
+    side = max(box.width, box.height) * share
+    if points is None or np.isnan(points).any():
+        return Region(*box.centre, side, 0.0)
+    angle = roll(points)
+    if spec.face_box != "landmarks" or box_of(points).iou(box) < _LAID_IOU:
+        return Region(*box.centre, side, angle)
+    # The box is laid above the middle of the face, where above is in the face.
+    (x, y), s = (part.tolist() for part in face_frame(points.astype(np.float64)))
+    x, y = x + 0.5 + ABOVE * s * math.sin(angle), y + 0.5 - ABOVE * s * math.cos(angle)
+    return Region(x, y, max(WIDTH, HEIGHT) * s * share, angle)
+
+
+def cut(image: Image, region: Box | Region, size: int) -> Image:
+    """The crop [S, S, 3] of a region, in one step of resampling.
+
+    Boxes by :func:`~dfer_edge.kernels.clip_to_tensor.crop_resize`. Of a turned region each pixel is the mean of as many
+    bilinear samples as it covers pixels of the frame, on a square grid; outside, the frame's nearest edge.
+    """
+    if isinstance(region, Box):
+        return crop_resize(image, region, size)
+    many = min(max(1, math.ceil(region.side / size)), _MOST_SAMPLES)
+    count = many * size
+    linear = region.axes.T * (region.side / count)
+    # Pixel centres of the frame: half a pixel before the edges that the region counts.
+    offset = np.asarray([region.x - 0.5, region.y - 0.5]) - linear.sum(1) * (count - 1) / 2
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    matrix = np.column_stack([linear, offset])
+    sampled = cv2.warpAffine(image, matrix, (count, count), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    if many > 1:
+        sampled = cv2.resize(sampled, (size, size), interpolation=cv2.INTER_AREA)
+    return np.asarray(sampled, np.uint8)
 
 
 def in_pixels_of(crops: Image, spec: ModelSpec) -> Image:
@@ -47,14 +118,14 @@ def in_pixels_of(crops: Image, spec: ModelSpec) -> Image:
     return np.repeat(codes[..., None], 3, axis=-1)
 
 
-def face_crop(image: Image, box: Box, spec: ModelSpec) -> Image:
-    """The crop [S, S, 3] of a face in an RGB frame [H, W, 3]."""
-    return crop_resize(image, region(box, spec), spec.size)
+def face_crop(image: Image, box: Box, spec: ModelSpec, points: Points | None = None) -> Image:
+    """The crop [S, S, 3] of a face in an RGB frame [H, W, 3]; see :func:`region`."""
+    return cut(image, region(box, spec, points=points), spec.size)
 
 
 def whole_frame(image: Image, spec: ModelSpec) -> Image:
     """What is read of a frame that is a face crop already, resampled to [S, S, 3]; its sides may differ."""
-    return crop_resize(image, region(frame_box(image), spec, cropped=True), spec.size)
+    return cut(image, region(frame_box(image), spec, cropped=True), spec.size)
 
 
 def inside_crop(spec: ModelSpec) -> Box:
@@ -62,24 +133,36 @@ def inside_crop(spec: ModelSpec) -> Box:
     return square(Box(0, 0, spec.size, spec.size), 1 / (spec.face_margin * spec.crop_share))
 
 
-def points_in_crop(points: Points, region: Box, size: int) -> Points:
+def points_in_crop(points: Points, region: Box | Region, size: int) -> Points:
     """Points [68, 2] in frame pixels to pixels of the crop of ``region`` resampled to ``size``."""
+    # Pixel centres, not corners, map onto each other: +0.5 before and -0.5 after.
+    edges = np.asarray(points, np.float64) + 0.5
+    if isinstance(region, Region):
+        turned = (edges - (region.x, region.y)) @ region.axes.T * (size / region.side)
+        return np.asarray(turned + (size - 1) / 2, np.float32)
     left, top, right, bottom = region.rounded()
     scale = np.asarray([size / (right - left), size / (bottom - top)])
-    # Pixel centres, not corners, map onto each other: +0.5 before and -0.5 after.
-    moved = (np.asarray(points, np.float64) + 0.5 - (left, top)) * scale - 0.5
-    return np.asarray(moved, np.float32)
+    return np.asarray((edges - (left, top)) * scale - 0.5, np.float32)
 
 
-def points_in_frame(points: Points, region: Box, size: int) -> Points:
+def points_in_frame(points: Points, region: Box | Region, size: int) -> Points:
     """Inverse of :func:`points_in_crop`."""
+    if isinstance(region, Region):
+        turned = (np.asarray(points, np.float64) - (size - 1) / 2) * (region.side / size) @ region.axes
+        return np.asarray(turned + np.asarray([region.x - 0.5, region.y - 0.5]), np.float32)
     left, top, right, bottom = region.rounded()
     scale = np.asarray([(right - left) / size, (bottom - top) / size])
     return np.asarray((np.asarray(points, np.float64) + 0.5) * scale + (left, top) - 0.5, np.float32)
 
 
-def box_in_crop(box: Box, region: Box, size: int) -> Box:
-    """A box in frame pixels to pixels of the crop of ``region`` resampled to ``size``."""
+def box_in_crop(box: Box, region: Box | Region, size: int) -> Box:
+    """A box in frame pixels to pixels of the crop of ``region`` resampled to ``size``.
+
+    In a levelled crop the face's box lies in the middle and is level too.
+    """
+    if isinstance(region, Region):
+        width, height = (side * size / region.side / 2 for side in (box.width, box.height))
+        return Box(size / 2 - width, size / 2 - height, size / 2 + width, size / 2 + height)
     left, top, right, bottom = region.rounded()
     across, down = size / (right - left), size / (bottom - top)
     return Box(

@@ -21,7 +21,7 @@ SAMPLINGS = ("uniform", "strided", "pairs", "random")
 
 # Fields that came later, with the value that means what files without them meant. Hashes of weights hold the text of
 # the spec, and ranges for int8 those hashes: a default is not written, so what was written before stays valid.
-_LATER: dict[str, object] = {"face_box": "detector", "crop_share": 1.0, "stride": 1, "pixels": "rgb"}
+_LATER: dict[str, object] = {"face_box": "detector", "crop_share": 1.0, "stride": 1, "pixels": "rgb", "level": False}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +49,8 @@ class ModelSpec:
     face_box
         ``"detector"``: the face box is the detector's. ``"landmarks"``: laid anew by landmarks, the same for every
         detector (:mod:`dfer_edge.faces.aligned`).
+    level
+        Crops are turned so that the eyes are level (:func:`dfer_edge.preprocess.region`).
     colour
         Channel order of the input; the SDK works in RGB from the source on.
     resize
@@ -79,6 +81,7 @@ class ModelSpec:
     landmarks: int = 0
     face_margin: float = 1.1
     face_box: str = "detector"
+    level: bool = False
     colour: str = "RGB"
     resize: str = "area"
     sampling: str = "uniform"
@@ -114,6 +117,8 @@ class ModelSpec:
         for name, known in (("face_box", FACE_BOXES), ("sampling", SAMPLINGS), ("pixels", PIXELS)):
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} is none of {', '.join(known)}: {getattr(self, name)!r}")
+        if not isinstance(self.level, bool):
+            raise ValueError(f"level is neither true nor false: {self.level!r}")
         if not 0 < self.crop_share <= 1 or self.stride < 1:
             raise ValueError(f"crop_share in (0, 1] and stride of at least 1: {self.crop_share}, {self.stride}")
 

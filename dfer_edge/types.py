@@ -37,6 +37,10 @@ class Box(NamedTuple):
         return self.bottom - self.top
 
     @property
+    def centre(self) -> tuple[float, float]:
+        return (self.left + self.right) / 2, (self.top + self.bottom) / 2
+
+    @property
     def area(self) -> float:
         return max(self.width, 0.0) * max(self.height, 0.0)
 

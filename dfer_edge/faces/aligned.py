@@ -13,55 +13,21 @@ from pathlib import Path
 
 import numpy as np
 
+from dfer_edge import preprocess
 from dfer_edge.errors import InvalidInput
+from dfer_edge.face_geometry import ABOVE, box_of, face_frame, roll
 from dfer_edge.faces import landmarks as faces_landmarks
 from dfer_edge.faces.detectors import Detector, make_detector, named
 from dfer_edge.faces.landmarks import LandmarkDetector, make_landmark_detector
 from dfer_edge.spec import ModelSpec
 from dfer_edge.types import Box, Detection, Image, Points
 
-# The box in units of s of `face_frame`: YuNet's median on 54 portraits is 2.04 wide and 2.82 high, 0.17 above.
-# 1.5 % more since landmarks v2, whose s is that much smaller: the weights see faces as they were trained on them.
-WIDTH, HEIGHT, ABOVE = 2.03, 2.84, 0.145
+__all__ = ["ABOVE", "FaceFinder", "Found", "box_of", "face_frame", "for_network", "roll"]
+
 # Landmarks that put the face elsewhere than the detector did are not trusted: least overlap of the two boxes.
 _LEAST_IOU = 0.4
-
-
-def face_frame(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Centre between eyes and mouth and the scale s of faces, in any plane and unit.
-
-    s hardly changes when a head turns to the side or nods, since one of its two distances stays.
-
-    Parameters
-    ----------
-    points
-        float [..., 68, 2]
-
-    Returns
-    -------
-    centre [..., 2], and s [...]: root mean square of the distance between the eyes' centres and the distance from
-    their middle to the middle of the mouth's corners
-    """
-    right, left = points[..., 36:42, :].mean(axis=-2), points[..., 42:48, :].mean(axis=-2)
-    eyes, mouth = (right + left) / 2, (points[..., 48, :] + points[..., 54, :]) / 2
-    across, down = left - right, mouth - eyes
-    return (eyes + mouth) / 2, np.sqrt((np.square(across).sum(-1) + np.square(down).sum(-1)) / 2)
-
-
-def box_of(points: Points) -> Box:
-    """The box of a face with landmarks [68, 2] (pixel centres at integers), in pixels of the same image."""
-    (x, y), s = face_frame(points.astype(np.float64))
-    # Edges of pixels count in boxes: centres lie half a pixel in.
-    x, y = float(x) + 0.5, float(y - ABOVE * s) + 0.5
-    half_width, half_height = float(WIDTH * s / 2), float(HEIGHT * s / 2)
-    return Box(x - half_width, y - half_height, x + half_width, y + half_height)
-
-
-def roll(points: np.ndarray) -> float:
-    """Angle of the line through the eyes of landmarks [68, 2] in radians, clockwise as the image shows it; 0 if NaN."""
-    across = points[42:48].mean(axis=0) - points[36:42].mean(axis=0)
-    angle = float(np.arctan2(across[1], across[0]))
-    return angle if np.isfinite(angle) else 0.0
+# Faces rolled by more radians are levelled for the landmark network; side of that crop in sides of the box, its pixels.
+_ROLLED, _ROOM, _PATCH = 0.2, 1.6, (16, 256)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,18 +103,38 @@ class FaceFinder:
             placed.append(Found(box, own, detection.score))
         return placed
 
-    def look(self, image: Image, boxes: Sequence[Box]) -> list[Points | None]:
+    def look(self, image: Image, boxes: Sequence[Box], rolls: Sequence[float] = ()) -> list[Points | None]:
         """Points [68, 2] of the faces in boxes of the detectors' convention; None where none is seen.
+
+        A face that is rolled, by what is known (``rolls``, radians) or by what is found, is looked at once levelled:
+        landmark networks see upright faces best.
 
         Raises
         ------
         InvalidInput
             If a landmark detector of the user's answers with something else.
         """
+        known = rolls or [0.0] * len(boxes)
+        return [self._upright(image, box, angle) for box, angle in zip(boxes, known, strict=True)]
+
+    def _upright(self, image: Image, box: Box, angle: float) -> Points | None:
+        points = self._points(image, box, angle if abs(angle) > _ROLLED else 0.0)
+        if points is None or abs(angle) > _ROLLED or abs(roll(points)) <= _ROLLED:
+            return points
+        again = self._points(image, box_of(points), roll(points))
+        return points if again is None else again
+
+    def _points(self, image: Image, box: Box, angle: float) -> Points | None:
         if self.landmarks is None:
-            return [None] * len(boxes)
-        found = [faces_landmarks.find(self.landmarks, image, box) for box in boxes]
-        return [None if np.isnan(points).any() else points for points in found]
+            return None
+        if not angle:
+            found = faces_landmarks.find(self.landmarks, image, box)
+            return None if np.isnan(found).any() else found
+        region = preprocess.Region(*box.centre, _ROOM * max(box.width, box.height), angle)
+        size = int(np.clip(round(region.side), _PATCH[0], _PATCH[1]))
+        inside = preprocess.box_in_crop(box, region, size)
+        found = faces_landmarks.find(self.landmarks, preprocess.cut(image, region, size), inside)
+        return None if np.isnan(found).any() else preprocess.points_in_frame(found, region, size)
 
 
 def for_network(

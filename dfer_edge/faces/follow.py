@@ -16,11 +16,12 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
-from dfer_edge.faces.aligned import FaceFinder, Found, box_of
-from dfer_edge.faces.appearance import OTHER, SAME, Look, look_of
+from dfer_edge.face_geometry import box_of
+from dfer_edge.faces.aligned import FaceFinder, Found
+from dfer_edge.faces.appearance import OTHER, SAME, SAME_AFTER_CUT, Look, look_of
 from dfer_edge.faces.detectors import Detector
 from dfer_edge.faces.matching import match, overlaps, pairs
-from dfer_edge.faces.person import Person, centre
+from dfer_edge.faces.person import Person
 from dfer_edge.faces.scene import Patch, Scene
 from dfer_edge.types import Box, Detection, Frame, Image, Points, TrackedFace
 
@@ -46,6 +47,8 @@ _STILL_LEVELS, _ALIKE = 1.0, 0.5
 _PLAUSIBLE_IOU, _MATCH_IOU = 0.3, 0.3
 # Two faces that overlap by more are one.
 _ONE_IOU = 0.5
+# Faces that overlap by less than this do not cover one another.
+_CLEAR_IOU = 0.02
 # Searches in a row that may miss a face that the landmark network sees.
 _MOST_MISSES = 5
 # A clock may go back by this much; more is another scene.
@@ -119,8 +122,8 @@ class FaceFollower:
     def _tick(self, clock_s: float) -> float:
         """Set the clock; seconds since the frame before, infinite for the first."""
         step_s = clock_s - self._now_s
-        if -_JITTER_S <= step_s < 0:
-            clock_s = self._now_s
+        if -_JITTER_S <= step_s < 0 or math.isnan(clock_s):
+            clock_s, step_s = self._now_s, 0.0
         self._now_s = clock_s
         return step_s
 
@@ -138,7 +141,7 @@ class FaceFollower:
         visible = [person for person in self._people if person.visible]
         due, surprises = self._restless(image, step_s, visible)
         boxes = [person.expected(self._now_s) for person in due]
-        found = zip(due, self._finder.look(image, boxes), boxes, strict=True)
+        found = zip(due, self._finder.look(image, boxes, [person.roll for person in due]), boxes, strict=True)
         sights = {person.track_id: _plausible(points, box) for person, points, box in found}
         if due:
             self.last = "followed"
@@ -150,7 +153,8 @@ class FaceFollower:
             points = sights[person.track_id]
             if not person.visible or points is None:
                 continue
-            if person.track_id in surprises and person.unlike(look_of(image, points)) > OTHER:
+            alone = self._clear(box_of(points), person)
+            if alone and person.track_id in surprises and person.unlike(look_of(image, points)) > OTHER:
                 strangers.append(Found(box_of(points), points, person.score))
                 person.visible = person.located = False
                 continue
@@ -171,11 +175,8 @@ class FaceFollower:
                 surprises.add(person.track_id)
             moved.append(person)
         self._moving = {person.track_id for person in moved}
-        rested = [
-            p
-            for p in moved
-            if p.track_id in surprises or (self._now_s - p.looked_s) * _LOOKS_A_FACE > 0.99 or step_s == 0
-        ]
+        hasty = surprises | {person.track_id for person in moved if not self._clear(person.box, person)}
+        rested = [p for p in moved if p.track_id in hasty or (self._now_s - p.looked_s) * _LOOKS_A_FACE > 0.99]
         rested.sort(key=lambda person: person.looked_s)
         due = rested[: max(1, round(_LOOKS_A_SECOND * step_s))]
         self._moving -= {person.track_id for person in due}
@@ -201,7 +202,7 @@ class FaceFollower:
         if points is None:
             return 0.0
         now, was = box_of(points), person.expected(self._now_s)
-        far = math.dist(centre(now), centre(was)) / max(was.width, was.height, 1e-6)
+        far = math.dist(now.centre, was.centre) / max(was.width, was.height, 1e-6)
         return far + person.unlike(look_of(image, points))
 
     # -- searching by the detector --------------------------------------------------------------------------
@@ -226,11 +227,11 @@ class FaceFollower:
         known = match([p.expected(self._now_s) for p in visible], [d.box for d in detections], _MATCH_IOU)
         partners = {old: detections[new] for old, new in known}
         for position, person in enumerate(visible):
-            self._check(image, person, partners.get(position), alone=len(visible) == 1)
+            self._check(image, person, partners.get(position))
         rest = [d for position, d in enumerate(detections) if position not in {new for _, new in known}]
         self._name(image, self._newcomers(image, rest))
 
-    def _check(self, image: Image, person: Person, detection: Detection | None, alone: bool) -> None:
+    def _check(self, image: Image, person: Person, detection: Detection | None) -> None:
         """Somebody in sight, against what the detector says."""
         if detection is None:
             person.misses += 1
@@ -242,12 +243,13 @@ class FaceFollower:
         else:
             own = person.track_id not in self._moving and not self._finder.aligns
             person.agree(detection.box if own else None, detection.score)
-        if person.points is not None and person.looked_s == self._now_s and (alone or self._apart(person)):
+        if person.points is not None and person.looked_s == self._now_s and self._clear(person.box, person):
             person.remember(look_of(image, person.points))
 
-    def _apart(self, person: Person) -> bool:
-        others = [p.box for p in self._people if p.visible and p is not person]
-        return not others or float(overlaps([person.box], others).max()) < 0.05
+    def _clear(self, box: Box, person: Person | None) -> bool:
+        """Whether nobody in sight but ``person`` is in the way."""
+        others = [other.box for other in self._people if other.visible and other is not person]
+        return not others or float(overlaps([box], others).max()) < _CLEAR_IOU
 
     def _newcomers(self, image: Image, detections: Sequence[Detection]) -> list[Found]:
         """Faces found that are nobody's in sight."""
@@ -263,7 +265,7 @@ class FaceFollower:
     def _name(self, image: Image, found: Sequence[Found]) -> None:
         """Give faces to people out of sight, or new numbers."""
         absent = [person for person in self._people if not person.visible]
-        looks = [None if face.points is None else look_of(image, face.points) for face in found]
+        looks = [self._look(image, face) for face in found]
         cost = np.full((len(absent), len(found)), np.inf)
         for row, person in enumerate(absent):
             for column, (face, look) in enumerate(zip(found, looks, strict=True)):
@@ -273,20 +275,25 @@ class FaceFollower:
             patch = Patch(image, face.box)
             person = owners.get(column) or self._new(face, patch)
             person.confirm(face, self._now_s, patch)
-            if look is not None and self._apart(person):
+            if look is not None:
                 person.remember(look)
+
+    def _look(self, image: Image, face: Found) -> Look | None:
+        """What a face looks like; None where another may cover it."""
+        return look_of(image, face.points) if face.points is not None and self._clear(face.box, None) else None
 
     def _cost(self, person: Person, face: Found, look: Look | None) -> float:
         """How unlikely it is that a face is that of somebody out of sight; infinite if it cannot be."""
         gap_s, unlike = self._now_s - person.seen_s, person.unlike(look)
         was = person.expected(self._now_s)
-        far = math.dist(centre(was), centre(face.box)) / max(person.reach(self._now_s), 1e-6)
+        far = math.dist(was.centre, face.box.centre) / max(person.reach(self._now_s), 1e-6)
         larger = max(face.box.width, 1e-6) / max(was.width, 1e-6)
         sized = max(larger, 1 / larger) <= 1.5 + gap_s / 2
         if person.located and gap_s <= _PLACE_S and far <= 1 and sized and unlike <= OTHER:
             return unlike + far / 2
         # By looks alone: behind everybody who is near enough.
-        return 10 + unlike if gap_s <= _LOOKS_S and unlike <= SAME else math.inf
+        known = unlike <= (SAME if person.located else SAME_AFTER_CUT)
+        return 10 + unlike if gap_s <= _LOOKS_S and known else math.inf
 
     def _new(self, face: Found, patch: Patch) -> Person:
         person = Person(self._next_id, face.box, face.points, face.score, self._now_s, self._now_s, patch)

@@ -7,7 +7,8 @@ import math
 
 import numpy as np
 
-from dfer_edge.faces.aligned import Found, box_of, face_frame
+from dfer_edge.face_geometry import ABOVE, HEIGHT, WIDTH, box_of, face_frame, roll
+from dfer_edge.faces.aligned import Found
 from dfer_edge.faces.appearance import OTHER, SAME, Look, distance
 from dfer_edge.faces.scene import Patch
 from dfer_edge.types import Box, Points, TrackedFace
@@ -69,6 +70,11 @@ class Person:
         own = self.box if self.points is None else box_of(self.points)
         return _moved(own, *self._drift(now_s))
 
+    @property
+    def roll(self) -> float:
+        """Radians; 0 without landmarks."""
+        return 0.0 if self.points is None else roll(self.points)
+
     def follow(self, points: Points, now_s: float, patch: Patch, aligns: bool) -> None:
         """The landmark network saw them at ``points``."""
         box = box_of(points) if aligns or self.points is None else self._carried(points)
@@ -113,7 +119,7 @@ class Person:
     def _move(self, box: Box, now_s: float, patch: Patch) -> None:
         step_s, was = now_s - self.looked_s, self.box
         if self.visible and 0 < step_s < 2 * _COASTS_S:
-            speed = [(b - a) / step_s for a, b in zip(centre(was), centre(box), strict=True)]
+            speed = [(b - a) / step_s for a, b in zip(was.centre, box.centre, strict=True)]
             self.velocity = ((self.velocity[0] + speed[0]) / 2, (self.velocity[1] + speed[1]) / 2)
         elif step_s > 0:
             self.velocity = (0.0, 0.0)
@@ -122,15 +128,10 @@ class Person:
 
     def _carried(self, points: Points) -> Box:
         """The detector's box on points that have moved since."""
-        right, down, width, height = self._relative or (0.0, 0.0, 2.0, 2.8)
+        right, down, width, height = self._relative or (0.0, -ABOVE, WIDTH, HEIGHT)
         x, y, s = _frame(points)
         x, y = x + right * s, y + down * s
         return Box(x - width * s / 2, y - height * s / 2, x + width * s / 2, y + height * s / 2)
-
-
-def centre(box: Box) -> tuple[float, float]:
-    """Its middle (x, y)."""
-    return (box.left + box.right) / 2, (box.top + box.bottom) / 2
 
 
 def _moved(box: Box, right: float, down: float) -> Box:
@@ -139,7 +140,7 @@ def _moved(box: Box, right: float, down: float) -> Box:
 
 def _relative(box: Box, points: Points) -> tuple[float, float, float, float]:
     """Centre and sides of a box in the frame of a face, in units of its s."""
-    (x, y, s), middle = _frame(points), centre(box)
+    (x, y, s), middle = _frame(points), box.centre
     return (middle[0] - x) / s, (middle[1] - y) / s, box.width / s, box.height / s
 
 

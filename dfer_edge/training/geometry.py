@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from dfer_edge.faces.aligned import face_frame
+from dfer_edge.face_geometry import face_frame, roll
 from dfer_edge.inference.keypoint_graph import MIRROR_POINTS
 from dfer_edge.training.recipes import Crop
 from dfer_edge.types import Box, Image, Points
@@ -93,6 +93,24 @@ def _around_points(crop: Crop, landmarks: Points, angle: float, rng: Generator) 
         Region(float(x), float(y), float(side * s), float(side * s), angle)
         for (x, y), s in zip(where, scales, strict=True)
     ]
+
+
+def levelled(regions: Sequence[Region], landmarks: Points | None) -> list[Region]:
+    """Regions turned with the face about its middle, each by the roll of its landmarks, as a levelled spec crops.
+
+    A rotation that was drawn stays on top.
+    """
+    if landmarks is None:
+        return list(regions)
+    middles, _ = face_scale(landmarks)
+    turned = []
+    for region, points, (x, y) in zip(regions, landmarks, middles + 0.5, strict=True):
+        angle = roll(points)
+        right, down = region.x - x, region.y - y
+        place = (x + right * np.cos(angle) - down * np.sin(angle), y + right * np.sin(angle) + down * np.cos(angle))
+        degrees = region.rotation_deg + float(np.rad2deg(angle))
+        turned.append(dataclasses.replace(region, x=float(place[0]), y=float(place[1]), rotation_deg=degrees))
+    return turned
 
 
 def cut(image: Image, region: Region, size: int, flip: bool, down: int, up: int) -> Image:

@@ -17,10 +17,10 @@ from dfer_edge.clips import positions
 from dfer_edge.errors import DferError, InvalidInput
 from dfer_edge.faces.aligned import box_of
 from dfer_edge.inference.keypoint_graph import fill_missing
-from dfer_edge.kernels.clip_to_tensor import crop_resize, normalise
+from dfer_edge.kernels.clip_to_tensor import normalise
 from dfer_edge.spec import ModelSpec
 from dfer_edge.training.data.samples import ClipDataset, LostFace, Sample, UnreadableClip
-from dfer_edge.training.geometry import Region, cut, draw_regions, move_points
+from dfer_edge.training.geometry import Region, cut, draw_regions, levelled, move_points
 from dfer_edge.training.pixels import ENLARGE, GREY, SHRINK, augment
 from dfer_edge.training.recipes import Stage
 from dfer_edge.training.sampling import draw_frames
@@ -95,6 +95,7 @@ class Reader(Dataset[dict[str, Any]]):
         if sample.boxes is not None:
             faces = [preprocess.square(box, self.spec.face_margin) for box in sample.boxes]
         regions = draw_regions(self.stage.crop, faces, self.spec.crop_share, sample.landmarks, rng)
+        regions = levelled(regions, sample.landmarks) if self.spec.level else regions
         flip = bool(rng.random() < self.stage.crop.flip)
         crops = self._cut(sample, regions, flip, rng)
         points = None
@@ -137,13 +138,14 @@ class Reader(Dataset[dict[str, Any]]):
         boxes, size = sample.boxes, self.spec.size
         if boxes is None and self.spec.face_box == "landmarks" and sample.landmarks is not None:
             boxes = [box_of(points) for points in sample.landmarks]
+        marks = [None] * len(sample.frames) if sample.landmarks is None else list(sample.landmarks)
         regions = [
             preprocess.region(preprocess.frame_box(frame), self.spec, cropped=True)
             if boxes is None
-            else preprocess.region(boxes[number], self.spec)
+            else preprocess.region(boxes[number], self.spec, points=marks[number])
             for number, frame in enumerate(sample.frames)
         ]
-        crops = np.stack([crop_resize(f, region, size) for f, region in zip(sample.frames, regions, strict=True)])
+        crops = np.stack([preprocess.cut(f, region, size) for f, region in zip(sample.frames, regions, strict=True)])
         clip = self._shown(crops)
         if self.stage.pixels.grey == 1.0:
             # As the network's first layer reads colours once grey is folded into it, on export.

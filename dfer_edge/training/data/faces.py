@@ -14,7 +14,6 @@ from dfer_edge.faces.crops import CroppedFace
 from dfer_edge.faces.detectors import Detector
 from dfer_edge.faces.landmarks import LandmarkDetector
 from dfer_edge.inference.keypoint_graph import fill_missing
-from dfer_edge.kernels.clip_to_tensor import crop_resize
 from dfer_edge.spec import ModelSpec
 from dfer_edge.training.data.samples import LostFace
 from dfer_edge.types import Box, Image, Points
@@ -54,8 +53,10 @@ class FaceCropper:
     def __init__(
         self, spec: ModelSpec, detector: Detector | None = None, landmark_detector: LandmarkDetector | None = None
     ) -> None:
-        self._spec, self._detector, self._landmark_detector = spec, detector, landmark_detector
         laying = landmark_detector or (detector.landmarks if isinstance(detector, FaceFinder) else None)
+        # Levelled crops need the points too.
+        self._spec, self._detector = spec, detector
+        self._landmark_detector = laying if spec.level else landmark_detector
         self._in_crops = CroppedFace(laying, spec) if laying and spec.face_box == "landmarks" else None
 
     def find(self, frames: Sequence[Image], cropped: bool) -> Found:
@@ -83,7 +84,7 @@ class FaceCropper:
             box = None if boxes is None else boxes[number]
             region = preprocess.region(box or preprocess.frame_box(frame), self._spec, cropped=box is None)
             inside = preprocess.inside_crop(self._spec) if box is None else preprocess.box_in_crop(box, region, size)
-            crop = crop_resize(frame, region, size)
+            crop = preprocess.cut(frame, region, size)
             found.append(faces_landmarks.find(self._landmark_detector, crop, inside))
             regions.append(region)
         filled = fill_missing(np.stack(found), size)
