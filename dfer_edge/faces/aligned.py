@@ -65,13 +65,13 @@ class FaceFinder:
     ----------
     name
         The detector's.
-    landmarks, aligns
+    detector, landmarks, aligns
         As given; without landmarks nothing is aligned.
     """
 
     def __init__(self, detector: Detector, landmarks: LandmarkDetector | None = None, aligns: bool = True) -> None:
-        self._detector, self.landmarks = named(detector), None if landmarks is None else named(landmarks)
-        self.name, self.aligns = self._detector.name, aligns and landmarks is not None
+        self.detector, self.landmarks = named(detector), None if landmarks is None else named(landmarks)
+        self.name, self.aligns = self.detector.name, aligns and landmarks is not None
 
     def detect(self, image: Image) -> list[Detection]:
         """See :class:`dfer_edge.faces.Detector`: boxes as the network wants them."""
@@ -87,7 +87,7 @@ class FaceFinder:
         InvalidInput
             If a detector of the user's answers with a box that is not finite.
         """
-        detections = self._detector.detect(image)
+        detections = self.detector.detect(image)
         for detection in detections:
             if not np.isfinite(detection.box).all():
                 raise InvalidInput(f"expected finite face boxes from {self.name}, got {tuple(detection.box)}")

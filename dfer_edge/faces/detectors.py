@@ -13,6 +13,7 @@ from dfer_edge import settings
 from dfer_edge.call_lock import CallLock
 from dfer_edge.downloads import YUNET
 from dfer_edge.errors import CorruptArtifact, InvalidInput, WeightsNotFound
+from dfer_edge.hashing import file_sha256
 from dfer_edge.types import Box, Detection, Image
 
 T = TypeVar("T")
@@ -123,6 +124,7 @@ class YuNetDetector:
         try:
             self._network = cv2.FaceDetectorYN.create(str(path), "", (320, 320), threshold, 0.3, 200)
             self._network.detect(np.zeros((320, 320, 3), np.uint8))
+            self.fingerprint = f"yunet {file_sha256(Path(path))} {longest} {threshold}"
         except cv2.error as error:
             raise CorruptArtifact(f"expected a YuNet ONNX file, got {path}: {error.err}") from error
         # The size of the picture is a state of the network.

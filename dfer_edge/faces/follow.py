@@ -83,6 +83,7 @@ class FaceFollower:
         self._scene = Scene()
         self._now_s = self._searched_s = -math.inf
         self._moving: set[int] = set()
+        self._clocked = True
 
     def track(self, frames: Iterable[Frame]) -> Iterator[tuple[Frame, Faces]]:
         """Every frame with its faces, in order, without lag."""
@@ -100,6 +101,8 @@ class FaceFollower:
             If a detector of the user's answers with something else than faces.
         """
         image, step_s = frame.image, self._tick(frame.clock_s)
+        # Pictures without a clock may lie hours apart: newcomers are looked for in each that changed.
+        self._clocked = frame.time_s is not None
         cut = self._scene.see(image) or not -_JITTER_S <= step_s <= _PLACE_S
         self._moving = set()
         strangers: list[Found] = []
@@ -209,11 +212,13 @@ class FaceFollower:
 
     def _due(self) -> bool:
         since_s = self._now_s - self._searched_s + 1e-6
+        visible = [person for person in self._people if person.visible]
+        if not self._clocked and self._scene.moved([person.box for person in visible]) > _STIRRED:
+            return True
         if self._finder.landmarks is None or since_s >= self.beat_s:
             return True
         if since_s < _MISSING_S:
             return False
-        visible = [person for person in self._people if person.visible]
         missing = any(not p.visible and p.located and self._now_s - p.seen_s <= _PLACE_S for p in self._people)
         if missing or not visible:
             return self._scene.moved([]) > _STIRRED

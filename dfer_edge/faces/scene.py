@@ -17,6 +17,8 @@ _CELLS, _FACE_CELLS, _READ = 48, 8, 6
 # A cut: the picture differs by this many grey levels in the mean, and no longer resembles the one before. A flash or
 # a change of exposure keeps the pattern, camera motion most of it.
 _CUT_LEVELS, _CUT_ALIKE = 10.0, 0.6
+# A face may become lighter or darker by this much without having moved.
+_LIGHT_LEVELS = 20.0
 # Cells that differ by this much have moved; noise and compression stay below.
 _MOVED_LEVELS = 10.0
 
@@ -91,7 +93,8 @@ class Patch:
         return shrunk(region, _FACE_CELLS) if region.size else np.zeros((1, 1), np.float32)
 
     def change(self, image: Image) -> tuple[float, float]:
-        """Mean difference now, in grey levels without that of the light as a whole, and the likeness, -1 to 1."""
+        """Mean difference now, in grey levels without a moderate one of the light, and the likeness, -1 to 1."""
         now = self._read(image)
         difference = now - self._grey
-        return float(np.abs(difference - difference.mean()).mean()), alike(now, self._grey)
+        light = np.clip(difference.mean(), -_LIGHT_LEVELS, _LIGHT_LEVELS)
+        return float(np.abs(difference - light).mean()), alike(now, self._grey)

@@ -131,6 +131,16 @@ def test_a_newcomer_is_seen_by_the_motion_and_by_the_beat() -> None:
     assert world.searches <= 5
 
 
+def test_pictures_without_a_clock_are_searched_whenever_they_change() -> None:
+    """A folder of pictures, a time lapse: who is in one of them alone is found in it."""
+    world = World(lambda t: {1: face_at(150, 150)} | ({2: face_at(450, 150, 40)} if round(t * 25) in (5, 9) else {}))
+    follower = world.follower()
+    seen = [len(follower.update(Frame(world.frame(index).image, index))) for index in range(15)]
+    assert [index for index, count in enumerate(seen) if count == 2] == [5, 9]
+    assert min(seen) == 1
+    assert world.searches <= 6
+
+
 def test_an_empty_scene_is_not_searched_frame_by_frame() -> None:
     world = World(lambda _: {})
     follower = world.follower()
