@@ -20,7 +20,7 @@ from dfer_edge.training.transplant.images import ImageSlowR50
 from dfer_edge.training.transplant.teacher import MEAN, SIZE, WIDTHS, Teacher, read_weights
 
 # The crop is this many s wide (dfer_edge.faces.aligned), in the middle of boxes 2.8 s high.
-SIDE = 2.6
+SIDE = 2.5
 _BOX_HEIGHT = 2.8
 
 
@@ -91,7 +91,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder for slowr50_sa and slowr50.safetensors")
     parser.add_argument("--low-steps", type=int, default=250, help="batches of 64 for stem and res2 alone")
     parser.add_argument("--deep-steps", type=int, default=800, help="batches of 32 through the whole network")
-    parser.add_argument("--labels", type=float, default=0.2, help="share of labels in the classifier's target")
+    parser.add_argument("--labels", type=float, default=0.35, help="share of labels in the classifier's target")
     parser.add_argument("--fit-batches", type=int, default=200)
     parser.add_argument("--temperature", type=float, default=1.0)
     parser.add_argument("--apex", type=float, default=0.7)
@@ -113,7 +113,7 @@ def main(argv: list[str] | None = None) -> None:
     fit.match_low(images, teacher, found, draws(2, 64), arguments.low_steps, 2e-3, _print)
     fit.match_deep(images, teacher, found, draws(3, 32), arguments.deep_steps, 4e-4, _print)
     rows = pooled_features(images, teacher, draws(4, 64), arguments.fit_batches)
-    classifier = fit.fit_classifier(*rows, arguments.labels, seed=arguments.seed)
+    classifier = fit.mean_classifier(*rows, arguments.labels, seed=arguments.seed)
     arguments.out.mkdir(parents=True, exist_ok=True)
     for name in ("slowr50_sa", "slowr50"):
         network = finish(images, classifier, name, arguments.temperature, arguments.apex)

@@ -112,6 +112,19 @@ def fit_classifier(
     return linear
 
 
+@torch.no_grad()
+def mean_classifier(
+    features: torch.Tensor, classes: torch.Tensor, logits: torch.Tensor, labels: float, fits: int = 5, seed: int = 0
+) -> nn.Linear:
+    """The mean of ``fits`` of :func:`fit_classifier` from different seeds."""
+    with torch.enable_grad():
+        found = [fit_classifier(features, classes, logits, labels, seed=seed + number) for number in range(fits)]
+    mean = found[0]
+    mean.weight.copy_(torch.stack([linear.weight for linear in found]).mean(0))
+    mean.bias.copy_(torch.stack([linear.bias for linear in found]).mean(0))
+    return mean
+
+
 def _run(
     parts: list[nn.Module],
     images: ImageSlowR50,
