@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dfer_edge.cli.arguments import mp4, seconds
-from dfer_edge.cli.predict import add_recognizer_arguments
+from dfer_edge.cli.predict import add_output_arguments, add_recognizer_arguments
 from dfer_edge.clips import WINDOW_S
 from dfer_edge.live.options import HOP_S, SMOOTHINGS
 
@@ -28,6 +28,7 @@ def add(commands: Any, common: argparse.ArgumentParser) -> None:
     text = "camera index, /dev/video0, rtsp or http address, GStreamer pipeline, video file; several go together"
     parser.add_argument("source", nargs="+", help=text)
     add_recognizer_arguments(parser)
+    add_output_arguments(parser)
     _add_stream(parser)
     _add_sinks(parser)
     parser.set_defaults(run=run)

@@ -32,6 +32,16 @@ def add_recognizer_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--calibration", metavar="FILE", help="ranges for int8 (default: those beside the weights)")
 
 
+def add_output_arguments(parser: argparse.ArgumentParser) -> None:
+    """What a recogniser says beside labels; with :func:`add_recognizer_arguments` for :func:`make_recognizer`."""
+    parser.add_argument(
+        "--signals", action="store_true", help="also action units, intensity, valence and arousal, from landmarks"
+    )
+    parser.add_argument(
+        "--unknown-risk", type=float, metavar="R", help='label "unknown" where more than this share would be wrong'
+    )
+
+
 def add(commands: Any, common: argparse.ArgumentParser) -> None:
     """Register the command."""
     parser = commands.add_parser(
@@ -39,6 +49,7 @@ def add(commands: Any, common: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("source", help="video, image or folder of images")
     add_recognizer_arguments(parser)
+    add_output_arguments(parser)
     parser.add_argument(
         "--faces", default="detect", choices=("detect", "cropped"), help="cropped: frames are face crops"
     )
@@ -47,14 +58,8 @@ def add(commands: Any, common: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--json", nargs="?", const="-", metavar="FILE", help="JSON to a file, or to stdout without one")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="one row a window and person")
-    parser.add_argument(
-        "--signals", action="store_true", help="also action units, intensity, valence and arousal, from landmarks"
-    )
     parser.add_argument("--overlay", type=mp4, metavar="FILE.mp4", help="the video with boxes, labels and bars")
     parser.add_argument("--plot", type=png, metavar="FILE.png", help="probabilities over time")
-    parser.add_argument(
-        "--unknown-risk", type=float, metavar="R", help='label "unknown" where more than this share would be wrong'
-    )
     parser.set_defaults(run=run)
 
 

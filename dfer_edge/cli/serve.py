@@ -9,7 +9,7 @@ from typing import Any
 
 from dfer_edge import settings
 from dfer_edge.cli.arguments import positive
-from dfer_edge.cli.predict import add_recognizer_arguments, make_recognizer
+from dfer_edge.cli.predict import add_output_arguments, add_recognizer_arguments, make_recognizer
 from dfer_edge.errors import EngineUnavailable, InvalidInput
 
 _NEEDED = ("starlette", "uvicorn", "websockets", "prometheus_client", "multipart")
@@ -21,6 +21,7 @@ def add(commands: Any, common: argparse.ArgumentParser) -> None:
     """Register the command."""
     parser = commands.add_parser("serve", parents=[common], help="a server and a page to watch", description=__doc__)
     add_recognizer_arguments(parser)
+    add_output_arguments(parser)
     add = parser.add_argument
     add("--host", default="127.0.0.1", help="others need an API key (default: %(default)s)")
     add("--port", type=positive, default=8000, help="default: %(default)s")

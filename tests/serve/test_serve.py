@@ -215,11 +215,15 @@ def test_bad_frames_are_answered_and_the_stream_goes_on(client: TestClient, jpeg
         assert socket.receive_json()["observations"][0]["track_id"] == 0
 
 
-def test_too_many_streams(recognizer: Recognizer) -> None:
-    with client_of(recognizer, max_clients=1) as client, client.websocket_connect(STREAM):
+def test_too_many_streams(recognizer: Recognizer, jpeg: bytes) -> None:
+    with client_of(recognizer, max_clients=1) as client, client.websocket_connect(STREAM) as first:
+        first.send_bytes(jpeg)
+        assert "frame" in first.receive_json()
         with pytest.raises(WebSocketDisconnect) as closed, client.websocket_connect(STREAM):
             pass
         assert closed.value.code == 1013
+        first.send_bytes(jpeg)
+        assert first.receive_json()["frame"] == 1
 
 
 def test_overtaken_frames_are_dropped_and_counted_and_people_are_forgotten(

@@ -1,0 +1,41 @@
+"""``dfer-edge live`` on a file, into every file sink at once."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+from dfer_edge import weights
+from dfer_edge.cli.main import main
+from tests.test_streaming import small
+
+
+@pytest.fixture(scope="module")
+def words(tmp_path_factory: pytest.TempPathFactory, astronaut: Path) -> list[str]:
+    path = weights.save(tmp_path_factory.mktemp("weights") / "small.safetensors", small("slowr50_sa").float())
+    rest = ["--engine", "onnxruntime", "--precision", "fp32", "--threads", "1", "--detector", "haar"]
+    return ["live", str(astronaut), "--weights", str(path), *rest, "--hop", "0.4", "--window", "1"]
+
+
+def test_files(words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    lines, table, video = (tmp_path / name for name in ("o.jsonl", "o.csv", "o.mp4"))
+    assert main([*words, "--json", str(lines), "--csv", str(table), "--video", str(video), "--stats"]) == 0
+    found = [json.loads(line) for line in lines.read_text().splitlines()]
+    assert [round(o["time_s"], 1) for o in found] == [0.0, 0.4, 0.8, 1.2, 1.6]
+    assert len(list(csv.DictReader(table.open()))) == 5
+    assert video.stat().st_size > 1000
+    stats = json.loads(capsys.readouterr().err.splitlines()[-1])
+    assert (stats["frames"], stats["observations"], stats["dropped"]) == (50, 5, 0)
+
+
+def test_text_and_errors(words: list[str], capsys: pytest.CaptureFixture) -> None:
+    assert main([*words, "--seconds", "60"]) == 0
+    assert "ms old" in capsys.readouterr().out.splitlines()[0]
+    assert main([words[0], "rtsp://a:s3cret@127.0.0.1:9/x", *words[2:], "--no-reconnect"]) == 1
+    assert "s3cret" not in capsys.readouterr().err
+    with pytest.raises(SystemExit) as wrong:
+        main([*words, "--hop", "-1"])
+    assert wrong.value.code == 2
