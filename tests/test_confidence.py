@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 import torch
 
+from bench.confidence import main as fit_from_files
 from dfer_edge import CorruptArtifact, InvalidInput, Recognizer, confidence, export, weights
 from dfer_edge.cli.main import main
 from dfer_edge.confidence import Confidence
+from dfer_edge.evaluation.document import SCHEMA
 from dfer_edge.models import create_model
 from dfer_edge.postprocess import softmax
 
@@ -152,3 +154,28 @@ def test_the_command_line(files: dict[str, Path], astronaut: Path, capsys: pytes
     words = ["predict", str(astronaut), "--weights", str(files["full"]), "--engine", "onnxruntime", "--json"]
     assert main([*words, "--precision", "fp32", "--detector", "haar", "--unknown-risk", "0.1"]) == 0
     assert json.loads(capsys.readouterr().out)["prediction"]["label"] == "unknown"
+
+
+def test_fitting_from_evaluations(files: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plain, out = files["compact plain"], tmp_path / "out.safetensors"
+    names = weights.load(plain).spec.labels
+    truth, probabilities = drawn(2.0, [1.0] * 7, 800)
+    rows = [
+        {"label": names[t], "probabilities": {"a": p.round(6).tolist()}}
+        for t, p in zip(truth, probabilities, strict=True)
+    ]
+    document = {"schema": SCHEMA, "weights": {"sha256": weights.load(plain).sha256}, "predictions": rows}
+    path = tmp_path / "evaluation.json"
+    path.write_text(json.dumps(document))
+    assert fit_from_files([str(plain), str(out), str(path)]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("temperature ")
+    assert "risk 0.50: from confidence" in printed
+    stored = Confidence.from_json(weights.load(out).notes["confidence"])
+    assert stored.temperature == pytest.approx(2.0, rel=0.1)
+    assert stored.risk
+    assert fit_from_files([str(out), str(out), str(path)]) == 2
+    assert "has one already" in capsys.readouterr().err
+    path.write_text(json.dumps({**document, "weights": {"sha256": "0" * 64}}))
+    assert fit_from_files([str(plain), str(out), str(path)]) == 2
+    assert "expected evaluations of" in capsys.readouterr().err
