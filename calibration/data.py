@@ -22,7 +22,7 @@ from dfer_edge.faces.detectors import Detector
 from dfer_edge.faces.landmarks import LandmarkDetector
 from dfer_edge.inference.parts import check_feed
 from dfer_edge.pipeline import Windower, WindowPlan
-from dfer_edge.sources import open_source
+from dfer_edge.sources import is_media, open_source
 from dfer_edge.spec import ModelSpec
 from dfer_edge.stopwatch import Stopwatch
 from dfer_edge.types import Box, Clip
@@ -35,7 +35,6 @@ LEAST_CLIPS = 16
 
 # Window and hop in seconds, tried in turn until there are clips enough: long ones are what the network meets in use.
 _WINDOWS = ((4.0, 1.0), (2.0, 0.5), (1.0, 0.25))
-_SUFFIXES = {".mp4", ".mov", ".avi", ".mkv", ".webm", ".gif", ".jpg", ".jpeg", ".png", ".bmp"}
 
 
 class _Kept(NamedTuple):
@@ -249,7 +248,7 @@ def from_folder(
         from dfer_edge.calibration.rendered import from_rendered  # it fills the class of this module
 
         return from_rendered(folder, spec, count, detector, landmark_detector, progress)
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES and path.is_file())
+    paths = sorted(path for path in folder.rglob("*") if is_media(path))
     if not paths:
         raise CalibrationError(f"expected videos or pictures in {folder}, found none")
     clips = ClipSet(spec)

@@ -81,7 +81,7 @@ def _opened(checkpoint: Path) -> Any:
             return torch.load(checkpoint, map_location="cpu", weights_only=True)
     except Exception as error:  # whatever a broken pickle raises: KeyError, EOFError, UnpicklingError, ...
         # torch's own text begins with advice to run whatever code is in the file.
-        found = re.search(r"(?:WeightsUnpickler error|Unsupported)[^\n]*", str(error))
+        found = re.search(r"(?:WeightsUnpickler error|Unsupported|Trying to load)[^\n]*", str(error))
         reason = " ".join((found[0] if found else str(error)).split())[:200] or "no reason given"
         raise CorruptArtifact(
             f"expected a checkpoint of tensors only, got {checkpoint}: {type(error).__name__}: {reason}",

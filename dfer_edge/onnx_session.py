@@ -37,7 +37,8 @@ def cpu_session(
     if simulate:
         options.add_session_config_entry("session.disable_quant_qdq", "1")
     try:
-        return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        # Without the fall-back, which prints to stdout that the processor is tried instead of the processor.
+        return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"], enable_fallback=0)
     except Exception as error:  # onnxruntime's errors share no public base class
         reason = " ".join(str(error).split())[:200]
         raise CorruptArtifact(f"expected {what} that loads, got {source}: {reason}") from error

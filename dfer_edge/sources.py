@@ -27,6 +27,7 @@ __all__ = [
     "IMAGES",
     "MAX_SIDE",
     "MIN_SIDE",
+    "VIDEOS",
     "ArraySource",
     "CameraSource",
     "FolderSource",
@@ -34,9 +35,13 @@ __all__ = [
     "Source",
     "VideoSource",
     "checked",
+    "is_media",
     "open_source",
 ]
 
+VIDEOS = {".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".gif", ".flv", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts"}
+# Matroska, MPEG program stream, MPEG-1/2 video, ASF (WMV), Ogg, FLV.
+_VIDEO_STARTS = (b"\x1a\x45\xdf\xa3", b"\0\0\x01\xba", b"\0\0\x01\xb3", b"\x30\x26\xb2\x75", b"OggS", b"FLV\x01")
 IMAGES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
@@ -153,6 +158,17 @@ def _looks_like(path: Path) -> str:
     if not start:
         return " (an empty file)"
     return " (it looks like text)" if start.isascii() and b"\0" not in start else ""
+
+
+def is_media(path: Path) -> bool:
+    """Whether a file is a picture or a video, by its name or the first bytes; what systems leave beside them is not."""
+    if path.name.startswith(".") or not path.is_file():
+        return False
+    if path.suffix.lower() in IMAGES | VIDEOS or pictures.kind_of(path):
+        return True
+    with path.open("rb") as file:
+        start = file.read(16)
+    return start[4:8] == b"ftyp" or start.startswith(_VIDEO_STARTS) or (start[:4] == b"RIFF" and start[8:11] == b"AVI")
 
 
 def _shows_something(path: Path) -> bool:

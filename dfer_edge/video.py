@@ -88,6 +88,8 @@ class VideoSource(Source):
                 kinds = sorted({s.type for s in container.streams if s.type != "video"})
                 found = f"only {' and '.join(kinds)}" if kinds else "no streams"
                 raise InvalidInput(f"expected a {what}, {self.name} has {found} ({container.format.name})")
+            if stream.codec_context is None:
+                raise InvalidInput(f"expected a {what} of a known codec, got {self.name}")
             check_size(stream.width, stream.height, f"frames of {self.name}")
         except InvalidInput:
             container.close()

@@ -14,8 +14,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 if TYPE_CHECKING:
     from dfer_edge.engines.build_progress import BuildState
 
-STDOUT = Console(highlight=False)
-STDERR = Console(stderr=True)
+# Without markup: brackets in names are brackets.
+STDOUT = Console(highlight=False, markup=False, emoji=False)
+STDERR = Console(stderr=True, markup=False, emoji=False)
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import logging
 import os
 import signal
@@ -77,6 +78,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     # The decoder writes its own complaints to stderr; ours name the file and the way out.
     os.environ.setdefault("OPENCV_LOG_LEVEL", "OFF")
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # Names of files may hold what the terminal's encoding has not.
+            stream.reconfigure(errors="backslashreplace")
     arguments = parser().parse_args(argv)
     if threading.current_thread() is threading.main_thread():
         # Ends as an exception does: files that are not whole yet are taken away.

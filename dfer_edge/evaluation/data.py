@@ -10,17 +10,19 @@ from __future__ import annotations
 import csv
 import dataclasses
 import functools
+import logging
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 from dfer_edge import labels as label_names
 from dfer_edge.errors import InvalidInput, SourceNotFound
-from dfer_edge.sources import IMAGES
+from dfer_edge.sources import IMAGES, is_media
 from dfer_edge.training.data import ClipDataset, open_named
 from dfer_edge.training.data.samples import ClipSource, parts_of
 
-VIDEOS = {".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".gif", ".flv"}
+_LOG = logging.getLogger("dfer_edge")
+_SYSTEM_FOLDERS = {"@eaDir", "__MACOSX"}
 
 Rows = list[tuple[Path, str]]
 Layout = Callable[[Path, Sequence[str]], "Rows | str"]
@@ -164,6 +166,9 @@ def _wanted(labels: Sequence[str], classes: Sequence[str] | None) -> set[int]:
 def _data_set(path: Path, layout: str, rows: Rows, labels: Sequence[str], wanted: set[int]) -> DataSet:
     root = path if path.is_dir() else path.parent
     samples, left_out = [], Counter[str]()
+    if numbers := sorted({word for _, word in rows if word.isdecimal() and label_names.position(word, labels) is None}):
+        order = ", ".join(f"{index} {label}" for index, label in enumerate(labels))
+        _LOG.warning("the labels %s of %s are taken in the network's order: %s", ", ".join(numbers), path, order)
     for file, word in sorted(rows):
         truth = _class_of(word, labels)
         if truth is None or truth not in wanted:
@@ -186,9 +191,22 @@ def _class_of(word: str, labels: Sequence[str]) -> int | None:
 
 
 def _is_sample(path: Path) -> bool:
-    if path.name.startswith("."):
-        return False
-    return path.is_dir() or path.suffix.lower() in IMAGES | VIDEOS
+    if path.is_dir():
+        return not path.name.startswith(".") and path.name not in _SYSTEM_FOLDERS
+    return is_media(path)
+
+
+def _samples_in(folder: Path) -> list[Path]:
+    """The samples of a folder; what else lies there is named in the log, but for what systems leave."""
+    entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+    found = [entry for entry in entries if _is_sample(entry)]
+    others = [entry.name for entry in entries if entry.name not in _SYSTEM_FOLDERS and not _is_sample(entry)]
+    if others:
+        names = ", ".join(others[:5]) + (", ..." if len(others) > 5 else "")
+        _LOG.warning(
+            "%d of %d in %s are no pictures or videos and are passed over: %s", len(others), len(entries), folder, names
+        )
+    return found
 
 
 def _csv(path: Path, labels: Sequence[str]) -> Rows | str:
@@ -214,11 +232,11 @@ def _folder_per_class(path: Path, labels: Sequence[str]) -> Rows | str:
     folders = [entry for entry in path.iterdir() if entry.is_dir()] if path.is_dir() else []
     if not any(label_names.position(folder.name, labels) is not None for folder in folders):
         return f"looked for a folder named after one of {', '.join(labels)}"
-    return [(entry, folder.name) for folder in folders for entry in folder.iterdir() if _is_sample(entry)]
+    return [(entry, folder.name) for folder in folders for entry in _samples_in(folder)]
 
 
 def _prefix(path: Path, labels: Sequence[str]) -> Rows | str:
-    entries = [entry for entry in path.iterdir() if _is_sample(entry)] if path.is_dir() else []
+    entries = _samples_in(path) if path.is_dir() else []
     rows = [(entry, _leading_label(entry.stem, labels)) for entry in entries if "_" in entry.name]
     if not any(label_names.position(word, labels) is not None for _, word in rows):
         return f"looked for images or videos named LABEL_..., with a label out of {', '.join(labels)}"

@@ -90,8 +90,9 @@ def source_of(sample: Sample, spec: ModelSpec, faces: str) -> ClipSource:
         return ClipSource(found.source, cropped, found.landmarks if useful else None)
     if not sample.is_still:
         return ClipSource(sample.path, faces == "cropped")
-    (still,) = (frame.image for frame in open_source(sample.path))
-    return ClipSource([still] * spec.frames, faces == "cropped")
+    frames = [frame.image for frame in open_source(sample.path)]
+    # Pages and animations are clips whatever their name says.
+    return ClipSource(frames * spec.frames if len(frames) == 1 else sample.path, faces == "cropped")
 
 
 def _predict(recognizer: Recognizer, sample: Sample, found: ClipSource) -> Prediction:

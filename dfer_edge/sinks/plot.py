@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from dfer_edge import settings
 from dfer_edge.errors import EngineUnavailable
 from dfer_edge.types import Observation, Timeline
+from dfer_edge.whole_file import replacing
 
 
 def write_plot(path: str | Path, timeline: Timeline, title: str) -> None:
@@ -21,6 +25,8 @@ def write_plot(path: str | Path, timeline: Timeline, title: str) -> None:
     EngineUnavailable
         If matplotlib is not installed.
     """
+    # Or matplotlib writes into the home folder, and complains where there is none.
+    os.environ.setdefault("MPLCONFIGDIR", str(settings.cache_folder() / "matplotlib"))
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
@@ -35,12 +41,22 @@ def write_plot(path: str | Path, timeline: Timeline, title: str) -> None:
         _bars(axes, timeline.primary[0])
     else:
         _steps(axes, timeline)
-    axes.set_title(title, fontsize=10)
+    # Names are no formulas; what no font can show is shown as its code.
+    axes.set_title(printable(title), fontsize=10, parse_math=False)
     if with_signals:
         (_unit_bars if single else _signal_steps)(figure.add_subplot(2, 1, 2), timeline)
     for part in figure.axes:
         part.spines[["top", "right"]].set_visible(False)
-    figure.savefig(Path(path), dpi=120)
+    with replacing(path) as partial, warnings.catch_warnings():
+        # A box stands for a glyph that no font has.
+        warnings.filterwarnings("ignore", "Glyph .* missing")
+        figure.savefig(partial, dpi=120)
+
+
+def printable(text: str) -> str:
+    """Text without control characters and halves of characters, as file names may have them."""
+    shown = "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
+    return shown.encode("utf-8", "replace").decode()
 
 
 def _bars(axes: Any, observation: Observation) -> None:

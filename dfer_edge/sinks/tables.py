@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dfer_edge.types import Signals, Timeline
+from dfer_edge.whole_file import replacing
 
 
 def to_json(timeline: Timeline, info: Mapping[str, Any]) -> dict[str, Any]:
@@ -18,7 +19,8 @@ def to_json(timeline: Timeline, info: Mapping[str, Any]) -> dict[str, Any]:
 
 def write_json(path: str | Path, timeline: Timeline, info: Mapping[str, Any]) -> None:
     """Write :func:`to_json`, indented."""
-    Path(path).write_text(json.dumps(to_json(timeline, info), indent=2) + "\n")
+    with replacing(path) as partial:
+        partial.write_text(json.dumps(to_json(timeline, info), indent=2) + "\n", encoding="utf-8")
 
 
 def write_csv(path: str | Path, timeline: Timeline) -> None:
@@ -27,7 +29,7 @@ def write_csv(path: str | Path, timeline: Timeline) -> None:
     Where there are signals, then intensity, valence, arousal and each action unit.
     """
     labels = timeline.prediction.labels
-    with Path(path).open("w", newline="") as file:
+    with replacing(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         edges = ("left", "top", "right", "bottom")
         units = next((list(o.prediction.signals.units) for o in timeline.observations if o.prediction.signals), None)

@@ -253,3 +253,25 @@ def test_addresses_are_not_opened_to_be_refused(recognizer: Recognizer) -> None:
     with pytest.raises(InvalidInput, match="source that ends"):
         recognizer.predict("RTSP://192.0.2.1/never")
     assert VideoSource("rtsp://192.0.2.1/never", live=True).live
+
+
+def test_lists_name_what_they_pass_over(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    from dfer_edge.evaluation.data import read
+
+    folder = tmp_path / "happy"
+    folder.mkdir()
+    for name in ("a.mp4", "b.ts", "c.unknown"):
+        write_video(tmp_path / "v.mp4", [0, 40]).rename(folder / name)
+    Image.new("RGB", (32, 32)).save(folder / "d.jfif", "JPEG")
+    (folder / "notes.txt").write_text("none")
+    (folder / "._a.mp4").write_bytes(bytes(10))
+    (folder / "@eaDir").mkdir()
+    data = read(tmp_path, ("happy", "sad"))
+    assert [sample.name for sample in data.samples] == [
+        f"happy/{name}" for name in ("a.mp4", "b.ts", "c.unknown", "d.jfif")
+    ]
+    assert "1 of 6" in caplog.text
+    assert "notes.txt" in caplog.text
+    (tmp_path / "l.csv").write_text("path,label\nhappy/a.mp4,1\n")
+    assert read(tmp_path / "l.csv", ("happy", "sad")).truth == [1]
+    assert "the network's order: 0 happy, 1 sad" in caplog.text
