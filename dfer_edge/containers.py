@@ -128,6 +128,8 @@ def _matroska(file: BinaryIO, end: int) -> str:
     size = _vint(file)
     if size is None:
         return "its EBML header has no size"
+    if reason := _needs("EBML header", file.tell() + size, end):
+        return reason
     file.seek(size, os.SEEK_CUR)
     if file.read(4) != _SEGMENT:
         return "its EBML header is followed by no segment"

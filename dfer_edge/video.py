@@ -226,7 +226,12 @@ class _Turn(NamedTuple):
     @classmethod
     def of(cls, frame: Any) -> _Turn:
         """From the display matrix of a frame, to quarter turns: (x, y) is shown at (a x + c y, b x + d y)."""
-        for data in frame.side_data:
+        try:
+            found = list(frame.side_data)
+        except ValueError:
+            # PyAV stumbles over kinds that its FFmpeg knows and it does not (EXIF, in 18.1), but knows the angle.
+            return _ANGLES.get(round(frame.rotation), cls())
+        for data in found:
             if data.type.name == "DISPLAYMATRIX" and data.buffer_size >= _MATRIX.itemsize:
                 a, b, _, c, d = np.frombuffer(data, _MATRIX, 1)["values"][0][:5].tolist()
                 return cls(False, a < 0, d < 0) if abs(a) + abs(d) >= abs(b) + abs(c) else cls(True, c < 0, b < 0)
@@ -240,6 +245,12 @@ class _Turn(NamedTuple):
             code = -1 if self.across and self.down else 1 if self.across else 0
             image = np.asarray(cv2.flip(image, code), np.uint8)
         return image
+
+
+# Quarter turns by the angle that FFmpeg makes of a display matrix.
+_ANGLES = {-90: _Turn(True, True, False), 90: _Turn(True, False, True)} | dict.fromkeys(
+    (-180, 180), _Turn(False, True, True)
+)
 
 
 def _progressive(frames: Iterator[Any], name: str) -> Iterator[Any]:

@@ -158,6 +158,13 @@ def read(path: str | Path) -> Results:
     path = Path(path)
     if not path.is_file():
         raise SourceNotFound(f"expected a results file, found nothing at {path}")
+    try:
+        return _read(path)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise CorruptArtifact(f"expected lines of a bench, got {path} whose lines lack {error}") from error
+
+
+def _read(path: Path) -> Results:
     rows: dict[str, Row] = {}
     provenance: dict[str, Any] = {}
     peaks: dict[str, Any] = {}

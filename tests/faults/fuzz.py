@@ -164,7 +164,7 @@ def _work(sender: Any, folder: Path, seed: int, numbers: range) -> None:
         rng = np.random.default_rng((seed, number))
         name = sorted(kinds)[int(rng.integers(0, len(kinds)))]
         source, reader = kinds[name]
-        path = folder / f"in{source.suffix}"
+        path = folder / f"in-{name}{source.suffix}"
         path.write_bytes(mutated(source.read_bytes(), rng))
         sender.send((number, name, "begins"))
         signal.alarm(LIMIT_S)
@@ -216,7 +216,7 @@ def run(count: int, seed: int, keep: Path) -> tuple[Counter[str], list[Finding]]
 def _kept(found: tuple[int, str, str], keep: Path, folder: Path) -> Finding:
     keep.mkdir(parents=True, exist_ok=True)
     number, name, what = found
-    source = next(iter(folder.glob("in.*")), None)
+    source = next(iter(folder.glob(f"in-{name}.*")), None)
     path = keep / f"{number}-{name}{source.suffix if source else ''}"
     if source is not None:
         shutil.copy(source, path)

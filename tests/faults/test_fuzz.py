@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from dfer_edge import InvalidInput
-from dfer_edge.sources import open_source
+from dfer_edge import CorruptArtifact, InvalidInput
+from dfer_edge.sources import VideoSource, open_source
 from tests.faults import fuzz
-from tests.videos import write_container
+from tests.videos import marked, write_container
 
 pytest.importorskip("PIL.Image")
 
@@ -54,3 +55,32 @@ def test_a_codec_that_nobody_knows(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="known codec"):
         open_source(path)
     assert np.fromfile(path, np.uint8).size == len(content)
+
+
+def test_an_ebml_header_longer_than_any_file(tmp_path: Path) -> None:
+    """Found by seed 0, number 4021."""
+    (tmp_path / "a.webm").write_bytes(b"\x1a\x45\xdf\xa3" + b"\x01\x7f" + b"\xff" * 6 + bytes(100))
+    with pytest.raises(InvalidInput, match="EBML header needs"):
+        open_source(tmp_path / "a.webm")
+
+
+def test_exif_that_the_decoder_passes_on(tmp_path: Path) -> None:
+    """Found by seed 0, number 398: a JPEG that only FFmpeg takes for one, and MJPEG of cameras."""
+    from PIL import Image
+
+    exif = Image.Exif()
+    exif[274] = 6
+    Image.fromarray(marked(0)).save(tmp_path / "p.jpg", exif=exif)
+    content = (tmp_path / "p.jpg").read_bytes()
+    (tmp_path / "v.mjpeg").write_bytes(content[:2] + b"\xff" + content[2:] + content)
+    source = VideoSource(str(tmp_path / "v.mjpeg"))
+    assert {frame.image.shape for frame in source} == {(96, 64, 3)}
+
+
+def test_results_without_what_a_run_says(tmp_path: Path) -> None:
+    """Found by seed 0, number 5411."""
+    from dfer_edge.bench.results import SCHEMA, read
+
+    (tmp_path / "r.jsonl").write_text(json.dumps({"schema": SCHEMA, "kind": "run"}) + "\n")
+    with pytest.raises(CorruptArtifact, match="provenance"):
+        read(tmp_path / "r.jsonl")
