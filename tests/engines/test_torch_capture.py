@@ -55,10 +55,20 @@ def test_one_graph_a_shape_and_inputs_are_written_into_it(recorded: list[torch.T
 
 def test_graphs_are_bounded(recorded: list[torch.Tensor]) -> None:
     captured = torch_capture.CapturedNetwork(lambda a: a + 1, lambda name, value: value)
-    for rows in (1, 2, 3, 4, 1, 5, 1, 2):
+    for rows in (1, 2, 3, 4, 1, 5, 9, 2):
         assert captured({"a": torch.zeros(rows)}).tolist() == [1.0] * rows
-    # 5 pushed out 2, the least recently used, which was captured again.
-    assert [len(output) for output in recorded] == [1, 2, 3, 4, 5, 2]
+    # Of 16 rows pushed out of 2, the least recently used, which was captured again; 3 and 4 share one.
+    assert [len(output) for output in recorded] == [1, 2, 4, 8, 16, 2]
+
+
+def test_matrix_products_are_exact_whatever_the_caller_asked_for() -> None:
+    torch.set_float32_matmul_precision("high")
+    try:
+        with torch_capture._exact_products():
+            assert torch.get_float32_matmul_precision() == "highest"
+        assert torch.get_float32_matmul_precision() == "high"
+    finally:
+        torch.set_float32_matmul_precision("highest")
 
 
 def test_the_engine_replays_on_cuda(
