@@ -56,6 +56,7 @@ def add(commands: Any, common: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--detector", default="auto", help="face detector, as in predict")
     parser.add_argument("--landmarks", help="landmark network, as in predict")
+    parser.add_argument("--prepared", metavar="DIR", help="keep found faces there, as dfer-edge prepare does")
     parser.add_argument(
         "--recipe",
         help="paper, renders, finetune, or a .json file (default: finetune with --init default, else paper)",
@@ -201,6 +202,7 @@ def _cropper(arguments: argparse.Namespace, recipe: Recipe, base: ModelSpec | No
     """What finds faces in whole frames: for the crops of inference."""
     from dfer_edge.faces import for_network, make_landmark_detector
     from dfer_edge.faces.landmarks import CHOICES
+    from dfer_edge.faces.prepared import FaceStore
     from dfer_edge.models import registry
     from dfer_edge.training.data.faces import FaceCropper
 
@@ -214,7 +216,12 @@ def _cropper(arguments: argparse.Namespace, recipe: Recipe, base: ModelSpec | No
     rendered = all(data.startswith("shards:") for data in arguments.data)
     if spec.landmarks and landmarks is None and not rendered:
         raise InvalidInput(f"expected landmarks for {spec.name}, the data have none", CHOICES)
-    return FaceCropper(spec, detector, landmarks)
+    store = None
+    if arguments.prepared:
+        if detector is None:
+            raise InvalidInput("expected whole frames for --prepared, --faces cropped says that frames are crops")
+        store = FaceStore(arguments.prepared, detector)
+    return FaceCropper(spec, detector, landmarks, store)
 
 
 def _labels(text: str | None) -> tuple[str, ...] | None:

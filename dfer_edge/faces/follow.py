@@ -39,7 +39,7 @@ _PLACE_S, _LOOKS_S = 2.0, 30.0
 # People out of sight who are kept.
 _MOST_ABSENT = 64
 # Looks of the landmark network a second: at one face, and at all of them.
-_LOOKS_A_FACE, _LOOKS_A_SECOND = 30.0, 90.0
+_LOOKS_A_FACE, _LOOKS_A_SECOND = 30.0, 60.0
 # A face is where it was if its pixels differ by less than this many grey levels; if they do not even resemble what
 # they were, who is there is checked.
 _STILL_LEVELS, _ALIKE = 1.0, 0.5
@@ -180,8 +180,8 @@ class FaceFollower:
         self._moving = {person.track_id for person in moved}
         hasty = surprises | {person.track_id for person in moved if not self._clear(person.box, person)}
         rested = [p for p in moved if p.track_id in hasty or (self._now_s - p.looked_s) * _LOOKS_A_FACE > 0.99]
-        rested.sort(key=lambda person: person.looked_s)
-        due = rested[: max(1, round(_LOOKS_A_SECOND * step_s))]
+        rested.sort(key=lambda person: (person.track_id not in hasty, person.looked_s))
+        due = rested[: max(1, len(hasty), round(_LOOKS_A_SECOND * step_s))]
         self._moving -= {person.track_id for person in due}
         return due, surprises
 

@@ -19,6 +19,7 @@ from dfer_edge import cpu, preprocess
 from dfer_edge.call_lock import CallLock
 from dfer_edge.errors import CorruptArtifact, InvalidInput
 from dfer_edge.faces.landmarks import FACE_SCORE, Landmarks
+from dfer_edge.hashing import file_sha256
 from dfer_edge.kernels.clip_to_tensor import crop_resize
 from dfer_edge.onnx_session import cpu_session
 from dfer_edge.types import Box, Image, Points
@@ -44,6 +45,7 @@ class LandmarkNetwork(abc.ABC):
     """
 
     name: str
+    fingerprint: str = ""
     input_shape: ClassVar[Shape]
     output_shapes: ClassVar[tuple[Shape, ...]]
     margin: ClassVar[float]
@@ -206,7 +208,9 @@ def load_network(path: str | Path, threads: int | None = None) -> LandmarkNetwor
     kind = _recognised(model.graph, path)
     flush_subnormals(model)
     count = threads or min(2, cpu.available_cores())
-    return kind(cpu_session(model.SerializeToString(), path, count, "a landmark network"))
+    network = kind(cpu_session(model.SerializeToString(), path, count, "a landmark network"))
+    network.fingerprint = f"{kind.name} {file_sha256(Path(path))}"
+    return network
 
 
 def _recognised(graph: Any, path: str | Path) -> type[LandmarkNetwork]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import logging
 import pickle
 from pathlib import Path
@@ -12,9 +13,13 @@ import numpy as np
 import pytest
 
 from dfer_edge import DferError
+from dfer_edge.cli.main import main
 from dfer_edge.face_geometry import box_of
 from dfer_edge.faces import FaceFinder
 from dfer_edge.faces.prepared import FaceStore, FileFaces, prepare
+from dfer_edge.models import registry
+from dfer_edge.training.data.faces import FaceCropper
+from dfer_edge.training.data.listing import Entry, ListedClips
 from dfer_edge.types import Box, Detection, Image, Points
 from tests.faces.world import face_at, points_of
 
@@ -165,3 +170,36 @@ def test_preparing_many_says_what_was_skipped(pictures: Path, tmp_path: Path) ->
     dark.mkdir()
     cv2.imwrite(str(dark / "0.png"), np.zeros((60, 60, 3), np.uint8))
     assert store.obtain(dark) == store.get(dark) == FileFaces(1, ())
+
+
+def test_training_reads_the_person_seen_longest_from_the_store(pictures: Path, tmp_path: Path) -> None:
+    detector = Bright()
+    finder = FaceFinder(detector, detector)
+    cropper = FaceCropper(registry.find("slowr50_sa").spec, finder, None, FaceStore(tmp_path / "faces", finder))
+    clips = ListedClips("set", ("happy",), [Entry(pictures, "happy")], False, cropper)
+    sample = clips.read(0, lambda length: [0, 1, length - 1])
+    assert sample.boxes is not None
+    assert [box.centre[0] for box in sample.boxes] == pytest.approx([440, 440, 445], abs=1), "0 and 2 are as near to 1"
+    calls = detector.searches
+    for _ in range(3):
+        clips.read(0, lambda length: range(length))
+    assert detector.searches == calls, "found once, whatever is read"
+    without = FaceCropper(registry.find("slowr50_sa").spec, finder)
+    large = ListedClips("set", ("happy",), [Entry(pictures, "happy")], False, without).read(0, lambda _: [0])
+    assert large.boxes is not None
+    assert large.boxes[0].centre[0] == pytest.approx(160, abs=1), "without a store the largest of each frame"
+
+
+def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    clip = Path(__file__).parents[1] / "assets" / "astronaut.mp4"
+    for part in ("train", "val"):
+        folder = tmp_path / "data" / part / "happy"
+        folder.mkdir(parents=True)
+        (folder / "a.mp4").write_bytes(clip.read_bytes())
+    (tmp_path / "data" / "train" / "happy" / "b.mp4").write_bytes(b"no video")
+    command = ["prepare", "--data", f"folder:{tmp_path / 'data'}", "--out", str(tmp_path / "faces"), "--json"]
+    for expected in ((1, 1), (0, 2)):
+        assert main([*command, "--detector", "haar"]) == 0
+        result = json.loads(capsys.readouterr().out)
+        assert (result["found"], result["reused"], len(result["skipped"])) == (*expected, 1)
+    assert main(["prepare", "--data", "nothing:here", "--out", str(tmp_path)]) == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from dfer_edge.faces.aligned import FaceFinder
 from dfer_edge.faces.crops import CroppedFace
 from dfer_edge.faces.detectors import Detector
 from dfer_edge.faces.landmarks import LandmarkDetector
+from dfer_edge.faces.prepared import FaceStore
 from dfer_edge.inference.keypoint_graph import fill_missing
 from dfer_edge.spec import ModelSpec
 from dfer_edge.training.data.samples import LostFace
@@ -48,11 +50,19 @@ class FaceCropper:
         Finds faces; None if frames are crops already.
     landmark_detector
         Finds the 68 points on the crops; None for networks that take none.
+    store
+        Where faces of files are kept: they are then those of the person seen longest, followed through the whole file,
+        and found once. None finds the largest face of each frame that is read, each time.
     """
 
     def __init__(
-        self, spec: ModelSpec, detector: Detector | None = None, landmark_detector: LandmarkDetector | None = None
+        self,
+        spec: ModelSpec,
+        detector: Detector | None = None,
+        landmark_detector: LandmarkDetector | None = None,
+        store: FaceStore | None = None,
     ) -> None:
+        self._store = store
         laying = landmark_detector or (detector.landmarks if isinstance(detector, FaceFinder) else None)
         # Levelled crops need the points too.
         self._spec, self._detector = spec, detector
@@ -74,6 +84,29 @@ class FaceCropper:
             return Found(None, self._points(frames, None))
         boxes = _without_gaps([_largest(detector, frame) for frame in frames])
         return Found(boxes, self._points(frames, boxes))
+
+    def find_in(self, path: Path, positions: Sequence[int], frames: Sequence[Image], cropped: bool) -> Found:
+        """:meth:`find` for the frames at ``positions`` of a file; from the store, if there is one.
+
+        Raises
+        ------
+        LostFace
+            If no frame of the file shows a face.
+        DferError
+            If the store cannot be written.
+        """
+        if cropped or self._store is None or self._detector is None:
+            return self.find(frames, cropped)
+        tracks = self._store.obtain(path).tracks
+        if not tracks:
+            raise LostFace("expected a face in the clip, the detector found none")
+        boxes, points = zip(*(tracks[0].at(position) for position in positions), strict=True)
+        if self._landmark_detector is None:
+            return Found(boxes, None)
+        known = np.stack([faces_landmarks.lost() if found is None else found for found in points])
+        height, width = frames[0].shape[:2]
+        filled = fill_missing(known, max(height, width)) if np.isfinite(known).any() else None
+        return Found(boxes, self._points(frames, boxes) if filled is None else filled.astype(np.float32))
 
     def _points(self, frames: Sequence[Image], boxes: Sequence[Box] | None) -> Points | None:
         """Found where inference finds them, on the network's crops, and moved into the frames."""

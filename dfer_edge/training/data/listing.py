@@ -96,8 +96,16 @@ class ListedClips:
 
     def read(self, index: int, choose: Choose) -> Sample:
         try:
-            frames = read_frames(self.entries[index].path, choose)
-            found = Found(None, None) if self._cropper is None else self._cropper.find(frames, self._cropped)
+            path, positions = self.entries[index].path, [0]
+
+            def noted(length: int) -> Sequence[int]:
+                positions[:] = [int(position) for position in choose(length)]
+                return positions
+
+            frames = read_frames(path, noted)
+            found = Found(None, None)
+            if self._cropper is not None:
+                found = self._cropper.find_in(path, positions, frames, self._cropped)
         except UnreadableClip:
             raise
         except DferError as error:
