@@ -165,11 +165,12 @@ function remember(one, now) {
   person.rows.push({ at: now, values: one.prediction.probabilities });
   while (person.rows[0].at < now - SECONDS * 1000) person.rows.shift();
   const { label, confidence, probabilities, labels } = one.prediction;
-  if (label !== person.label) {
+  const before = person.label;
+  if (label !== before) {
     $("spoken").textContent = `Person ${one.track_id}: ${label}`;
     person.label = label;
   }
-  if (one.event) person.events = [`${one.event} of ${label}`, ...person.events].slice(0, 3);
+  if (one.event) person.events = [`${one.event} of ${one.event === "offset" ? before : label}`, ...person.events].slice(0, 3);
   const { card } = person;
   card.querySelector(".label").textContent = label;
   card.querySelector(".confidence").textContent = confidence.toFixed(2);
