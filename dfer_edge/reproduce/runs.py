@@ -111,6 +111,9 @@ def run(job: Job, report: Report | None = None) -> list[dict[str, Any]]:
     """
     rows = chosen_rows(job.paper, job.variants)
     _require_data(job, rows)
+    if "*" in job.data:
+        # One set stands in for all: a variant on two data sets would be the same run twice.
+        rows = tuple({row.name: row for row in reversed(rows)}.values())[::-1]
     total = sum(job.folds(row) for row in rows)
     results: list[dict[str, Any]] = []
     done = 0

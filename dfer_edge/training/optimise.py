@@ -32,7 +32,8 @@ def build_optimisers(
     groups = [{"params": decayed, "weight_decay": optimiser.weight_decay}, {"params": spared, "weight_decay": 0.0}]
     built = [_build(optimiser, [group for group in groups if group["params"]], optimiser.lr * scale)]
     if centres and losses.sparse_centre:
-        built.append(torch.optim.SGD(centres, lr=losses.centre_lr))
+        # DACL divides the loss's weight out of the centres' gradient: a small weight must not stop the centres.
+        built.append(torch.optim.SGD(centres, lr=losses.centre_lr / losses.sparse_centre))
     for group in (group for one in built for group in one.param_groups):
         group["initial_lr"] = group["lr"]
     return built

@@ -31,7 +31,7 @@ def test_plain_cross_entropy() -> None:
     losses = Objective(net, Losses()).eval()(BATCH)
     expected = F.cross_entropy(net(BATCH["clip"]), BATCH["label"])
     torch.testing.assert_close(losses["loss"], expected)
-    assert set(losses) == {"loss", "label"}
+    assert set(losses) == {"loss", "label", "right"}
 
 
 def test_smoothing_and_class_weights() -> None:
@@ -77,6 +77,23 @@ def test_the_centres_have_an_sgd_of_their_own() -> None:
     assert [p for g in sgd.param_groups for p in g["params"]] == [net.loss_branch.centers]
     assert sgd.param_groups[0]["lr"] == 0.3
     assert all(p is not net.loss_branch.centers for g in adam.param_groups for p in g["params"])
+
+
+def test_a_small_weight_does_not_stop_the_centres() -> None:
+    """DACL divides the weight out of their gradient: a step moves them as far at 0.01 as at 1."""
+    moved = []
+    for weight in (1.0, 0.01):
+        torch.manual_seed(0)
+        net = r2plus1d.create(small("r2plus1d_sta", frames=4), loss_branch=True, loss_widths=(4, 4, 4)).eval()
+        losses = Losses(sparse_centre=weight)
+        objective = Objective(net, losses)
+        _, sgd = build_optimisers(objective, Optimiser("adam", 1e-3), losses, 8)
+        before = net.loss_branch.centers.detach().clone()
+        objective({"clip": torch.randn(2, 3, 4, 32, 32), "label": torch.tensor([1, 5])})["loss"].backward()
+        sgd.step()
+        moved.append(net.loss_branch.centers.detach() - before)
+    assert moved[0].abs().max() > 1e-4
+    torch.testing.assert_close(moved[1], moved[0], rtol=1e-3, atol=1e-6)
 
 
 def test_images_are_guided_in_training_only() -> None:
