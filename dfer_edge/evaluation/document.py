@@ -116,7 +116,7 @@ def _column(column: Column, first: Column, temperature: float | None) -> dict[st
 
 
 def _risk_coverage(truth: Any, probabilities: Any) -> dict[str, Any]:
-    """Area under the curve, and the risk at each tenth of the samples that are taken, most confident first."""
+    """Area under the curve, and the risk at each tenth of the faces found that are taken, most confident first."""
     curve = metrics.risk_coverage(truth, probabilities)
     return {"area": curve.area, "risk": {f"{tenth / 10:.1f}": curve.at(tenth / 10) for tenth in range(1, 11)}}
 
