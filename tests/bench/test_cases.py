@@ -16,6 +16,7 @@ from bench.boards import FOLDER, pages
 from dfer_edge.bench import boards, claim, cost, cuda_kernels, kernels, peaks, perframe, table
 from dfer_edge.bench.claim import NOT_REPRODUCIBLE, REFUTED, REPRODUCED
 from dfer_edge.bench.context import Context
+from dfer_edge.bench.glass import read_stamp, stamp
 from dfer_edge.bench.kernel_cases import Bar, within
 from dfer_edge.bench.plan import Plan
 from dfer_edge.bench.results import Row
@@ -209,6 +210,15 @@ def test_a_paced_source_is_a_camera() -> None:
     assert [entry[1:] for entry in taken] == [(0, 0), (1, 1), (2, 2), (3, 0), (4, 1), (5, 2), (6, 0)]
     # Frame 1 took 250 ms: frames 2 and 3 are late, then the camera is waited for again.
     assert [entry[0] for entry in taken] == pytest.approx([0, 0.1, 0.35, 0.4, 0.45, 0.5, 0.6])
+
+
+def test_a_time_in_the_pixels_is_read_back(rng: np.random.Generator) -> None:
+    for shape in ((64, 64, 3), (21, 70, 3), (360, 640, 3)):
+        image = rng.integers(0, 256, shape, np.uint8)
+        for at_s in (0.0, 1234.56789, 1.7e9 + 1e-6):
+            assert read_stamp(stamp(image, at_s)) == at_s
+    with pytest.raises(InvalidInput, match="room for 64 squares"):
+        stamp(np.zeros((16, 16, 3), np.uint8), 1.0)
 
 
 @pytest.fixture
