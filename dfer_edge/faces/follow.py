@@ -49,8 +49,9 @@ _PLAUSIBLE_IOU, _MATCH_IOU = 0.3, 0.3
 _ONE_IOU = 0.5
 # Faces that overlap by less than this do not cover one another.
 _CLEAR_IOU = 0.02
-# Searches in a row that may miss a face that the landmark network sees.
-_MOST_MISSES = 5
+# Searches in a row that may miss a face that the landmark network sees: one that answers whatever it is shown, and one
+# that says whether it is a face (cascades lose tilted heads for good).
+_MOST_MISSES, _MOST_MISSES_SCORED = 5, 30
 # A clock may go back by this much; more is another scene.
 _JITTER_S = 0.5
 
@@ -240,7 +241,9 @@ class FaceFollower:
         """Somebody in sight, against what the detector says."""
         if detection is None:
             person.misses += 1
-            person.visible = person.points is not None and person.misses < _MOST_MISSES
+            scored = hasattr(self._finder.landmarks, "detect_scored")
+            most = _MOST_MISSES_SCORED if scored else _MOST_MISSES
+            person.visible = person.points is not None and person.misses < most
             return
         if person.points is None:
             (found,) = self._finder.place(image, [detection])

@@ -157,6 +157,28 @@ def test_a_face_that_its_landmarks_do_not_see_is_searched_for() -> None:
     assert plain.searches == 5, "without landmarks there is no following"
 
 
+@pytest.mark.parametrize(("scored", "last_s"), [(False, 5), (True, 30)])
+def test_a_face_that_the_detector_loses_is_followed_for_a_while(scored: bool, last_s: int) -> None:
+    """Longer by a landmark network that says whether it sees a face."""
+    world = World(lambda _: {1: face_at(200, 150)}, 5)
+
+    class Once:
+        name = "once"
+        searches = 0
+
+        def detect(self, image: np.ndarray) -> list[Detection]:
+            self.searches += 1
+            return [Detection(face_at(200, 150), 0.9)] if self.searches == 1 else []
+
+    landmarks = World(lambda _: {1: face_at(200, 150)})
+    landmarks.frame(0)
+    if scored:
+        landmarks.detect_scored = None  # only asked for
+    follower = FaceFollower(FaceFinder(Once(), landmarks))
+    seen = [frame.time_s for frame in world.frames(33) if follower.update(frame)]
+    assert seen[-1] == pytest.approx(last_s, abs=0.3)
+
+
 class Blind:
     """Sees no face."""
 
