@@ -118,8 +118,8 @@ def _print(content: Mapping[str, Any]) -> None:
     counts = f"{data['scored']} of {data['samples']} samples ({kinds['face crops']} face crops)"
     lost = f"no face in {len(data['no_face'])} (wrong in WAR and UAR), {len(data['unreadable'])} unreadable"
     console.STDOUT.print(f"{counts}, {lost}", soft_wrap=True)
-    if data["left_out"]:
-        words = ", ".join(f"{word} {count}" for word, count in data["left_out"].items())
+    if data["left_out_labels"]:
+        words = ", ".join(f"{word} {count}" for word, count in data["left_out_labels"].items())
         console.STDOUT.print(f"left out, no class that was asked for: {words}", soft_wrap=True)
     for video in content["timeline"]:
         runs = ", ".join(f"{run['label']} {run['first']}-{run['last']}" for run in video["runs"])

@@ -57,7 +57,7 @@ def test_command(stills: Path, other_stills: Path, tmp_path: Path, capsys: pytes
     ]
     assert main(arguments(stills, out, *more)) == 0
     printed = capsys.readouterr().out
-    assert "3 of 5 samples, no face in 1 (wrong in WAR and UAR), 1 unreadable" in printed
+    assert "3 of 5 samples (0 face crops), no face in 1 (wrong in WAR and UAR), 1 unreadable" in printed
     assert "onnxruntime/int8 cannot run here" in printed
     assert "random weights: labels are meaningless" in printed
     content = json.loads((out / "evaluation.json").read_text())
