@@ -143,3 +143,18 @@ def test_a_network_of_the_renders_recipe_can_fold_grey(model: str) -> None:
 def test_grey_folds_only_into_channels_of_one_scale() -> None:
     with pytest.raises(InvalidInput, match="one mean and deviation"):
         fold_grey(create_model("r2plus1d_sta"))
+
+
+def test_classes_are_taken_by_name_not_by_place(tmp_path: Path) -> None:
+    """Paper 003 goes from DFEW to AFEW, whose orders differ: row of happy to row of happiness."""
+    small = {"size": 16, "frames": 2, "spatial_depth": 1, "temporal_depth": 1}
+    source = create_model("smate", class_names=labels.DFEW, **small)
+    torch.nn.init.normal_(source.head.weight)
+    weights.save(tmp_path / "w.safetensors", source)
+    target = create_model("smate", class_names=(*labels.AFEW, "contempt"), **small)
+    fresh = target.head.weight[-1].detach().clone()
+    assert "classes by name, contempt of them random" in start_from(target, tmp_path / "w.safetensors")
+    for row, name in enumerate(labels.AFEW):
+        place = labels.position(name, labels.DFEW)
+        torch.testing.assert_close(target.head.weight[row], source.head.weight[place], rtol=0, atol=0)
+    torch.testing.assert_close(target.head.weight[-1], fresh, rtol=0, atol=0)
