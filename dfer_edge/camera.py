@@ -17,6 +17,12 @@ from dfer_edge.types import NOMINAL_RATE, Frame
 _MOST = 99
 
 
+def require_index(index: int) -> None:
+    """Raises InvalidInput for what is no index of a camera, present or not."""
+    if not 0 <= index <= _MOST:
+        raise InvalidInput(f"expected the index of a camera, 0 to {_MOST}, got {index}")
+
+
 class CameraSource(Source):
     """A camera of this machine, opened when its frames are asked for; it need not end.
 
@@ -31,7 +37,8 @@ class CameraSource(Source):
     def __init__(self, index: int) -> None:
         self.name = f"camera {index}"
         present = sorted(int(path.name[5:]) for path in Path("/dev").glob("video*") if path.name[5:].isdigit())
-        if not 0 <= index <= _MOST or (sys.platform == "linux" and index not in present):
+        require_index(index)
+        if sys.platform == "linux" and index not in present:
             there = ", ".join(map(str, present)) or "none"
             raise InvalidInput(f"expected the index of a camera, got {index}; cameras of this machine: {there}")
         self._index = index

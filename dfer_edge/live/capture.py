@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from dfer_edge.camera import require_index
 from dfer_edge.errors import InvalidInput
 from dfer_edge.live.cameras import Camera, is_capture, is_pipeline
 from dfer_edge.live.redaction import redacted
@@ -57,6 +58,10 @@ class CameraFeed(Feed):
 
     def __init__(self, target: Any, name: str | None = None, stall_s: float = 5.0) -> None:
         super().__init__(name if name is not None else "VideoCapture" if is_capture(target) else str(target))
+        if isinstance(target, int):
+            require_index(target)
+        elif isinstance(target, str) and _DEVICE.fullmatch(target):
+            require_index(int(target.removeprefix("/dev/video")))
         self.reopens = not is_capture(target)
         self._target, self._stall_s = target, stall_s
         self._camera: Camera | None = None

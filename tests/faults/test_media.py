@@ -249,6 +249,15 @@ def test_cameras_that_are_not_there(index: int) -> None:
         list(open_source(index))
 
 
+@pytest.mark.parametrize("target", [-1, 2**40, 100, "/dev/video200"])
+def test_what_is_no_camera_never_reaches_opencv(target: object) -> None:
+    """OpenCV ends the process for negative indices, and takes hundreds for backends of its own."""
+    from dfer_edge.live.capture import open_feed
+
+    with pytest.raises(InvalidInput, match="index of a camera"):
+        open_feed(target)
+
+
 def test_addresses_are_not_opened_to_be_refused(recognizer: Recognizer) -> None:
     with pytest.raises(InvalidInput, match="source that ends"):
         recognizer.predict("RTSP://192.0.2.1/never")
