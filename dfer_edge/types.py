@@ -7,6 +7,7 @@ right and y down; times are seconds since the first frame.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -87,10 +88,26 @@ class Frame:
 
 @dataclasses.dataclass(frozen=True)
 class Detection:
-    """A face in one frame: box around brows, ears and chin, score 0 to 1."""
+    """A face in one frame: box around brows, ears and chin, score 0 to 1.
+
+    Attributes
+    ----------
+    points
+        Of detectors that find them: middles of the eyes, tip of the nose, corners of the mouth; of each pair the one on
+        the subject's right first. Pixels x, y, centres at whole numbers.
+    """
 
     box: Box
     score: float
+    points: tuple[tuple[float, float], ...] | None = None
+
+    @property
+    def roll_deg(self) -> float | None:
+        """How far the head is turned clockwise in the image, -180 to 180; None without points."""
+        if self.points is None:
+            return None
+        (x0, y0), (x1, y1) = self.points[:2]
+        return math.degrees(math.atan2(y1 - y0, x1 - x0))
 
 
 @dataclasses.dataclass(frozen=True)

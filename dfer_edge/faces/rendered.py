@@ -1,0 +1,164 @@
+"""The shipped face detector, trained on renders alone (its card is ``dfer_edge/assets/faces.md``).
+
+A frame is looked at twice: once at up to 640x384 pixels' worth, once small, for faces that fill it. If neither look shows
+a face, the frame is turned by a quarter to either side and upside down, and looked at small: phone video without
+its tag. That costs an empty frame less than as much again, and depends on nothing but the frame.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from dfer_edge import cpu
+from dfer_edge.errors import CorruptArtifact
+from dfer_edge.onnx_session import cpu_session
+from dfer_edge.types import Box, Detection, Image
+
+FloatArray = npt.NDArray[np.float32]
+
+SHIPPED = Path(__file__).parents[1] / "assets" / "faces.onnx"
+STRIDES = (8, 16, 32)
+# Score, box, five points.
+_OUTPUTS = 15
+# What the network was trained to take for nothing: beyond the edge of an image.
+_GREY = 110
+_PIXELS, _LONGEST = 640 * 384, 960
+# Faces of the small look count from this size on, in its pixels: smaller ones are the first look's.
+_SMALL, _SMALL_LEAST = 224, 72.0
+_TURNED = 288
+_OVERLAP = 0.4
+_CELL_LIMIT = 6.0
+_MOST = 200
+
+
+class RenderedFaces:
+    """The network on ONNX Runtime.
+
+    Parameters
+    ----------
+    path
+        The shipped file or another training of it.
+    threshold, turned_threshold
+        Smallest scores, 0 to 1: of upright faces, and of those in a turned frame.
+    threads
+        CPU threads; one if None: the network is too small for more to pay.
+
+    Raises
+    ------
+    CorruptArtifact
+        The file is no detector of this kind.
+    """
+
+    name = "rendered"
+
+    def __init__(
+        self,
+        path: str | Path = SHIPPED,
+        threshold: float = 0.5,
+        turned_threshold: float = 0.6,
+        threads: int | None = None,
+    ) -> None:
+        self._threshold, self._turned_threshold = threshold, turned_threshold
+        self._session = cpu_session(str(path), path, min(threads or 1, cpu.available_cores()), "a face detector")
+        if not recognised(self._session):
+            raise CorruptArtifact(f"expected a face detector of the shipped kind (grey -> stride8, 16, 32), got {path}")
+
+    def detect(self, image: Image) -> list[Detection]:
+        """See :class:`~dfer_edge.faces.detectors.Detector`; with the five points of each face."""
+        grey = np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.uint8)
+        height, width = grey.shape
+        full = min(1.0, (_PIXELS / (height * width)) ** 0.5, _LONGEST / max(height, width))
+        found = self._look(grey, full, self._threshold, 0.0)
+        small = _SMALL / max(height, width)
+        if small < 0.75 * full:
+            found = np.concatenate([found, self._look(grey, small, self._threshold, _SMALL_LEAST / small)])
+        found = _best(found)
+        if not len(found):
+            found = self._turned(grey, min(full, _TURNED / max(height, width)))
+        return [_detection(row) for row in found.tolist()]
+
+    def _turned(self, grey: npt.NDArray[np.uint8], scale: float) -> FloatArray:
+        """Faces that lie or hang: of the turn with the best one."""
+        height, width = grey.shape
+        best = np.zeros((0, _OUTPUTS), np.float32)
+        small = _resized(grey, scale)
+        for quarters in (1, 3, 2):
+            turned = np.ascontiguousarray(np.rot90(small, quarters))
+            rows = _best(self._look(turned, 1.0, self._turned_threshold, 0.0))
+            if len(rows) and (not len(best) or rows[0, 0] > best[0, 0]):
+                best = _turned_back(rows, quarters, turned.shape[0], turned.shape[1])
+        best[:, 1:] *= np.tile(np.array([width / small.shape[1], height / small.shape[0]], np.float32), 7)
+        return best
+
+    def _look(self, grey: npt.NDArray[np.uint8], scale: float, threshold: float, least: float) -> FloatArray:
+        """Rows of score, box and points in pixels of ``grey``, of faces of at least so many pixels; float32 [N, 15]."""
+        small = _resized(grey, scale)
+        height, width = small.shape
+        padded = np.full((-(-height // 32) * 32, -(-width // 32) * 32), _GREY, np.uint8)
+        padded[:height, :width] = small
+        outputs = self._session.run(None, {"grey": padded[None, None]})
+        rows = np.concatenate(list(_decoded(outputs, threshold)))
+        factor = np.array([grey.shape[1] / width, grey.shape[0] / height], np.float32)
+        rows[:, 1:] *= np.tile(factor, 7)
+        size = np.sqrt(np.maximum((rows[:, 3] - rows[:, 1]) * (rows[:, 4] - rows[:, 2]), 0.0))
+        return np.asarray(rows[np.isfinite(rows).all(1) & (size >= least)])
+
+
+def recognised(session: Any) -> bool:
+    """Whether a session of ONNX Runtime is one of a detector of this kind."""
+    inputs = [(value.name, value.type, value.shape[:2]) for value in session.get_inputs()]
+    outputs = [(value.name, value.shape[:2]) for value in session.get_outputs()]
+    wanted = [(f"stride{stride}", [1, _OUTPUTS]) for stride in STRIDES]
+    return inputs == [("grey", "tensor(uint8)", [1, 1])] and outputs == wanted
+
+
+def _resized(grey: npt.NDArray[np.uint8], scale: float) -> npt.NDArray[np.uint8]:
+    if scale == 1.0:
+        return grey
+    size = (max(1, round(grey.shape[1] * scale)), max(1, round(grey.shape[0] * scale)))
+    return np.asarray(cv2.resize(grey, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def _decoded(outputs: list[FloatArray], threshold: float) -> Iterator[FloatArray]:
+    """Rows of the cells of each level whose score reaches the threshold, pixels of the network's input."""
+    logit = float(np.log(threshold / (1.0 - threshold)))
+    for output, stride in zip(outputs, STRIDES, strict=True):
+        row, column = np.nonzero(output[0, 0] >= logit)
+        values = output[0][:, row, column].T
+        middle = np.stack([column, row], axis=1).astype(np.float32) + np.float32(0.5)
+        reach = np.exp(np.clip(values[:, 1:5], -_CELL_LIMIT, _CELL_LIMIT))
+        score = 1.0 / (1.0 + np.exp(-values[:, :1]))
+        box = np.concatenate([middle - reach[:, :2], middle + reach[:, 2:]], axis=1)
+        points = values[:, 5:] + np.tile(middle, 5)
+        yield np.concatenate([score, box * stride, points * stride], axis=1).astype(np.float32)
+
+
+def _best(rows: FloatArray) -> FloatArray:
+    """One row a face, by descending score."""
+    if not len(rows):
+        return rows
+    boxes = np.concatenate([rows[:, 1:3], rows[:, 3:5] - rows[:, 1:3]], axis=1)
+    kept = cv2.dnn.NMSBoxes(boxes.tolist(), rows[:, 0].tolist(), 0.0, _OVERLAP, top_k=5 * _MOST)
+    return rows[np.asarray(kept, np.int64).ravel()[:_MOST]]
+
+
+def _turned_back(rows: FloatArray, quarters: int, height: int, width: int) -> FloatArray:
+    """Rows found in an image turned by so many quarters to the left, in pixels of it before; sides are the turned one's."""
+    points = rows[:, 1:].reshape(len(rows), 7, 2)
+    for _ in range(quarters):
+        # A quarter to the left took x, y to y, width - x; lengths change places each time.
+        points = np.stack([height - points[..., 1], points[..., 0]], axis=-1)
+        height, width = width, height
+    low, high = points[:, :2].min(1), points[:, :2].max(1)
+    return np.concatenate([rows[:, :1], low, high, points[:, 2:].reshape(len(rows), 10)], axis=1)
+
+
+def _detection(row: list[float]) -> Detection:
+    points = tuple((row[k] - 0.5, row[k + 1] - 0.5) for k in range(5, _OUTPUTS, 2))
+    return Detection(Box(*row[1:5]), row[0], points)

@@ -1,0 +1,118 @@
+"""The detector as ONNX: norms folded into convolutions, weights stored as fp16, provenance in the metadata."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+from torch import nn
+
+from dfer_edge._version import __version__
+from dfer_edge.training.checkpoint import publish
+from dfer_edge.training.detector.network import OUTPUTS, STRIDES, DetectorNet
+from dfer_edge.training.landmarks.export import folded
+
+OPSET = 17
+
+
+class _Graph:
+    """Nodes and weights; a value is known by its name."""
+
+    def __init__(self) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self.weights: list[onnx.TensorProto] = []
+
+    def node(self, kind: str, *inputs: str, name: str = "", **attributes: Any) -> str:
+        out = name or f"{kind.lower()}{len(self.nodes)}"
+        self.nodes.append(helper.make_node(kind, list(inputs), [out], name=out, **attributes))
+        return out
+
+    def constant(self, value: np.ndarray) -> str:
+        name = f"constant{len(self.weights)}"
+        self.weights.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
+        return name
+
+    def conv(self, x: str, conv: nn.Conv2d, kernel: np.ndarray, bias: np.ndarray | None, name: str = "") -> str:
+        """A convolution whose kernel the runtime widens from fp16 once, when it loads the file."""
+        weights = self.node("Cast", self.constant(kernel.astype(np.float16)), to=TensorProto.FLOAT)
+        inputs = [x, weights] if bias is None else [x, weights, self.constant(bias.astype(np.float32))]
+        side = conv.kernel_size[0]
+        sizes = {"kernel_shape": [side, side], "strides": list(conv.stride), "pads": list(conv.padding) * 2}
+        return self.node("Conv", *inputs, name=name, group=conv.groups, **sizes)
+
+    def sequence(self, x: str, layers: nn.Sequential, name: str = "") -> str:
+        """Convolutions, each with the norm that follows it, and rectifiers; ``name`` is that of the last value."""
+        flat = [layer for layer in layers.modules() if not isinstance(layer, nn.Sequential)]
+        for index, layer in enumerate(flat):
+            following = flat[index + 1] if index + 1 < len(flat) else None
+            last = name if following is None else ""
+            if isinstance(layer, nn.Conv2d) and isinstance(following, nn.BatchNorm2d):
+                x = self.conv(x, layer, *folded(layer, following))
+            elif isinstance(layer, nn.Conv2d):
+                x = self.plain(x, layer, last)
+            elif isinstance(layer, nn.ReLU):
+                x = self.node("Relu", x, name=last)
+        return x
+
+    def plain(self, x: str, conv: nn.Conv2d, name: str = "") -> str:
+        bias = None if conv.bias is None else conv.bias.detach().numpy()
+        return self.conv(x, conv, conv.weight.detach().numpy(), bias, name)
+
+
+def to_onnx(net: DetectorNet, metadata: dict[str, Any]) -> onnx.ModelProto:
+    """An ONNX model of a trained network.
+
+    Input ``grey`` uint8 [1, 1, H, W], sides divisible by 32. Outputs ``stride8``, ``stride16``, ``stride32`` float32
+    [1, 15, H / stride, W / stride] as :class:`~dfer_edge.training.detector.network.DetectorNet` gives them.
+
+    Parameters
+    ----------
+    metadata
+        JSON-safe; goes into the file.
+    """
+    graph = _Graph()
+    x = graph.node("Cast", "grey", to=TensorProto.FLOAT)
+    x = graph.node("Sub", x, graph.constant(np.array(110.0, np.float32)))
+    x = graph.node("Mul", x, graph.constant(np.array(1 / 64.0, np.float32)))
+    x = graph.sequence(x, net.stem)
+    features = []
+    for stage, lateral in zip(net.stages, net.lateral, strict=True):
+        x = graph.sequence(x, stage)  # type: ignore[arg-type]
+        features.append(graph.plain(x, lateral))  # type: ignore[arg-type]
+    doubled = graph.constant(np.array([1, 1, 2, 2], np.float32))
+    for level in (1, 0):
+        modes = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+        wider = graph.node("Resize", features[level + 1], "", doubled, **modes)
+        features[level] = graph.node("Add", features[level], wider)
+    outputs = []
+    for stride, feature, neck, head in zip(STRIDES, features, net.neck, net.head, strict=True):
+        x = graph.sequence(feature, neck)  # type: ignore[arg-type]
+        graph.sequence(x, head, f"stride{stride}")  # type: ignore[arg-type]
+        shape = [1, OUTPUTS, f"rows{stride}", f"columns{stride}"]
+        outputs.append(helper.make_tensor_value_info(f"stride{stride}", TensorProto.FLOAT, shape))
+    grey = helper.make_tensor_value_info("grey", TensorProto.UINT8, [1, 1, "rows", "columns"])
+    proto = helper.make_graph(graph.nodes, "faces", [grey], outputs, graph.weights)
+    model = helper.make_model(proto, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=8)
+    model.producer_name, model.producer_version = "dfer_edge", __version__
+    digest = hashlib.sha256(b"".join(weight.raw_data for weight in graph.weights)).hexdigest()
+    properties = {"weights_sha256": digest, **metadata}
+    helper.set_model_props(model, {f"dfer_edge.{name}": json.dumps(value) for name, value in properties.items()})
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def save_onnx(net: DetectorNet, path: Path, metadata: dict[str, Any]) -> None:
+    """Write :func:`to_onnx`; the old file stays until the new one is whole.
+
+    Raises
+    ------
+    DferError
+        If it cannot be written.
+    """
+    model = to_onnx(net, metadata)
+    publish(path, lambda file: file.write_bytes(model.SerializeToString()))
