@@ -48,7 +48,7 @@ def photos(folder: Path) -> list[Path]:
 
 
 def annotated(folder: Path) -> Iterator[tuple[Path, Box]]:
-    """Each photograph with the box of each of its annotated faces (``x_1.pts`` belongs to ``x_1.jpg`` or ``x_*.jpg``)."""
+    """Photographs with the box of each annotated face: ``x_1.pts`` is of ``x_1.jpg``, else of ``x_*.jpg``."""
     by_stem = {path.stem: path for path in photos(folder)}
     for points in sorted(folder.glob("*.pts")):
         photo = by_stem.get(points.stem)

@@ -12,7 +12,7 @@ import dfer_edge
 from dfer_edge import cpu, engines, settings
 from dfer_edge.errors import DferError
 from dfer_edge.faces import make_landmark_detector
-from dfer_edge.faces.detectors import yunet_path
+from dfer_edge.faces.detectors import make_detector, yunet_path
 from dfer_edge.kernels import dispatch
 from dfer_edge.models import list_models
 from dfer_edge.weights import load, shipped
@@ -83,8 +83,12 @@ def _detectors() -> dict[str, str]:
     path = yunet_path()
     yunet = f"yes: {path}" if path else "no: its file is not there (dfer-edge models fetch yunet)"
     if path and not path.is_file():
-        yunet = f"no, and nothing will run: DFER_EDGE_YUNET names {path}, which is not there"
-    return {"haar": "yes: in the OpenCV wheel", "yunet": yunet}
+        yunet = f"no: DFER_EDGE_YUNET names {path}, which is not there"
+    try:
+        shipped = f"yes: ships with the package, the default ({make_detector().name})"
+    except DferError as error:
+        shipped = f"no: {error}"
+    return {"auto": shipped, "haar": "yes: in the OpenCV wheel", "yunet": yunet}
 
 
 def _landmarks() -> dict[str, str]:

@@ -68,8 +68,8 @@ class Recognizer:
     device
         ``cpu``, ``cuda``, or ``auto``: the CPU, also where there is a GPU, but ``cuda`` for engine ``tensorrt``.
     detector
-        ``auto`` (YuNet if its file is there, else Haar), ``haar``, ``yunet``, a YuNet file, or an object that has
-        ``detect`` (see :class:`dfer_edge.faces.Detector`).
+        ``auto`` (the shipped detector), ``haar``, ``yunet`` (after a fetch), an ONNX file, or an object that has
+        ``detect`` (see :func:`dfer_edge.faces.make_detector`).
     threads
         CPU threads of the engine; all cores of this process if None.
     landmark_detector

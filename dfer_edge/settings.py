@@ -6,7 +6,7 @@
 ``DFER_EDGE_CACHE_MB``      size above which the exported networks and engines used longest ago go (default: 8000)
 ``DFER_EDGE_FACE_MODEL``    folder of OBJ files or .npz of the ICT-FaceKit light face model, for rendering faces
 ``DFER_EDGE_LANDMARKS``     path of a landmark network (ONNX) for networks that take landmarks, not the shipped one
-``DFER_EDGE_YUNET``         path of a YuNet face detector (ONNX), instead of the fetched one
+``DFER_EDGE_YUNET``         path of a YuNet file (ONNX) for detector ``yunet``, not the fetched one
 ``DFER_EDGE_YUNET_URL``     address that ``dfer-edge models fetch yunet`` reads, e.g. a mirror; same sha256
 ``ORT_DISABLE_TELEMETRY``   set to 1 when the package is imported, unless it is set: ONNX Runtime reads it when imported
 ``TRITON_INTERPRET``        1 runs Triton kernels on the CPU, interpreted: for tests (Triton reads it when imported)

@@ -215,6 +215,7 @@ def test_doctor_says_what_is_there_and_why_not(capsys: pytest.CaptureFixture[str
     assert found["engines"]["onnxruntime"].startswith("yes: fp32")
     assert found["engines"]["tensorrt"].startswith("no: ")
     assert "fetch yunet" in found["detectors"]["yunet"]
+    assert found["detectors"]["auto"].startswith("yes: ships with the package")
     assert Path(found["paths"]["dfer_edge.kernels"]).is_dir()
     code, out, _ = run(capsys, "doctor")
     assert "processor" in out

@@ -14,6 +14,7 @@ from dfer_edge.call_lock import CallLock
 from dfer_edge.downloads import YUNET
 from dfer_edge.errors import CorruptArtifact, InvalidInput, WeightsNotFound
 from dfer_edge.hashing import file_sha256
+from dfer_edge.faces.rendered import RenderedFaces, is_rendered
 from dfer_edge.types import Box, Detection, Image
 
 T = TypeVar("T")
@@ -126,12 +127,13 @@ class YuNetDetector:
             self._network.detect(np.zeros((320, 320, 3), np.uint8))
             self.fingerprint = f"yunet {file_sha256(Path(path))} {longest} {threshold}"
         except cv2.error as error:
-            raise CorruptArtifact(f"expected a YuNet ONNX file, got {path}: {error.err}") from error
+            known = "the ONNX file of a face detector (YuNet, or another training of the shipped one)"
+            raise CorruptArtifact(f"expected {known}, got {path}: {error.err}") from error
         # The size of the picture is a state of the network.
         self._calls = CallLock()
 
     def detect(self, image: Image) -> list[Detection]:
-        """See :class:`Detector`."""
+        """See :class:`Detector`; with the five points of each face."""
         small, scale = _shrunk(image, self._longest)
         height, width = small.shape[:2]
         with self._calls:
@@ -139,14 +141,18 @@ class YuNetDetector:
             _, found = self._network.detect(cv2.cvtColor(small, cv2.COLOR_RGB2BGR))
         rows = [] if found is None else found.tolist()
         return [
-            Detection(Box(x / scale, y / scale, (x + w) / scale, (y + h) / scale), row[14])
+            Detection(Box(x / scale, y / scale, (x + w) / scale, (y + h) / scale), row[14], _points(row, scale))
             for row in rows
             for x, y, w, h in [row[:4]]
         ]
 
 
+def _points(row: list[float], scale: float) -> tuple[tuple[float, float], ...]:
+    return tuple((row[k] / scale, row[k + 1] / scale) for k in range(4, 14, 2))
+
+
 def yunet_path() -> Path | None:
-    """The YuNet file that ``auto`` would use: the user's own, else the fetched one; None if there is neither."""
+    """The YuNet file that ``yunet`` means: the user's own, else the fetched one; None if there is neither."""
     override = settings.yunet_override()
     if override is not None:
         return override
@@ -159,8 +165,9 @@ def make_detector(detector: str | Path | Detector = "auto") -> Detector:
     Parameters
     ----------
     detector
-        ``"auto"`` (YuNet if its file is there, else Haar), ``"haar"``, ``"yunet"``, the path of a YuNet ONNX file, or
-        an object with ``detect`` (see :class:`Detector`).
+        ``"auto"`` or ``"rendered"`` (the shipped one, see :mod:`dfer_edge.faces.rendered`), ``"haar"``, ``"yunet"``
+        (the fetched file, or the one that ``DFER_EDGE_YUNET`` names), the path of an ONNX file of YuNet or of another
+        training of the shipped detector, or an object with ``detect`` (see :class:`Detector`).
 
     Raises
     ------
@@ -168,15 +175,27 @@ def make_detector(detector: str | Path | Detector = "auto") -> Detector:
     """
     if not isinstance(detector, (str, Path)) and callable(getattr(detector, "detect", None)):
         return named(detector)
+    if detector in ("auto", RenderedFaces.name):
+        return RenderedFaces()
     if detector == "haar":
         return HaarDetector()
-    if detector in ("auto", "yunet"):
+    if detector == "yunet":
         path = yunet_path()
-        if path is None and detector == "yunet":
+        if path is None:
             raise WeightsNotFound(
                 f"expected a YuNet file, found nothing at {YUNET.path}", "dfer-edge models fetch yunet"
             )
-        return YuNetDetector(path) if path else HaarDetector()
+        return YuNetDetector(path)
     if isinstance(detector, (str, Path)) and Path(detector).suffix == ".onnx":
-        return YuNetDetector(detector)
-    raise InvalidInput(f'expected detector "auto", "haar", "yunet" or the path of a YuNet .onnx file; got {detector!r}')
+        return _of_file(Path(detector))
+    raise InvalidInput(
+        f'expected detector "auto", "rendered", "haar", "yunet" or the path of an .onnx file; got {detector!r}'
+    )
+
+
+def _of_file(path: Path) -> Detector:
+    if not path.is_file():
+        raise WeightsNotFound(
+            f"expected a face detector's file, found nothing at {path}", "dfer-edge models fetch yunet"
+        )
+    return RenderedFaces(path) if is_rendered(path) else YuNetDetector(path)

@@ -43,12 +43,12 @@ def test_yunet_finds_the_group(media: Path, yunet: Path) -> None:
 
 
 def test_detector_choices(media: Path, yunet: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    assert make_detector().name == "haar", "the zero-download default"
     monkeypatch.setenv("DFER_EDGE_YUNET", str(yunet))
-    assert make_detector().name == "yunet"
+    assert make_detector().name == make_detector("rendered").name == "rendered", "the zero-download default"
+    assert make_detector("yunet").name == make_detector(yunet).name == "yunet"
     monkeypatch.setenv("DFER_EDGE_YUNET", str(tmp_path / "none.onnx"))
     with pytest.raises(WeightsNotFound, match=r"none\.onnx"):
-        make_detector()
+        make_detector("yunet")
 
 
 def test_bad_detectors(tmp_path: Path) -> None:

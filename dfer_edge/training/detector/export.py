@@ -67,8 +67,8 @@ class _Graph:
 def to_onnx(net: DetectorNet, metadata: dict[str, Any]) -> onnx.ModelProto:
     """An ONNX model of a trained network.
 
-    Input ``grey`` uint8 [1, 1, H, W], sides divisible by 32. Outputs ``stride8``, ``stride16``, ``stride32`` float32
-    [1, 15, H / stride, W / stride] as :class:`~dfer_edge.training.detector.network.DetectorNet` gives them.
+    Input ``grey`` uint8 [N, 1, H, W], sides divisible by 32. Outputs ``stride8``, ``stride16``, ``stride32`` float32
+    [N, 15, H / stride, W / stride] as :class:`~dfer_edge.training.detector.network.DetectorNet` gives them.
 
     Parameters
     ----------
@@ -93,9 +93,9 @@ def to_onnx(net: DetectorNet, metadata: dict[str, Any]) -> onnx.ModelProto:
     for stride, feature, neck, head in zip(STRIDES, features, net.neck, net.head, strict=True):
         x = graph.sequence(feature, neck)  # type: ignore[arg-type]
         graph.sequence(x, head, f"stride{stride}")  # type: ignore[arg-type]
-        shape = [1, OUTPUTS, f"rows{stride}", f"columns{stride}"]
+        shape = ["images", OUTPUTS, f"rows{stride}", f"columns{stride}"]
         outputs.append(helper.make_tensor_value_info(f"stride{stride}", TensorProto.FLOAT, shape))
-    grey = helper.make_tensor_value_info("grey", TensorProto.UINT8, [1, 1, "rows", "columns"])
+    grey = helper.make_tensor_value_info("grey", TensorProto.UINT8, ["images", 1, "rows", "columns"])
     proto = helper.make_graph(graph.nodes, "faces", [grey], outputs, graph.weights)
     model = helper.make_model(proto, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=8)
     model.producer_name, model.producer_version = "dfer_edge", __version__

@@ -84,7 +84,9 @@ def loss(outputs: list[Tensor], faces: Faces, size: tuple[int, int]) -> tuple[Te
         logit, box, point = decode(output, stride)
         middle = cells(output.shape[2], output.shape[3], stride)
         owner, asked = assign(faces, middle, stride, level, size)
-        for values, value in zip((scores, boxes, points, owners, askeds), (logit, box, point, owner, asked), strict=True):
+        for values, value in zip(
+            (scores, boxes, points, owners, askeds), (logit, box, point, owner, asked), strict=True
+        ):
             values.append(value)
     score, box, point = torch.cat(scores, 1), torch.cat(boxes, 1), torch.cat(points, 1)
     owner, asked = torch.cat(owners, 1), torch.cat(askeds, 1)
@@ -103,7 +105,9 @@ def loss(outputs: list[Tensor], faces: Faces, size: tuple[int, int]) -> tuple[Te
     place = off.sum() / count
     parts = {"presence": presence, "box": shape, "points": place}
     total = presence + 1.0 * shape + 2.0 * place
-    return total, {name: float(part.detach()) for name, part in parts.items()} | {"overlap": float(overlap.detach().mean())}
+    return total, {name: float(part.detach()) for name, part in parts.items()} | {
+        "overlap": float(overlap.detach().mean())
+    }
 
 
 def _overlap(found: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:

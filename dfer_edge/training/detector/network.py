@@ -38,8 +38,8 @@ class DetectorNet(nn.Module):
     """Faces of grey images.
 
     Input: float [B, 1, H, W], grey levels 0 to 255, sides divisible by 32. Output: for each of the strides float
-    [B, 15, H / stride, W / stride]: logit of a face, distances from the cell's middle to the left, top, right and bottom
-    edge of its box (logarithm, in strides), and five points relative to the cell's middle (in strides).
+    [B, 15, H / stride, W / stride]: logit of a face, distances from the cell's middle to the left, top, right and
+    bottom edge of its box (logarithm, in strides), and five points relative to the cell's middle (in strides).
     """
 
     def __init__(self) -> None:

@@ -121,9 +121,7 @@ def cut_out(sprites: Sprites, index: int, extent: float) -> Head:
     return Head(grey, cover, (points + 0.5) * (len(grey) / SIZE) - 0.5)
 
 
-def place_head(
-    rng: np.random.Generator, scene: Scene, sprites: Sprites, pictures: Pictures, extent: float
-) -> None:
+def place_head(rng: np.random.Generator, scene: Scene, sprites: Sprites, pictures: Pictures, extent: float) -> None:
     """Paste a head of a size somewhere, dressed and turned."""
     size = scene.image.shape[0]
     index = int(rng.integers(len(sprites.grey)))
@@ -166,7 +164,7 @@ def dress(rng: np.random.Generator, head: Head, yaw: float, cloth: np.ndarray) -
 def paste(
     rng: np.random.Generator, scene: Scene, head: Head, centre: np.ndarray, roll: float, pivot: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Paste a cut-out turned about ``pivot`` so that the pivot lies at ``centre``; box of its points, and five points."""
+    """Paste a cut-out turned about ``pivot``, which comes to lie at ``centre``; box of its points, and five points."""
     body = head.grey.shape[0] // 2
     grey, cover = (cv2.copyMakeBorder(a, 0, body, 0, 0, cv2.BORDER_REPLICATE) for a in (head.grey, head.cover))
     turn = cv2.getRotationMatrix2D((float(pivot[0]), float(pivot[1])), roll, 1.0)

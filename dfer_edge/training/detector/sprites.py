@@ -71,8 +71,9 @@ class Sprites:
         layers = self.grey[index], self.cover[index]
         while layers[0].shape[0] >= 4 * size:  # the mean of four by four, of two by two: nothing is skipped
             half = layers[0].shape[0] // 2
-            layers = cv2.resize(layers[0], (half, half), interpolation=cv2.INTER_AREA), cv2.resize(
-                layers[1], (half, half), interpolation=cv2.INTER_AREA
+            layers = (
+                cv2.resize(layers[0], (half, half), interpolation=cv2.INTER_AREA),
+                cv2.resize(layers[1], (half, half), interpolation=cv2.INTER_AREA),
             )
         how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
         grey, cover = (cv2.resize(layer, (size, size), interpolation=how).astype(np.float32) for layer in layers)

@@ -1,0 +1,116 @@
+"""The shipped face detector: real faces, turned frames, frames of any size, files that are something else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from dfer_edge import CorruptArtifact, WeightsNotFound
+from dfer_edge.faces import make_detector
+from dfer_edge.faces.landmarks import SHIPPED as LANDMARKS
+from dfer_edge.faces.rendered import SHIPPED, RenderedFaces, _turned_back
+from dfer_edge.types import Box
+
+
+@pytest.fixture(scope="module")
+def detector() -> RenderedFaces:
+    return RenderedFaces()
+
+
+@pytest.fixture
+def portrait(astronaut_frames: list[np.ndarray]) -> np.ndarray:
+    return astronaut_frames[0]
+
+
+def test_one_face_of_a_portrait(detector: RenderedFaces, portrait: np.ndarray) -> None:
+    (found,) = detector.detect(portrait)
+    assert found.points is not None
+    assert found.roll_deg is not None
+    right, left, nose, *mouth = np.array(found.points)
+    assert right[0] < nose[0] < left[0]
+    assert max(right[1], left[1]) < nose[1] < min(corner[1] for corner in mouth)
+    assert abs(found.roll_deg) < 20
+    assert found.box.left < right[0] < left[0] < found.box.right
+    (haar,) = make_detector("haar").detect(portrait)
+    assert found.box.iou(haar.box) > 0.55, "one box convention for all detectors"
+
+
+@pytest.mark.parametrize("quarters", [1, 2, 3])
+def test_frames_that_lie_or_hang(detector: RenderedFaces, portrait: np.ndarray, quarters: int) -> None:
+    (upright,) = detector.detect(portrait)
+    found = detector.detect(np.ascontiguousarray(np.rot90(portrait, quarters)))[0]
+    side = portrait.shape[0]
+    corners = np.array(upright.box).reshape(2, 2)
+    for _ in range(quarters):
+        corners = np.stack([corners[:, 1], side - corners[:, 0]], axis=1)
+    expected = Box(*corners.min(0), *corners.max(0))
+    assert found.box.iou(expected) > 0.6
+    wanted = (float(upright.roll_deg or 0.0) - 90 * quarters + 180) % 360 - 180
+    assert abs((float(found.roll_deg or 0.0) - wanted + 180) % 360 - 180) < 20
+
+
+@pytest.mark.parametrize("quarters", [1, 2, 3])
+def test_turning_back_is_exact(quarters: int) -> None:
+    grey = np.zeros((40, 70), np.uint8)
+    grey[5, 60] = 255
+    turned = np.rot90(grey, quarters)
+    row, column = np.argwhere(turned)[0]
+    rows = np.full((1, 15), 0.5, np.float32)
+    rows[0, 1:] = np.tile([column + 0.5, row + 0.5], 7)
+    back = _turned_back(rows, quarters, *turned.shape)
+    np.testing.assert_array_equal(back[0, 1:], np.tile([60.5, 5.5], 7))
+
+
+def test_a_face_that_fills_the_frame(detector: RenderedFaces, portrait: np.ndarray) -> None:
+    (found,) = detector.detect(portrait)
+    left, top, right, bottom = found.box.rounded()
+    crop = np.ascontiguousarray(portrait[max(0, top) : bottom, max(0, left) : right])
+    for factor in (1.5, 15.0):
+        image = np.asarray(cv2.resize(crop, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC), np.uint8)
+        assert detector.detect(image)[0].box.iou(Box(0, 0, image.shape[1], image.shape[0])) > 0.6
+
+
+def test_many_faces(detector: RenderedFaces, portrait: np.ndarray) -> None:
+    (found,) = detector.detect(portrait)
+    x, y = (found.box.left + found.box.right) / 2, (found.box.top + found.box.bottom) / 2
+    half = 0.8 * found.box.height
+    region = [max(0, int(v)) for v in (y - half, y + half, x - half, x + half)]
+    tile = cv2.resize(portrait[region[0] : region[1], region[2] : region[3]], (64, 64), interpolation=cv2.INTER_AREA)
+    faces = detector.detect(np.tile(tile, (10, 10, 1)))
+    cells = {(int((f.box.left + f.box.right) / 128), int((f.box.top + f.box.bottom) / 128)) for f in faces}
+    assert len(cells) > 50, "most of a hundred, 22 pixels each"
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 1000), (16, 1000), (1000, 16), (31, 33), (4320, 7680)])
+@pytest.mark.parametrize("value", [0, 130])
+def test_frames_without_anything(detector: RenderedFaces, shape: tuple[int, int], value: int) -> None:
+    assert detector.detect(np.full((*shape, 3), value, np.uint8)) == []
+
+
+def test_the_same_frame_gives_the_same_faces(detector: RenderedFaces, portrait: np.ndarray) -> None:
+    first = detector.detect(portrait)
+    detector.detect(np.zeros((50, 60, 3), np.uint8))
+    assert detector.detect(portrait) == first
+
+
+def test_no_face(detector: RenderedFaces, media: Path) -> None:
+    image = cv2.cvtColor(cv2.imread(str(media / "stills" / "no_face.jpg")), cv2.COLOR_BGR2RGB)
+    assert detector.detect(image) == []
+
+
+def test_files(tmp_path: Path) -> None:
+    assert SHIPPED.stat().st_size <= 1_000_000
+    assert make_detector(SHIPPED).name == "rendered"
+    with pytest.raises(CorruptArtifact, match=r"shipped kind.*landmarks68"):
+        RenderedFaces(LANDMARKS)
+    with pytest.raises(CorruptArtifact, match=r"face detector.*landmarks68"):
+        make_detector(LANDMARKS)
+    with pytest.raises(WeightsNotFound, match="missing"):
+        RenderedFaces(tmp_path / "missing.onnx")
+    broken = tmp_path / "broken.onnx"
+    broken.write_bytes(b"not a network")
+    with pytest.raises(CorruptArtifact, match="broken"):
+        RenderedFaces(broken)
