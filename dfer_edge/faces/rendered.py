@@ -1,6 +1,6 @@
 """The shipped face detector, trained on renders alone (its card is ``dfer_edge/assets/faces.md``).
 
-A frame is looked at twice: once at up to 640x384 pixels' worth, once small, for faces that fill it. If neither look
+A frame is looked at twice: once at 640x384 pixels' worth (576x340 if it is no larger), once small, for faces that fill it. If neither look
 shows a face, the frame is turned by a quarter to either side and upside down, and looked at small: phone video without
 its tag. That costs an empty frame less than as much again, and depends on nothing but the frame.
 """
@@ -28,7 +28,7 @@ STRIDES = (8, 16, 32)
 _OUTPUTS = 15
 # What the network was trained to take for nothing: beyond the edge of an image.
 _GREY = 110
-_PIXELS, _LONGEST = 640 * 384, 960
+_PIXELS, _FEWER, _LONGEST = 640 * 384, 576 * 340, 960
 # Faces of the small look count from this size on, in its pixels: smaller ones are the first look's.
 _SMALL, _SMALL_LEAST = 224, 72.0
 _TURNED = 288
@@ -81,7 +81,8 @@ class RenderedFaces:
         """See :class:`~dfer_edge.faces.detectors.Detector`; with the five points of each face."""
         grey = np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.uint8)
         height, width = grey.shape
-        full = min(1.0, (_PIXELS / (height * width)) ** 0.5, _LONGEST / max(height, width))
+        pixels = _PIXELS if height * width > _PIXELS else _FEWER
+        full = min(1.0, (pixels / (height * width)) ** 0.5, _LONGEST / max(height, width))
         found = self._look(grey, full, _FIRST, 0.0)
         small = _SMALL / max(height, width)
         if small < 0.75 * full:
@@ -116,13 +117,13 @@ class RenderedFaces:
         rows = rows[size < _FILLS * min(grey.shape)]
         if not len(rows):
             return filling
-        for face, mirrored in _VIEWS:
-            patches = np.stack([_patch(grey, box, face, mirrored) for box in rows[:, 1:5]])
-            outputs = self._session.run(None, {"grey": patches[:, None]})
-            for index, row in enumerate(rows):
-                again = np.concatenate(list(_decoded([output[index : index + 1] for output in outputs], 0.02)))
-                again = again[_overlap(again[:, 1:5], _wanted(row, face)) >= _OVERLAP]
-                row[0] *= max((float(score) for score in again[:, 0]), default=0.0)
+        views = [(row, face, mirrored) for face, mirrored in _VIEWS for row in rows]
+        patches = np.stack([_patch(grey, row[1:5], face, mirrored) for row, face, mirrored in views])
+        outputs = self._session.run(None, {"grey": patches[:, None]})
+        for index, (row, face, _) in enumerate(views):
+            again = np.concatenate(list(_decoded([output[index : index + 1] for output in outputs], 0.02)))
+            again = again[_overlap(again[:, 1:5], _wanted(row, face)) >= _OVERLAP]
+            row[0] *= max((float(score) for score in again[:, 0]), default=0.0)
         rows[:, 0] **= 1 / (1 + len(_VIEWS))
         rows = np.concatenate([rows, filling])
         return rows[np.argsort(-rows[:, 0], kind="stable")]

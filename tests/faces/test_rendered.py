@@ -76,12 +76,12 @@ def test_a_face_that_fills_the_frame(detector: RenderedFaces, portrait: np.ndarr
 def test_many_faces(detector: RenderedFaces, portrait: np.ndarray) -> None:
     (found,) = detector.detect(portrait)
     x, y = (found.box.left + found.box.right) / 2, (found.box.top + found.box.bottom) / 2
-    half = 0.8 * found.box.height
+    half = 0.65 * found.box.height
     region = [max(0, int(v)) for v in (y - half, y + half, x - half, x + half)]
     tile = cv2.resize(portrait[region[0] : region[1], region[2] : region[3]], (64, 64), interpolation=cv2.INTER_AREA)
     faces = detector.detect(np.tile(tile, (10, 10, 1)))
     cells = {(int((f.box.left + f.box.right) / 128), int((f.box.top + f.box.bottom) / 128)) for f in faces}
-    assert len(cells) > 50, "most of a hundred, 22 pixels each"
+    assert len(cells) > 50, "most of a hundred"
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 1000), (16, 1000), (1000, 16), (31, 33), (4320, 7680)])
