@@ -1,8 +1,8 @@
 """The shipped face detector, trained on renders alone (its card is ``dfer_edge/assets/faces.md``).
 
-A frame is looked at twice: once at 640x384 pixels' worth (576x340 if it is no larger), once small, for faces that fill it. If neither look
-shows a face, the frame is turned by a quarter to either side and upside down, and looked at small: phone video without
-its tag. That costs an empty frame less than as much again, and depends on nothing but the frame.
+A frame is looked at twice: once at 640x384 pixels' worth (576x340 if it is no larger), once small, for faces that
+fill it. If neither look shows a face, the frame is turned by a quarter to either side and upside down, and looked at
+small: phone video without its tag. That costs an empty frame less than as much again, and depends on the frame alone.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from dfer_edge import cpu
 from dfer_edge.errors import CorruptArtifact, WeightsNotFound
+from dfer_edge.hashing import file_sha256
 from dfer_edge.onnx_session import cpu_session
 from dfer_edge.types import Box, Detection, Image
 
@@ -74,6 +75,7 @@ class RenderedFaces:
                 f"expected a face detector's file, found nothing at {path}", "install the package anew"
             )
         self._session = _session(path, threads or 1)
+        self.fingerprint = f"rendered {file_sha256(Path(path))} {threshold} {turned_threshold}"
         if not _recognised(self._session):
             raise CorruptArtifact(f"expected a face detector of the shipped kind (grey -> stride8, 16, 32), got {path}")
 
