@@ -13,8 +13,8 @@ from dfer_edge import settings
 from dfer_edge.call_lock import CallLock
 from dfer_edge.downloads import YUNET
 from dfer_edge.errors import CorruptArtifact, InvalidInput, WeightsNotFound
-from dfer_edge.hashing import file_sha256
 from dfer_edge.faces.rendered import RenderedFaces, is_rendered
+from dfer_edge.hashing import file_sha256
 from dfer_edge.types import Box, Detection, Image
 
 T = TypeVar("T")
