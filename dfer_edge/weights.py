@@ -19,7 +19,7 @@ import numpy as np
 import safetensors
 from safetensors.numpy import save_file
 
-from dfer_edge import weights_compact
+from dfer_edge import weights_compact, weights_trunk
 from dfer_edge.errors import CorruptArtifact, DferError, InvalidInput, WeightsNotFound
 from dfer_edge.inference.folding import Array
 from dfer_edge.models import registry
@@ -146,11 +146,12 @@ def write(path: str | Path, source: Weights, compact: bool = False) -> Path:
     }
     if compact:
         metadata["compact"] = weights_compact.LAYOUT
-    _store(path, state, metadata)
+    store(path, state, metadata)
     return path
 
 
-def _store(path: Path, state: Mapping[str, Array], metadata: dict[str, str]) -> None:
+def store(path: Path, state: Mapping[str, Array], metadata: dict[str, str]) -> None:
+    """Write tensors and metadata in one step, with a hash of the metadata; DferError for a full disk."""
     metadata[_METADATA_HASH] = _metadata_hash(metadata)
     # Beside the target and then renamed: the source may be mapped from the same path.
     partial = path.with_name(f".{path.stem}.partial.safetensors")
@@ -178,7 +179,7 @@ def rewrite_notes(source: str | Path, out: str | Path, notes: Mapping[str, str])
         metadata = dict(file.metadata())
     metadata.pop(_METADATA_HASH, None)
     metadata["notes"] = json.dumps({**loaded.notes, **notes})
-    _store(out, _mapped(source), metadata)
+    store(out, _mapped(source), metadata)
     return out
 
 
@@ -192,9 +193,12 @@ def load(path: str | Path) -> Weights:
     InvalidInput
         If it is a pickle; the hint names the command that converts it.
     CorruptArtifact
-        If it is truncated, tampered with or not a weights file.
+        If it is truncated, tampered with or not a weights file, or lies without the file whose trunk it shares.
     """
-    path = Path(path)
+    return _load(Path(path), shares=True)
+
+
+def _load(path: Path, shares: bool) -> Weights:
     if not path.is_file():
         raise WeightsNotFound(f"expected a weights file, found nothing at {path}")
     _refuse_pickle(path)
@@ -226,6 +230,11 @@ def load(path: str | Path) -> Weights:
         raise CorruptArtifact(f"expected a number and notes in the metadata of {path}: {error}") from error
     compact = weights_compact.LAYOUT if metadata["format"] == COMPACT_FORMAT else ""
     training: Mapping[str, Array] = weights_compact.CompactState(state, spec) if compact else state
+    if (trunk := metadata.get("trunk")) is not None:
+        if not shares:
+            raise CorruptArtifact(f"expected a trunk of its own in {path}, it names another: {trunk}")
+        base = weights_trunk.beside(path, trunk, metadata.get("trunk_sha256", ""), lambda file: _load(file, False))
+        training, actual = weights_trunk.Joined(state, base.state or {}), weights_trunk.joined_hash(actual, base.sha256)
     name = f"{path.name} ({untrained} of {len(training)} tensors random)" if untrained else path.name
     return Weights(name, actual, spec, training, compact, untrained, notes)
 

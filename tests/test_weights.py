@@ -11,7 +11,7 @@ import torch
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
-from dfer_edge import CorruptArtifact, InvalidInput, Recognizer, WeightsNotFound, export, labels, weights
+from dfer_edge import CorruptArtifact, InvalidInput, Recognizer, WeightsNotFound, export, labels, weights, weights_trunk
 from dfer_edge.cli.main import main
 from dfer_edge.models import create_model, simplify
 
@@ -292,3 +292,34 @@ def test_simplified_module_keeps_its_signature(module: torch.nn.Module) -> None:
     assert not any(parameter.requires_grad for parameter in fast.parameters())
     with pytest.raises(InvalidInput, match="create_model"):
         simplify(torch.nn.Linear(2, 2))
+
+
+def test_a_head_on_the_trunk_of_another_file(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    attending, plain = create_model("slowr50_sa"), create_model("slowr50")
+    shared = {key: value for key, value in attending.state_dict().items() if not key.startswith("head.")}
+    plain.load_state_dict({**plain.state_dict(), **shared})
+    trunk = weights.save(tmp_path / "trunk.safetensors", attending)
+    file = weights_trunk.save(tmp_path / "head.safetensors", plain, trunk, note="n")
+    assert file.stat().st_size < 1 << 17
+    loaded = weights.load(file)
+    assert loaded.spec.name == "slowr50"
+    assert loaded.notes == {"note": "n"}
+    fresh = create_model("slowr50")
+    weights.load_into(fresh, file)
+    for key, value in plain.state_dict().items():
+        assert torch.equal(fresh.state_dict()[key], value), key
+    # The hash tells of both files.
+    (tmp_path / "other").mkdir()
+    other = weights.save(tmp_path / "other" / "trunk.safetensors", create_model("slowr50_sa"))
+    (tmp_path / "other" / "head.safetensors").write_bytes(file.read_bytes())
+    with pytest.raises(CorruptArtifact, match=r"expected trunk\.safetensors with content"):
+        weights.load(other.with_name("head.safetensors"))
+    other.unlink()
+    with pytest.raises(CorruptArtifact, match="shares its trunk"):
+        weights.load(other.with_name("head.safetensors"))
+    other.write_bytes(file.read_bytes())
+    with pytest.raises(CorruptArtifact, match="names another"):
+        weights.load(other.with_name("head.safetensors"))
+    with pytest.raises(InvalidInput, match="in the folder"):
+        weights_trunk.save(tmp_path / "other" / "h.safetensors", plain, trunk)
