@@ -20,7 +20,7 @@ from dfer_edge.training.transplant.images import ImageSlowR50
 from dfer_edge.training.transplant.teacher import MEAN, SIZE, WIDTHS, Teacher, read_weights
 
 # The crop is this many s wide (dfer_edge.faces.aligned), in the middle of boxes 2.8 s high.
-SIDE = 2.5
+SIDE = 2.4
 _BOX_HEIGHT = 2.8
 
 

@@ -18,7 +18,7 @@ from dfer_edge.training.transplant.teacher import SIZE
 
 CROP = Crop(
     around="landmarks",
-    side=(2.2, 2.75),
+    side=(2.15, 2.7),
     centre=(0.0, -ABOVE),
     shift_sd=(0.07, 0.07),
     rotation_deg=(-8.0, 8.0),
