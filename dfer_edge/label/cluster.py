@@ -10,9 +10,6 @@ from typing import Any
 from dfer_edge.errors import EngineUnavailable, InvalidInput
 from dfer_edge.label.rows import Row, Setup, rows_of
 
-# A worker that dies takes the file at hand with it: it is done again, so many times.
-_RESTARTS = 8
-
 
 class _Worker:
     """Lives in a process of the cluster; one file a call, its rows as JSON."""
@@ -61,6 +58,7 @@ def labelled_on_ray(
     try:
         most = workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
         ray.data.DataContext.get_current().enable_progress_bars = False
+        # Ray starts a worker that died again, and does its file again.
         items = ray.data.from_items([{"file": name} for name in names], override_num_blocks=min(len(names), 16 * most))
         pool = ray.data.ActorPoolStrategy(min_size=1, max_size=min(most, len(names)))
         labelled = items.map(
@@ -68,8 +66,6 @@ def labelled_on_ray(
             fn_constructor_args=(str(root.resolve()), setup),
             compute=pool,
             num_cpus=1,
-            max_restarts=_RESTARTS,
-            max_task_retries=_RESTARTS,
         )
         for found in labelled.iter_rows():
             yield json.loads(found["rows"])
