@@ -88,20 +88,6 @@ def test_threads_share_detectors(astronaut_frames: list[np.ndarray]) -> None:
             np.testing.assert_array_equal(points, alone[k][1])
 
 
-def test_parts_of_streams_are_loaded_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    recognizer = make("onnxruntime")
-    loads: list[int] = []
-    arrived = threading.Event()
-
-    def load(*_: Any) -> None:
-        loads.append(1)
-        arrived.wait(1)  # time for the others to ask
-
-    monkeypatch.setattr("dfer_edge.recognizer.load_parts", load)
-    at_once(lambda _: recognizer._parts, calls=1)
-    assert len(loads) == 1
-
-
 def in_child(work: Callable[[], Any]) -> Any:
     """What ``work`` returns or raises in a fork of this process; fails if it hangs."""
     receiver, sender = FORK.Pipe(duplex=False)
