@@ -36,9 +36,10 @@ def test_video_array_and_list_of_the_same_frames_agree(
         recognizer.predict(source) for source in (str(astronaut), astronaut_frames, np.stack(astronaut_frames))
     )
     assert from_file.frame_indices == (3, 9, 15, 21, 28, 34, 40, 46)
-    for other in (from_list, from_array):
-        assert other.frame_indices == from_file.frame_indices
-        np.testing.assert_allclose(other.probabilities, from_file.probabilities, atol=1e-5)
+    np.testing.assert_allclose(from_array.probabilities, from_list.probabilities, atol=1e-5)
+    assert from_array.frame_indices == from_list.frame_indices == from_file.frame_indices
+    # Frames without a clock may lie far apart: the detector sees each. In a file the face is followed by its landmarks.
+    np.testing.assert_allclose(from_list.probabilities, from_file.probabilities, atol=0.03)
 
 
 def test_one_frame_is_repeated(recognizer: Recognizer, astronaut_frames: list[np.ndarray]) -> None:
@@ -172,7 +173,7 @@ def test_info_says_what_runs(recognizer: Recognizer) -> None:
     [
         (lambda r, f: r.predict(f, faces="cut"), 'faces "detect" or "cropped"'),
         (lambda r, f: r.predict(f, landmarks=np.zeros((50, 68, 2), np.float32)), "no landmarks"),
-        (lambda r, f: r.predict(0), "live source 0|opens, got 0"),
+        (lambda r, f: r.predict(0), "index of a camera, got 0|live source 0"),
         (lambda r, f: r.timeline(f, window_s=0), "window of at least"),
         (lambda r, f: r.timeline(f, window_s=float("nan")), "window of at least"),
         (lambda r, f: r.timeline(f, window_s=None), "window of at least"),

@@ -121,7 +121,7 @@ def test_weights_of_another_model(saved: Path) -> None:
 
 def test_default_says_the_way_out() -> None:
     with pytest.raises(WeightsNotFound, match=r'no trained weights ship.*weights="random"') as caught:
-        weights.resolve("slowr50", "default")
+        weights.resolve("smate", "default")
     assert isinstance(caught.value, FileNotFoundError)
     with pytest.raises(WeightsNotFound, match="nothing at"):
         weights.resolve("slowr50", "none.safetensors")

@@ -107,7 +107,7 @@ def test_closed_engine(engine) -> None:
 def test_info_and_spec_come_from_the_file(engine) -> None:
     assert engine.spec.name == "slowr50_sa"
     assert engine.spec.labels[0] == "happy"
-    assert engine.info() == {"engine": engine.name, "precision": "fp32", "device": "cpu", "threads": 2}
+    assert engine.info() == {"engine": engine.name, "precision": "fp32", "device": "cpu", "threads": 2, "kernels": []}
 
 
 @pytest.mark.parametrize("name", BEST_FORM)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +11,10 @@ import pytest
 
 from dfer_edge import InvalidInput, Recognizer
 from dfer_edge.evaluation.timeline import Run, check, frame_labels, label_runs, parse_run, wrong_frames
+from dfer_edge.live.scoring import WholeScorer
 from tests.videos import marked, write_video
+
+Infer = Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]
 
 
 def test_runs() -> None:
@@ -48,6 +53,13 @@ def test_parse(text: str) -> None:
         parse_run(text)
 
 
+def answers_with(monkeypatch: pytest.MonkeyPatch, recognizer: Recognizer, infer: Infer) -> None:
+    """Let ``infer`` answer for the whole network, in streams too: no part of it runs."""
+    monkeypatch.setattr(recognizer._engine, "infer", infer)
+    network = dataclasses.replace(recognizer._network, scorer=WholeScorer(recognizer._engine))
+    monkeypatch.setitem(recognizer.__dict__, "_network", network)
+
+
 def test_a_change_is_seen_on_its_frame(recognizer: Recognizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The mean of a window is its centre's level: a threshold on it changes the label at a known frame."""
     video = write_video(tmp_path / "v.mp4", [40 * index for index in range(40)])
@@ -58,8 +70,7 @@ def test_a_change_is_seen_on_its_frame(recognizer: Recognizer, tmp_path: Path, m
         bright = feed["clip"].mean((1, 2, 3, 4)) > level
         return {"logits": np.where(bright[:, None], np.eye(7)[0], np.eye(7)[2]).astype(np.float32) * 5}
 
-    monkeypatch.setattr(recognizer._engine, "infer", infer)
-    monkeypatch.setitem(recognizer.__dict__, "_parts", None)  # or parts of the network would run
+    answers_with(monkeypatch, recognizer, infer)
     labels = frame_labels(recognizer, video, window_s=0.4, hop_s=0.04, faces="cropped")
     assert len(labels) == 40
     before, after = label_runs(labels)
@@ -70,8 +81,7 @@ def test_a_change_is_seen_on_its_frame(recognizer: Recognizer, tmp_path: Path, m
 def test_check_on_a_real_face(media: Path, recognizer: Recognizer, monkeypatch: pytest.MonkeyPatch) -> None:
     """The document of a real video; the network says happy throughout."""
     always = np.eye(7)[:1].astype(np.float32) * 9
-    monkeypatch.setattr(recognizer._engine, "infer", lambda feed: {"logits": np.repeat(always, len(feed["clip"]), 0)})
-    monkeypatch.setitem(recognizer.__dict__, "_parts", None)
+    answers_with(monkeypatch, recognizer, lambda feed: {"logits": np.repeat(always, len(feed["clip"]), 0)})
     runs = [Run("neutral", 0, 16), Run("happy", 22, 69)]
     found = check(recognizer, media / "video" / "single_face.mp4", runs)
     assert found["source"] == "single_face.mp4"

@@ -37,6 +37,8 @@ SMALL = {
     "keypoint_tsa": {"size": 48, "frames": 4},
     "r2plus1d_sta": {"size": 32, "frames": 4},
 }
+# Of the classifier's random weights: features of fresh networks differ little between clips.
+SPREAD = {"agfer": 0.4, "slowr50_sa": 40}
 RULES = {
     "slowr50_sa": "segments",
     "smate": "stride",
@@ -77,7 +79,7 @@ def three_numbers(
     network = build_network(model, recipe, LABELS)
     for module in network.modules():
         if isinstance(module, torch.nn.Linear) and module.out_features == len(LABELS):
-            torch.nn.init.normal_(module.weight, std=(0.4 if model == "agfer" else 2) * module.in_features**-0.5)
+            torch.nn.init.normal_(module.weight, std=SPREAD.get(model, 2) * module.in_features**-0.5)
     weights.save(path, network)
     own: ModelSpec = network.spec  # type: ignore[assignment]
     cropper = FaceCropper(own, None, make_landmark_detector() if own.landmarks else None)
