@@ -37,6 +37,7 @@ _OVERLAP = 0.4
 # What is looked at again, from this score on, in patches of this side: size of the face, mirrored or not.
 _FIRST, _PATCH = 0.25, 96
 _FILLS, _SURE = 0.45, 0.65
+_FRAMED, _FRAMED_LEAST = 320, 0.37
 _VIEWS = ((48.0, True), (64.0, False), (34.0, True))
 _CELL_LIMIT = 6.0
 _MOST = 200
@@ -93,7 +94,25 @@ class RenderedFaces:
         found = found[found[:, 0] >= self._threshold]
         if not len(found):
             found = self._turned(grey, min(full, _TURNED / max(height, width)))
+        if not len(found):
+            found = self._framed(grey, full)
         return [_detection(row) for row in found.tolist()]
+
+    def _framed(self, grey: npt.NDArray[np.uint8], scale: float) -> FloatArray:
+        """Faces that fill the frame, seen with room round it, where they can be confirmed like any other."""
+        small = _resized(grey, scale)
+        room = max(small.shape) // 2
+        wide = cv2.copyMakeBorder(small, room, room, room, room, cv2.BORDER_CONSTANT, value=float(small.mean()))
+        shrunk = min(1.0, _FRAMED / max(wide.shape))
+        rows = self._confirmed(wide, _best(self._look(wide, shrunk, _FIRST, 0.0)))
+        # A large face in the middle of nothing is rarely an accident: less is asked of it.
+        large = np.sqrt((rows[:, 3] - rows[:, 1]) * (rows[:, 4] - rows[:, 2])) >= _FILLS * min(small.shape)
+        rows = rows[rows[:, 0] >= np.where(large, _FRAMED_LEAST, self._threshold)]
+        rows[:, 1:] -= room
+        rows[:, 1:] *= np.tile(
+            np.array([grey.shape[1] / small.shape[1], grey.shape[0] / small.shape[0]], np.float32), 7
+        )
+        return rows
 
     def _turned(self, grey: npt.NDArray[np.uint8], scale: float) -> FloatArray:
         """Faces that lie or hang: of the turn with the best one."""

@@ -114,3 +114,23 @@ def test_files(tmp_path: Path) -> None:
     broken.write_bytes(b"not a network")
     with pytest.raises(CorruptArtifact, match="broken"):
         RenderedFaces(broken)
+
+
+def test_a_face_that_fills_the_frame_is_seen_with_room_round_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the first looks find nothing, the frame is looked at again inside a wider one, in its own pixels."""
+    detector = RenderedFaces()
+    seen: list[tuple[int, ...]] = []
+
+    def look(grey: np.ndarray, scale: float, threshold: float, least: float) -> np.ndarray:
+        seen.append(grey.shape)
+        if grey.shape != (200, 240):  # room of half the longer side all round 100 x 120
+            return np.zeros((0, 15), np.float32)
+        row = np.zeros((1, 15), np.float32)
+        row[0, :5] = 0.5, 70, 65, 160, 150
+        return row
+
+    monkeypatch.setattr(detector, "_look", look)
+    monkeypatch.setattr(detector, "_confirmed", lambda grey, rows: rows)
+    (found,) = detector.detect(np.zeros((80, 120, 3), np.uint8))
+    assert seen[-1] == (200, 240)
+    assert (found.box.left, found.box.top, found.box.right, found.box.bottom) == (10, 5, 100, 90)
