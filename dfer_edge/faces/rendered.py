@@ -102,7 +102,7 @@ class RenderedFaces:
         """Faces that fill the frame, seen with room round it, where they can be confirmed like any other."""
         small = _resized(grey, scale)
         room = max(small.shape) // 2
-        wide = cv2.copyMakeBorder(small, room, room, room, room, cv2.BORDER_CONSTANT, value=float(small.mean()))
+        wide = np.pad(small, room, constant_values=np.uint8(small.mean()))
         shrunk = min(1.0, _FRAMED / max(wide.shape))
         rows = self._confirmed(wide, _best(self._look(wide, shrunk, _FIRST, 0.0)))
         # A large face in the middle of nothing is rarely an accident: less is asked of it.
@@ -137,7 +137,7 @@ class RenderedFaces:
         filling = rows[(size >= _FILLS * min(grey.shape)) & (rows[:, 0] >= _SURE)]
         rows = rows[size < _FILLS * min(grey.shape)]
         if not len(rows):
-            return filling
+            return np.asarray(filling, np.float32)
         views = [(row, face, mirrored) for face, mirrored in _VIEWS for row in rows]
         patches = np.stack([_patch(grey, row[1:5], face, mirrored) for row, face, mirrored in views])
         outputs = self._session.run(None, {"grey": patches[:, None]})
@@ -239,8 +239,9 @@ def _patch(grey: npt.NDArray[np.uint8], box: FloatArray, face: float, mirrored: 
         scale *= 2.0
     across = -scale if mirrored else scale
     matrix = np.array([[across, 0.0, half - across * x - 0.5], [0.0, scale, half - scale * y - 0.5]])
-    border = {"borderMode": cv2.BORDER_REPLICATE}
-    return np.asarray(cv2.warpAffine(grey, matrix, (_PATCH, _PATCH), flags=cv2.INTER_LINEAR, **border), np.uint8)
+    flags, border = cv2.INTER_LINEAR, cv2.BORDER_REPLICATE
+    patch = cv2.warpAffine(grey, matrix, (_PATCH, _PATCH), flags=flags, borderMode=border)
+    return np.asarray(patch, np.uint8)
 
 
 def _wanted(row: FloatArray, face: float) -> FloatArray:

@@ -78,18 +78,13 @@ def assign(faces: Faces, middle: Tensor, stride: int, level: int, size: tuple[in
 
 def loss(outputs: list[Tensor], faces: Faces, size: tuple[int, int]) -> tuple[Tensor, dict[str, float]]:
     """Quality focal loss of scores (Li et al., 2020: the target is the box's overlap), DIoU of boxes, L1 of points."""
-    scores, boxes, points = [], [], []
-    owners, askeds, extents = [], [], []
+    levels: list[tuple[Tensor, ...]] = []
     for level, (output, stride) in enumerate(zip(outputs, STRIDES, strict=True)):
         logit, box, point = decode(output, stride)
         middle = cells(output.shape[2], output.shape[3], stride)
         owner, asked = assign(faces, middle, stride, level, size)
-        for values, value in zip(
-            (scores, boxes, points, owners, askeds), (logit, box, point, owner, asked), strict=True
-        ):
-            values.append(value)
-    score, box, point = torch.cat(scores, 1), torch.cat(boxes, 1), torch.cat(points, 1)
-    owner, asked = torch.cat(owners, 1), torch.cat(askeds, 1)
+        levels.append((logit, box, point, owner, asked))
+    score, box, point, owner, asked = (torch.cat(column, 1) for column in zip(*levels, strict=True))
     image, cell = torch.nonzero(owner >= 0, as_tuple=True)
     count = max(1, len(cell))
     wanted = faces.boxes[image, owner[image, cell]]

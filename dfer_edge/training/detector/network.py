@@ -57,10 +57,10 @@ class DetectorNet(nn.Module):
         self.neck = nn.ModuleList(_unit(_NECK, _NECK) for _ in STRIDES)
         self.head = nn.ModuleList(nn.Sequential(_unit(_NECK, _NECK), nn.Conv2d(_NECK, OUTPUTS, 1)) for _ in STRIDES)
         for head in self.head:
-            nn.init.normal_(head[-1].weight, 0.0, 0.01)  # type: ignore[index, arg-type]
+            nn.init.normal_(head[-1].weight, 0.0, 0.01)  # type: ignore[index]
             bias = torch.zeros(OUTPUTS)
             bias[0], bias[1:5] = -4.6, 0.7
-            head[-1].bias.data.copy_(bias)  # type: ignore[index, union-attr, operator]
+            head[-1].bias.data.copy_(bias)  # type: ignore[index]
 
     def forward(self, grey: Tensor) -> list[Tensor]:
         x = self.stem((grey - 110.0) / 64.0)

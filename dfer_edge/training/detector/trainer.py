@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from dfer_edge.errors import InvalidInput
@@ -61,9 +62,13 @@ def make_batch(sprites: Sprites, pictures: Pictures, recipe: Recipe, step: int) 
         rng = np.random.default_rng([recipe.seed, step, row])
         image, *faces = compose(rng, sprites, pictures, recipe.size)
         images[row, 0] = image
-        for array, value in zip((boxes, points, kinds), faces, strict=True):
+        for array, value in zip(_arrays(boxes, points, kinds), faces, strict=True):
             array[row, : len(value)] = value
     return torch.from_numpy(images), Faces(*(torch.from_numpy(array) for array in (boxes, points, kinds)))
+
+
+def _arrays(*arrays: npt.NDArray[Any]) -> list[npt.NDArray[Any]]:
+    return list(arrays)
 
 
 def _batches(sprites: Sprites, pictures: Pictures, recipe: Recipe, start: int) -> Iterator[Batch]:
