@@ -1,4 +1,4 @@
-"""Measure this machine and write all that is published: results, page, figures, claims, README table, boards' pages.
+"""Measure this machine and write all that is published: results, page, figures, claims, docs/speed.md, boards' pages.
 
 python -m bench.publish [--threads 2] [--data FOLDER_OF_LABELLED_STILLS] [--again]
 
@@ -19,7 +19,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from bench import boards, readme
+from bench import boards, speed_page
 from dfer_edge.bench.compare import compare
 from dfer_edge.bench.provenance import device_name
 from dfer_edge.bench.results import Results, read
@@ -58,7 +58,7 @@ def main() -> int:
         evidence.write_text(json.dumps(found, indent=1) + "\n")
         print(evidence.read_text())
         code |= bool(found["problems"])
-    readme.write()
+    speed_page.write()
     boards.write()
     return code
 

@@ -63,6 +63,7 @@ _PUBLIC = {
 # Sub-packages that the documentation uses as attributes: dfer_edge.export.export_onnx and the like.
 _MODULES = (
     "calibration",
+    "confidence",
     "engines",
     "errors",
     "evaluation",

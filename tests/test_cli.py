@@ -7,6 +7,7 @@ import hashlib
 import http.server
 import json
 import re
+import runpy
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -326,3 +327,11 @@ def test_fetch_offline_says_where_to_put_the_file(address: str, capsys: pytest.C
         code, _, err = run(capsys, "models", "fetch", "yunet", "--url", wrong)
         assert code == 1
         assert "http or https" in err
+
+
+def test_the_package_runs_as_the_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("sys.argv", ["dfer_edge", "models", "list", "--json"])
+    with pytest.raises(SystemExit) as stop:
+        runpy.run_module("dfer_edge", run_name="__main__")
+    assert stop.value.code == 0
+    assert "slowr50_sa" in capsys.readouterr().out

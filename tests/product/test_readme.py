@@ -1,4 +1,4 @@
-"""The README keeps its word: snippets run, links lead somewhere, commands exist, the table matches the code."""
+"""README and docs keep their word: snippets run, links lead somewhere, commands exist, tables match results and code."""
 
 from __future__ import annotations
 
@@ -11,49 +11,82 @@ from pathlib import Path
 import pytest
 
 import dfer_edge
-from bench.readme import BEGIN, END, spliced
+from bench.speed_page import BEGIN, END, PAGE, spliced
 from dfer_edge.bench.plan import Plan
 from dfer_edge.cli.main import parser
 from dfer_edge.engines import BEST_FORM
 from dfer_edge.models import list_models
 from tests.conftest import ASTRONAUT, ROOT
 
-README = (ROOT / "README.md").read_text()
+README = ROOT / "README.md"
+DOCS = [README, *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [
+    *DOCS,
+    *(ROOT / name for name in ("CONTRIBUTING.md", "CHANGELOG.md", "csrc/README.md")),
+    *sorted(ROOT.glob("docs/boards/*.md")),
+    *sorted(ROOT.glob("kernels/*/README.md")),
+]
+# Its snippets open a camera, and show the inside of a loop.
+NOT_RUN = {ROOT / "docs" / "live.md"}
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+def blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", page.read_text(), re.DOTALL)
 
 
-def test_is_short() -> None:
-    assert len(README.splitlines()) <= 200
+SNIPPETS = [
+    pytest.param(page, snippet, id=f"{page.stem}-{position}")
+    for page in DOCS
+    for position, snippet in enumerate(blocks(page, "python"))
+]
 
 
-@pytest.mark.parametrize("snippet", blocks("python"))
+def test_first_page_is_short_and_shows_something() -> None:
+    text = README.read_text()
+    assert len(text.splitlines()) <= 80
+    moving = README.parent / re.findall(r"!\[[^]]+\]\(([^)]+)\)", text)[0]
+    assert moving.stat().st_size < 1_500_000
+    assert moving.read_bytes()[:4] + moving.read_bytes()[8:12] == b"RIFFWEBP"
+    assert b"ANIM" in moving.read_bytes()[:64]
+
+
+@pytest.mark.parametrize(("page", "snippet"), SNIPPETS)
 def test_snippets_run(
-    snippet: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+    page: Path, snippet: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    shutil.copy(ASTRONAUT, tmp_path / "video.mp4")
+    code = compile(snippet, page.name, "exec")
+    if page in NOT_RUN:
+        return
+    for copy in (tmp_path / "video.mp4", tmp_path / ASTRONAUT.relative_to(ROOT)):
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ASTRONAUT, copy)
     monkeypatch.chdir(tmp_path)
-    exec(compile(snippet, "README.md", "exec"), {})
+    exec(code, {})
     assert capsys.readouterr().out
 
 
 def test_there_are_snippets() -> None:
-    assert blocks("python")
+    assert blocks(README, "python")
+    assert {page for page in DOCS if blocks(page, "python")} > {README, *NOT_RUN}
 
 
 def test_commands_parse() -> None:
-    lines = [line for block in blocks("sh") for line in block.splitlines() if line.startswith("dfer-edge ")]
-    assert lines
-    for line in lines:
+    lines = [line for page in DOCS for block in blocks(page, "sh") for line in block.splitlines()]
+    commands = [line for line in lines if line.startswith("dfer-edge ")]
+    assert commands
+    for line in commands:
         parser().parse_args(shlex.split(line, comments=True)[1:])
 
 
-PAGES = [
-    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "csrc/README.md")),
-    *sorted(ROOT.glob("kernels/*/README.md")),
-]
+def test_every_command_is_on_the_page_of_use() -> None:
+    shown = {line.split()[1] for block in blocks(ROOT / "docs" / "usage.md", "sh") for line in block.splitlines()}
+    (commands,) = parser()._subparsers._group_actions  # type: ignore[union-attr]
+    assert shown == set(commands.choices)  # type: ignore[arg-type]
+
+
+def test_every_page_is_reached_from_the_first() -> None:
+    linked = {(ROOT / link).resolve() for link in re.findall(r"\]\((docs/[^)#]+\.md)", README.read_text())}
+    assert linked == {page.resolve() for page in ROOT.glob("docs/**/*.md")}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -78,22 +111,40 @@ def test_what_pages_name_exists(page: Path) -> None:
 def test_extras_are_those_of_the_package() -> None:
     tomllib = pytest.importorskip("tomllib")
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-    paragraph = README.partition("Extras:")[2].partition("\n\n")[0]
+    text = (ROOT / "docs" / "install.md").read_text()
+    paragraph = text.partition("Extras:")[2].partition("\n\n")[0]
     assert set(re.findall(r"`([a-z][a-z-]*)`", paragraph)) == set(extras)
 
 
-def test_make_targets_named_in_the_readme_exist() -> None:
+def test_make_targets_that_pages_name_exist() -> None:
     targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
-    named = set(re.findall(r"`?make ([a-z-]+)", README))
-    assert named
+    named = {name for page in PAGES for name in re.findall(r"(?:`|^)make ([a-z-]+)", page.read_text(), re.MULTILINE)}
+    assert {"demo", "test"} <= named
     assert named <= set(targets)
 
 
 def test_speed_table_is_what_the_results_say() -> None:
-    assert spliced(README) == README
-    assert "slowr50_sa" in README.partition(BEGIN)[2].partition(END)[0]
+    text = PAGE.read_text()
+    assert spliced(text) == text
+    assert "slowr50_sa" in text.partition(BEGIN)[2].partition(END)[0]
 
 
 def test_support_table_names_every_model_and_engine() -> None:
+    table = PAGE.read_text().partition(BEGIN)[0]
     for name in (*list_models(), *BEST_FORM):
-        assert f"`{name}`" in README or f"| {name}" in README, name
+        assert f"`{name}`" in table, name
+
+
+def test_accuracies_on_the_first_page_are_those_of_the_committed_study() -> None:
+    study = (ROOT / "bench" / "results" / "amd-epyc-avx512-bf16" / "real_people.md").read_text()
+    study = study.partition("### real")[2].partition("### more")[0]
+    measured = {
+        key: [float(cell) for cell in re.findall(r"[\d.]+", re.findall(rf"\| \**{key}\** \|(.*)", study)[0])]
+        for key in ("mean UAR", "mean log loss")
+    }
+    rows = re.findall(r"\| \**([\d.]+) %\** \| \**([\d.]+)\** \|", README.read_text())
+    shown = [(float(recall), float(loss)) for recall, loss in rows]
+    ours, before, peer, other = zip(*measured.values(), strict=True)
+    for (recall, loss), (true_recall, true_loss) in zip(shown, (ours, peer, other, before), strict=True):
+        assert recall == true_recall
+        assert loss == pytest.approx(true_loss, abs=0.0051)

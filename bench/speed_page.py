@@ -1,4 +1,4 @@
-"""The README's speed table, from the committed results. `python -m bench.readme` writes it; a test checks it.
+"""The tables of docs/speed.md, from the committed results. `python -m bench.speed_page` writes them; a test checks them.
 
 For each device, from its `bench.jsonl`: a row a network with the fastest systems, as ratios to the printed network in
 torch eager fp32, which was timed in turns with them; int8, sliding windows and end to end below. Parity on real clips
@@ -17,6 +17,7 @@ from dfer_edge.bench.results import Results, Row
 from dfer_edge.models import registry
 
 ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "speed.md"
 BEGIN, END = "<!-- speed -->", "<!-- /speed -->"
 _SPEED = ("network, random weights", "torch eager: ms", "best fp32: ratio", "best: ratio", "fp32 parity", "same label")
 _INT8 = (
@@ -28,7 +29,7 @@ _INT8 = (
     "label of fp32",
 )
 _STEP = ("sliding window", "step / whole clip: time", "multiply-accumulates")
-_VIDEO = ("end to end, default weights", "frames a second", "live at 25 a second: ms to the label")
+_VIDEO = ("end to end, default weights of then", "frames a second", "live at 25 a second: ms to the label")
 
 
 def table() -> str:
@@ -43,7 +44,7 @@ def brief(folder: Path) -> str:
     """Where the tables of a device are, and whether two runs of it agreed; empty without a run."""
     if not (folder / "bench.jsonl").is_file():
         return ""
-    found, link = results.read(folder / "bench.jsonl"), f"bench/results/{folder.name}"
+    found, link = results.read(folder / "bench.jsonl"), f"../bench/results/{folder.name}"
     text = f"Also measured: [`{folder.name}`]({link}/bench.md), {found.provenance['date']}."
     return f"{text} {agreement(folder / 'agreement.json')}".rstrip()
 
@@ -53,7 +54,7 @@ def device(folder: Path) -> list[str]:
     found = results.read(folder / "bench.jsonl") if (folder / "bench.jsonl").is_file() else None
     parity = {document["provenance"]["model"]: document for document in _documents(folder, "parity")}
     int8 = [int8_row(document) for document in _documents(folder, "int8")]
-    parts, link = [], f"bench/results/{folder.name}"
+    parts, link = [], f"../bench/results/{folder.name}"
     if (folder / "claims.md").is_file():
         parts.append(f"The papers' efficiency claims, checked: [claims]({link}/claims.md).")
     if found:
@@ -176,17 +177,16 @@ def _documents(folder: Path, kind: str) -> list[dict[str, Any]]:
     return [json.loads(path.read_text()) for path in sorted(folder.glob(f"{kind}_*.json"))]
 
 
-def spliced(readme: str) -> str:
-    """``readme`` with the table in place."""
-    head, _, rest = readme.partition(BEGIN)
+def spliced(page: str) -> str:
+    """``page`` with the tables in place."""
+    head, _, rest = page.partition(BEGIN)
     _, _, tail = rest.partition(END)
     return f"{head}{BEGIN}\n{table()}\n{END}{tail}"
 
 
 def write() -> None:
-    """Put the table into the README."""
-    page = ROOT / "README.md"
-    page.write_text(spliced(page.read_text()))
+    """Put the tables into the page."""
+    PAGE.write_text(spliced(PAGE.read_text()))
 
 
 if __name__ == "__main__":
