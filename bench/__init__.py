@@ -1,1 +1,1 @@
-"""Studies that need a checkout, the tables of docs/speed.md, and committed results; the bench itself is `dfer_edge.bench`."""
+"""Studies that need a checkout, tables of docs/speed.md, committed results; the bench itself is `dfer_edge.bench`."""

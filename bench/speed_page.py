@@ -1,4 +1,4 @@
-"""The tables of docs/speed.md, from the committed results. `python -m bench.speed_page` writes them; a test checks them.
+"""The tables of docs/speed.md, from the committed results. `python -m bench.speed_page` writes them; tests check them.
 
 For each device, from its `bench.jsonl`: a row a network with the fastest systems, as ratios to the printed network in
 torch eager fp32, which was timed in turns with them; int8, sliding windows and end to end below. Parity on real clips

@@ -1,4 +1,4 @@
-"""README and docs keep their word: snippets run, links lead somewhere, commands exist, tables match results and code."""
+"""README and docs keep their word: snippets run, links lead somewhere, commands exist, tables match the results."""
 
 from __future__ import annotations
 
