@@ -226,6 +226,7 @@ def test_three_ag_gates_leave_about_18_per_cent_at_the_start() -> None:
 def test_weights_start_after_glorot_with_zero_bias() -> None:
     torch.manual_seed(0)
     for layer, fans in ((training.Conv(16, 32), (16 + 32) * 9), (training.Linear(64, 100), 64 + 100)):
+        training.draw(layer, "glorot")
         bound = (6 / fans) ** 0.5
         assert 0.98 * bound < layer.weight.abs().max() <= bound
         assert layer.weight.std().item() == pytest.approx(bound / 3**0.5, rel=0.05)
