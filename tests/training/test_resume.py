@@ -18,9 +18,9 @@ import torch
 
 from dfer_edge import weights
 from dfer_edge.errors import InvalidInput
-from dfer_edge.training import trainer
 from dfer_edge.training.recipes import Recipe
 from dfer_edge.training.trainer import Settings, Trainer
+from dfer_edge.training.validate import Validated
 from tests.training.tiny import tiny_clips, tiny_net, tiny_recipe
 
 FORK = multiprocessing.get_context("fork")
@@ -105,7 +105,7 @@ def test_a_stage_that_starts_from_the_best_begins_from_the_same_one_again(
     recipe = two_phases()
     # Better with every epoch, so that each one is exported.
     order = iter(range(100))
-    monkeypatch.setattr(trainer, "scores", lambda *_: {"uar": float(next(order)), "war": 0.0, "log_loss": 1.0})
+    monkeypatch.setattr(Validated, "scores", lambda _: {"uar": float(next(order)), "war": 0.0, "log_loss": 1.0})
 
     def run(out: Path) -> None:
         settings = Settings(out, seed=4, save_every_s=math.inf)
