@@ -183,7 +183,7 @@ __global__ void __launch_bounds__(kGateThreads)
   constexpr int kWord = kVector > 2 ? kVector : 1, kWords = kVector / kWord;
   // Both rows' words first, so that their loads are under way together.
   Pack<T, kWord> pack[2][kWords];
-  float s[2][kWords][kWord] = {}, best[kVector];
+  float s[2][kWords][kWord] = {}, best[kVector] = {};
 #pragma unroll
   for (int row = 0; row < 2; ++row)
 #pragma unroll
