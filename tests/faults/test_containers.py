@@ -92,11 +92,11 @@ def test_entries_used_longest_ago_go(shared: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_a_tilde_in_the_environment_is_the_home_folder(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOME", "/home/somebody")
+    monkeypatch.setenv("HOME", "/people/somebody")
     monkeypatch.setenv("DFER_EDGE_CACHE", "~/cache")
     monkeypatch.setenv("DFER_EDGE_LANDMARKS", "~/net.onnx")
-    assert settings.cache_folder() == Path("/home/somebody/cache")
-    assert settings.landmarks_override() == Path("/home/somebody/net.onnx")
+    assert settings.cache_folder() == Path("/people/somebody/cache")
+    assert settings.landmarks_override() == Path("/people/somebody/net.onnx")
 
 
 def test_no_home_and_no_user_name(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
