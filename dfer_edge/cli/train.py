@@ -32,6 +32,15 @@ def add(commands: Any, common: argparse.ArgumentParser) -> None:
     """Register the command."""
     parser = commands.add_parser("train", parents=[common], help="train a network", description=__doc__)
     parser.add_argument("model", choices=list_models())
+    _add_data(parser)
+    _add_recipe(parser)
+    _add_run(parser)
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    parser.set_defaults(run=run)
+
+
+def _add_data(parser: argparse.ArgumentParser) -> None:
+    """What it learns from."""
     parser.add_argument(
         "--data", action="append", metavar="NAME:PATH", help="training data, e.g. dfew:/data/DFEW; repeat to join"
     )
@@ -57,6 +66,10 @@ def add(commands: Any, common: argparse.ArgumentParser) -> None:
     parser.add_argument("--detector", default="auto", help="face detector, as in predict")
     parser.add_argument("--landmarks", help="landmark network, as in predict")
     parser.add_argument("--prepared", metavar="DIR", help="keep found faces there, as dfer-edge prepare does")
+
+
+def _add_recipe(parser: argparse.ArgumentParser) -> None:
+    """How it learns, and from where."""
     parser.add_argument(
         "--recipe",
         help="paper, renders, finetune, or a .json file (default: finetune with --init default, else paper)",
@@ -72,8 +85,12 @@ def add(commands: Any, common: argparse.ArgumentParser) -> None:
         help="override a field of the recipe, e.g. stages.0.epochs=5",
     )
     parser.add_argument("--show-recipe", action="store_true", help="print the recipe as JSON and stop")
-    parser.add_argument("--out", type=Path, help="folder for checkpoint, logs and weights")
     parser.add_argument("--init", metavar="FILE", help="start from: default (shipped), ours, or a public .safetensors")
+
+
+def _add_run(parser: argparse.ArgumentParser) -> None:
+    """Where it runs and what it keeps."""
+    parser.add_argument("--out", type=Path, help="folder for checkpoint, logs and weights")
     parser.add_argument("--seed", type=types.whole, default=0)
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     parser.add_argument(
@@ -92,8 +109,6 @@ def add(commands: Any, common: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--save-every", type=types.seconds, default=300.0, metavar="S", help="seconds between checkpoints"
     )
-    parser.add_argument("--json", action="store_true", help="print the result as JSON")
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
