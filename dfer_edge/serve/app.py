@@ -242,11 +242,15 @@ class Server:
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            # First, as what follows may be cancelled: nobody who has gone stays counted among the clients.
             hub.leave(name)
             self.metrics.clients.dec()
+            for task in tasks:
+                task.add_done_callback(_is_seen)
+                task.cancel()
+            # No gather: cancelled, it raises the cancellation of a task in place of its own, which AnyIO takes for
+            # somebody else's and lets through.
+            await asyncio.wait(tasks)
 
     async def _receive(self, socket: WebSocket, hub: Hub, name: str) -> None:
         while (message := await socket.receive())["type"] != "websocket.disconnect":
@@ -261,6 +265,12 @@ class Server:
             else:
                 self.metrics.frames.inc()
                 hub.push(name, data)
+
+
+def _is_seen(task: asyncio.Task[None]) -> None:
+    """How a socket ends is no news: without this asyncio logs it."""
+    if not task.cancelled():
+        task.exception()
 
 
 async def _send(socket: WebSocket, answers: asyncio.Queue[dict[str, Any]]) -> None:

@@ -16,12 +16,13 @@ pytest.importorskip("starlette")
 pytest.importorskip("prometheus_client")
 pytest.importorskip("httpx")
 
+import anyio
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
 from dfer_edge import InvalidInput, Recognizer, weights
 from dfer_edge.serve import Config
-from dfer_edge.serve.app import create_app
+from dfer_edge.serve.app import Server, create_app
 from dfer_edge.serve.limits import Rate
 from tests.test_streaming import small
 
@@ -254,6 +255,41 @@ def test_overtaken_frames_are_dropped_and_counted_and_people_are_forgotten(
         other.send_bytes(jpeg)
         other.receive_json()
         assert len(hub._observer) == 1, "who left is forgotten"
+
+
+def test_a_stream_cancelled_as_it_ends_is_left_and_passes_the_cancellation_on(recognizer: Recognizer) -> None:
+    left: list[str] = []
+
+    async def end() -> anyio.CancelScope:
+        is_sending = anyio.Event()
+        with anyio.CancelScope() as scope:
+
+            class Socket:
+                async def receive(self) -> dict[str, Any]:
+                    await is_sending.wait()
+                    return {"type": "websocket.disconnect"}
+
+                async def send_json(self, message: dict[str, Any]) -> None:
+                    is_sending.set()
+                    try:
+                        await anyio.sleep_forever()
+                    finally:  # the stream waits for this task to end
+                        scope.cancel()
+
+            class Hub:
+                def join(self, answer: Any) -> str:
+                    answer({})
+                    return "client0"
+
+                def leave(self, name: str) -> None:
+                    left.append(name)
+
+            await server._serve(Socket(), Hub())  # type: ignore[arg-type]
+        return scope
+
+    server = Server(recognizer, Config())
+    assert anyio.run(end).cancelled_caught
+    assert left == ["client0"]
 
 
 def test_shutdown_leaves_no_thread(recognizer: Recognizer) -> None:
