@@ -6,7 +6,6 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from dfer_edge.errors import InvalidInput
@@ -44,6 +43,8 @@ class CameraSource(Source):
         self._index = index
 
     def __iter__(self) -> Iterator[Frame]:
+        import cv2
+
         capture = cv2.VideoCapture(self._index)
         if not capture.isOpened():
             raise InvalidInput(f"expected a camera that opens, got {self.name}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +20,7 @@ from dfer_edge.faces.detectors import YuNetDetector
 from dfer_edge.inference.keypoint_graph import mean_shape
 from dfer_edge.models import registry
 from dfer_edge.pipeline import Windower, WindowPlan
-from dfer_edge.sources import ArraySource, open_source
+from dfer_edge.sources import open_source
 from dfer_edge.stopwatch import Stopwatch
 from dfer_edge.types import Box, Clip, Image, Points
 from tests.test_pipeline import Clock, Script
@@ -190,8 +191,8 @@ def test_found_and_given_landmarks_are_the_same(yunet: Path, faceapi: Path, sing
     assert np.abs(a - b).max() < 0.01
     windower = Windower(SPEC, WindowPlan(9.0, 9.0), Stopwatch(), landmark_detector=network)
     tracked = Script({0: range(72)})
-    tracked.track = lambda frames: recognizer._tracker("detect", 8).track(frames)
-    (window,) = windower.windows(ArraySource(images), tracked)
+    tracked.track = lambda frames: recognizer._tracker("detect")[0].track(frames)
+    (window,) = windower.windows(open_source(single_face), tracked)
     clip = window.clips[0]
     for index, points in zip(clip.frame_indices, clip.landmarks, strict=True):
         region = preprocess.square(Box(*boxes[index].tolist()), SPEC.face_margin)
@@ -204,7 +205,8 @@ def test_video_and_cropped_frames(yunet: Path, faceapi: Path, single_face: Path)
     recognizer = recognizer_of(detector=yunet, landmark_detector=faceapi)
     images = [frame.image for frame in open_source(single_face)]
     from_file, from_list = (recognizer.predict(source).probabilities for source in (single_face, images))
-    np.testing.assert_allclose(from_file, from_list, atol=1e-5)
+    # Frames without a clock may lie far apart: the detector sees each. In a file the face is followed by its landmarks.
+    np.testing.assert_allclose(from_file, from_list, atol=0.02)
     box = YuNetDetector(yunet).detect(images[0])[0].box
     left, top, right, bottom = preprocess.square(box, SPEC.face_margin).rounded()
     crops = [image[top:bottom, left:right] for image in images[:1]]
@@ -275,13 +277,14 @@ def test_more_landmarks_than_frames_of_a_video(blind: Recognizer, astronaut: Pat
     assert blind.predict(astronaut, landmarks=ellipse(50)).label
 
 
-def test_only_networks_with_landmarks_make_the_detector(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_network_follows_by_landmarks_unless_told_not_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "text.onnx").write_bytes(b"not a network")
     monkeypatch.setenv("DFER_EDGE_LANDMARKS", str(tmp_path / "text.onnx"))
-    other = Recognizer("slowr50_sa", weights="random", engine="onnxruntime", detector="haar")
-    assert other.info()["landmark_detector"] is None
-    with pytest.raises(CorruptArtifact, match=r"text\.onnx"):
-        recognizer_of()
+    plain = functools.partial(Recognizer, "slowr50_sa", weights="random", engine="onnxruntime", detector="haar")
+    for make in (plain, recognizer_of):
+        with pytest.raises(CorruptArtifact, match=r"text\.onnx"):
+            make()
+    assert plain(landmark_detector=None).info()["landmark_detector"] is None
     assert "text.onnx" in report()["landmarks"]["68 points"]
 
 

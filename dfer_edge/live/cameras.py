@@ -9,7 +9,6 @@ import subprocess
 from collections.abc import Iterator
 from typing import Any
 
-import cv2
 import numpy as np
 
 from dfer_edge.errors import EngineUnavailable, InvalidInput, SourceLost
@@ -53,6 +52,8 @@ class Camera:
 
     def frames(self) -> Iterator[Image]:
         """RGB frames [H, W, 3] until the device gives no more."""
+        import cv2
+
         if self._process is not None:
             yield from _y4m_frames(self._process)
             return
@@ -81,6 +82,8 @@ class Camera:
 
 
 def _opened(target: str | int, stall_s: float) -> Any:
+    import cv2
+
     # The decoder's own complaints name the address with its password; ours do not.
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     if isinstance(target, str) and is_pipeline(target):
@@ -98,6 +101,8 @@ def _opened(target: str | int, stall_s: float) -> Any:
 
 
 def _opencv_has_gstreamer() -> bool:
+    import cv2
+
     return cv2.CAP_GSTREAMER in cv2.videoio_registry.getBackends()
 
 
@@ -118,6 +123,8 @@ def _launch(pipeline: str) -> subprocess.Popen[bytes]:
 
 
 def _y4m_frames(process: subprocess.Popen[bytes]) -> Iterator[Image]:
+    import cv2
+
     pipe = process.stdout
     if pipe is None or not (header := pipe.readline().split()):
         raise SourceLost("expected a GStreamer pipeline that gives video, got one that ends at once", "run it by hand")
