@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import publish, readme
+from bench import publish, speed_page
 from dfer_edge.bench.results import read
 from tests.bench.rows import some, write
 
@@ -17,7 +17,7 @@ def test_labels_that_are_all_one_agree_on_nothing() -> None:
     exact = {**row, "second": "openvino/fp32", "max_abs": 1e-6, "labels_seen": 1}
     for seen, shown in ((1, "-"), (3, "100.0% of 64")):
         document = {"parity_against_torch_fp32": [exact, row | {"labels_seen": seen}]}
-        assert readme._parity(document, "openvino/bf16") == ("1e-06", shown)
+        assert speed_page._parity(document, "openvino/bf16") == ("1e-06", shown)
 
 
 def test_two_runs_leave_evidence(tmp_path: Path) -> None:
@@ -33,10 +33,10 @@ def test_two_runs_leave_evidence(tmp_path: Path) -> None:
     assert str(tmp_path) not in json.dumps(found), "no path of one machine"
     assert len(found["problems"]) == 1, "the video was to run"
     (tmp_path / "agreement.json").write_text(json.dumps(found))
-    text = readme.agreement(tmp_path / "agreement.json")
+    text = speed_page.agreement(tmp_path / "agreement.json")
     assert "median factor 1.100 over 2 cases" in text
     assert "1.20 times, of `engine/slowr50_sa/openvino/bf16/b1`. **1 problems.**" in text
-    assert readme.agreement(tmp_path / "none.json") == ""
+    assert speed_page.agreement(tmp_path / "none.json") == ""
 
 
 def test_parts_of_an_int8_file_keep_their_provenance() -> None:
