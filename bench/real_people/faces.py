@@ -102,11 +102,13 @@ class RememberingScoredLandmarks(RememberingLandmarks):
 
 
 def fingerprint(detector: Detector, landmarks: LandmarkDetector, probes: Sequence[Image]) -> str:
-    """Tells detectors apart by what they say of ``probes``: whatever file or code an answer hangs on, it shows there.
+    """Tells detectors apart by what they say of ``probes``: whatever file or code an answer hangs on, it shows there;
+    and by their own fingerprints, for what shows elsewhere alone.
 
     Returns 16 hexadecimal digits.
     """
-    said = hashlib.sha256(detector.name.encode())
+    own = " ".join(str(getattr(one, "fingerprint", "")) for one in (detector, landmarks))
+    said = hashlib.sha256(f"{detector.name} {own}".encode())
     for image in probes:
         for face in detector.detect(image):
             said.update(repr((tuple(map(float, face.box)), float(face.score))).encode())

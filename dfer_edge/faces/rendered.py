@@ -38,6 +38,8 @@ _OVERLAP = 0.4
 _FIRST, _PATCH = 0.25, 96
 _FILLS, _SURE = 0.45, 0.65
 _FRAMED, _FRAMED_LEAST = 320, 0.37
+# Of the order and rules of looks: faces kept on disk are found anew when it changes.
+_RULE = 2
 _VIEWS = ((48.0, True), (64.0, False), (34.0, True))
 _CELL_LIMIT = 6.0
 _MOST = 200
@@ -76,7 +78,7 @@ class RenderedFaces:
                 f"expected a face detector's file, found nothing at {path}", "install the package anew"
             )
         self._session = _session(path, threads or 1)
-        self.fingerprint = f"rendered {file_sha256(Path(path))} {threshold} {turned_threshold}"
+        self.fingerprint = f"rendered {_RULE} {file_sha256(Path(path))} {threshold} {turned_threshold}"
         if not _recognised(self._session):
             raise CorruptArtifact(f"expected a face detector of the shipped kind (grey -> stride8, 16, 32), got {path}")
 
