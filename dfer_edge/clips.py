@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -17,8 +16,6 @@ FloatArray = npt.NDArray[np.float64]
 WINDOW_S, HOP_S = 4.0, 0.5
 # Shorter than a frame of any camera: nothing to see.
 SHORTEST_S = 0.01
-# Ratios of sums of seconds are whole up to rounding.
-_HAIR = 1e-6
 
 
 def uniform_indices(length: int, count: int) -> list[int]:
@@ -87,31 +84,6 @@ def uniform_in_time(times_s: Sequence[float], count: int) -> list[int]:
 def centres(start_s: float, duration_s: float, count: int) -> FloatArray:
     """The centre of each of ``count`` equal parts of a stretch of time, in seconds."""
     return start_s + (np.arange(count) + 0.5) * duration_s / count
-
-
-def on_screen_at(times_s: Sequence[float], moments_s: FloatArray) -> list[int] | None:
-    """Positions of the frames that are on screen at ascending moments, the last one for the median interval.
-
-    None if the frames begin more than an interval after the first moment or end before the last one.
-    """
-    if len(times_s) < 2:
-        return None
-    times = np.asarray(times_s, np.float64)
-    interval = _interval(times)
-    if times[0] > moments_s[0] + interval or times[-1] < moments_s[-1] - interval:
-        return None
-    return _on_screen(times, moments_s, interval)
-
-
-def grid_start(start_s: float, hop_s: float, step_s: float) -> float:
-    """The last point at or before ``start_s`` of a grid that windows every ``hop_s`` take as the begin of their clips.
-
-    The grid is as fine as whole parts of a step can be without points that no window needs: at most ``hop_s``. Clips
-    of steps ``step_s`` long then share their steps with all windows that lie whole steps away, and no step is computed
-    for a single window though hop and step have no common measure. Nothing moves where they have one.
-    """
-    spacing = step_s / math.ceil(step_s / hop_s - _HAIR)
-    return math.floor(start_s / spacing + _HAIR) * spacing
 
 
 def _interval(times: FloatArray) -> float:

@@ -15,7 +15,7 @@ from typing import Protocol
 import numpy as np
 
 from dfer_edge import preprocess
-from dfer_edge.clips import centres, grid_start, on_screen_at, positions, uniform_in_time
+from dfer_edge.clips import positions, uniform_in_time
 from dfer_edge.errors import InvalidInput
 from dfer_edge.faces import landmarks as faces_landmarks
 from dfer_edge.faces.landmarks import LandmarkDetector
@@ -73,18 +73,11 @@ class WindowPlan:
     """How a source with a clock is cut: ``window_s`` long, one every ``hop_s``; one window of all if infinite.
 
     ``longest_only``: if all is one window, only the person seen longest gets a clip; spares the others' inference.
-    ``step_frames``: frames of a clip whose features overlapping windows share, 0 for none; clips then begin on a grid.
     """
 
     window_s: float
     hop_s: float
     longest_only: bool = False
-    step_frames: int = 0
-
-    @property
-    def overlaps(self) -> bool:
-        """Whether windows share frames."""
-        return self.hop_s < self.window_s < math.inf
 
 
 @dataclasses.dataclass(frozen=True)
@@ -272,32 +265,12 @@ class Windower:
             wanted = list(kept)
             if is_only and kept and self._plan.longest_only:
                 wanted = [max(kept, key=lambda track_id: (counts[track_id], kept[track_id][0].box.area))]
-            # One window of all is sampled as a clip, whatever the plan.
-            shared_s = None if is_only else self._shared_start(start_s)
-            clips = {
-                track_id: self._clip(track_id, self._sampled(track_id, kept[track_id], end_s, shared_s))
-                for track_id in wanted
-            }
+            clips = {key: self._clip(key, self._sampled(key, kept[key])) for key in wanted}
         return Window(start_s, end_s, last.index, clips, {track_id: counts[track_id] for track_id in kept})
 
-    def _shared_start(self, start_s: float) -> float | None:
-        """Where the clips of a window begin so that overlapping windows share features; None where they share none.
-
-        At most a hop before the window: those frames are still here.
-        """
-        frames = self._plan.step_frames
-        if not frames or not self._plan.overlaps or self._spec.sampling != "uniform":
-            return None
-        return grid_start(start_s, self._plan.hop_s, frames * self._plan.window_s / self._spec.frames)
-
-    def _sampled(self, track_id: int, inside: Sequence[_Seen], end_s: float, shared_s: float | None) -> list[_Seen]:
+    def _sampled(self, track_id: int, inside: Sequence[_Seen]) -> list[_Seen]:
         """The frames that make a clip, of those in which a person was seen ``inside`` a window."""
         count = self._spec.frames
-        if shared_s is not None:
-            seen = [s for s in self._people[track_id] if shared_s <= s.time_s <= end_s]
-            moments = centres(shared_s, self._plan.window_s, count)
-            if found := on_screen_at([s.time_s for s in seen], moments):
-                return [seen[position] for position in found]
         # Without a clock times are nominal and gaps mean nothing: sample by position. Who came or went in the window is
         # sampled over the time that they were there.
         if self._has_clock and self._spec.sampling == "uniform":

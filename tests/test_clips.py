@@ -5,13 +5,12 @@ from __future__ import annotations
 import dataclasses
 import json
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dfer_edge import CorruptArtifact, InvalidInput
-from dfer_edge.clips import grid_start, on_screen_at, positions, uniform_in_time, uniform_indices
+from dfer_edge.clips import positions, uniform_in_time, uniform_indices
 from dfer_edge.spec import ModelSpec
 
 
@@ -50,32 +49,6 @@ def test_variable_rate_samples_what_is_on_screen() -> None:
     # One second at 10 a second, then one frame that stays for four seconds.
     times = [index / 10 for index in range(10)] + [1.0, 4.9]
     assert uniform_in_time(times, 5) == [5, 10, 10, 10, 10]
-
-
-def test_frames_on_screen() -> None:
-    times = [0.0, 0.1, 0.2, 0.4, 0.5]
-    assert on_screen_at(times, np.array([0.05, 0.1, 0.3999, 0.45])) == [0, 1, 3, 3]
-    assert on_screen_at(times, np.array([-0.1, 0.6])) == [0, 4], "one interval before and after"
-    assert on_screen_at(times, np.array([-0.11, 0.3])) is None
-    assert on_screen_at(times, np.array([0.3, 0.61])) is None
-    assert on_screen_at([0.3], np.array([0.3])) is None
-    assert on_screen_at([], np.array([0.3])) is None
-
-
-def test_grid_of_a_stream() -> None:
-    # A hop of whole steps moves nothing.
-    assert [grid_start(start, 0.5, 0.5) for start in (0.0, 0.5, 1.0)] == [0.0, 0.5, 1.0]
-    assert [grid_start(k * 0.1, 0.1, 0.5) for k in range(5)] == pytest.approx([0.0, 0.1, 0.2, 0.3, 0.4])
-    assert [grid_start(start, 0.5, 0.32) for start in (0.0, 0.5, 1.0, 1.5)] == pytest.approx([0.0, 0.32, 0.96, 1.28])
-
-
-@given(st.integers(0, 2000), st.floats(0.01, 3), st.floats(0.005, 3))
-def test_a_grid_is_close_and_has_few_phases(window: int, hop: float, step: float) -> None:
-    start = window * hop
-    lag = start - grid_start(start, hop, step)
-    assert -1e-6 * step <= lag <= min(hop, step) * (1 + 1e-5)
-    phases = {round(grid_start(k * hop, hop, step) % step / step, 4) % 1 for k in range(window, window + 50)}
-    assert len(phases) <= step / hop + 1
 
 
 SPEC = ModelSpec("slowr50", ("a", "b"), frames=4, size=8, mean=(0.5,) * 3, std=(0.5,) * 3)

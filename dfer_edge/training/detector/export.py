@@ -9,37 +9,24 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 from torch import nn
 
 from dfer_edge._version import __version__
 from dfer_edge.training.checkpoint import publish
 from dfer_edge.training.detector.network import OUTPUTS, STRIDES, DetectorNet
 from dfer_edge.training.landmarks.export import folded
+from dfer_edge.training.onnx_graph import NodeGraph
 
 OPSET = 17
 
 
-class _Graph:
-    """Nodes and weights; a value is known by its name."""
-
-    def __init__(self) -> None:
-        self.nodes: list[onnx.NodeProto] = []
-        self.weights: list[onnx.TensorProto] = []
-
-    def node(self, kind: str, *inputs: str, name: str = "", **attributes: Any) -> str:
-        out = name or f"{kind.lower()}{len(self.nodes)}"
-        self.nodes.append(helper.make_node(kind, list(inputs), [out], name=out, **attributes))
-        return out
-
-    def constant(self, value: np.ndarray) -> str:
-        name = f"constant{len(self.weights)}"
-        self.weights.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
-        return name
+class _Graph(NodeGraph):
+    """With what the detector needs."""
 
     def conv(self, x: str, conv: nn.Conv2d, kernel: np.ndarray, bias: np.ndarray | None, name: str = "") -> str:
         """A convolution whose kernel the runtime widens from fp16 once, when it loads the file."""
-        weights = self.node("Cast", self.constant(kernel.astype(np.float16)), to=TensorProto.FLOAT)
+        weights = self.weight(kernel)
         inputs = [x, weights] if bias is None else [x, weights, self.constant(bias.astype(np.float32))]
         side = conv.kernel_size[0]
         sizes = {"kernel_shape": [side, side], "strides": list(conv.stride), "pads": list(conv.padding) * 2}

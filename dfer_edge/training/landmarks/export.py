@@ -14,36 +14,19 @@ from typing import Any
 import numpy as np
 import onnx
 import torch
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 from torch import nn
 
 from dfer_edge._version import __version__
 from dfer_edge.training.landmarks.crops import DOWN, MARGIN, MIRROR
 from dfer_edge.training.landmarks.network import FLOOR, POINTS, SIZE, Block, LandmarkNet
+from dfer_edge.training.onnx_graph import NodeGraph
 
 OPSET = 17
 
 
-class _Graph:
-    """Nodes and weights; a value is known by its name."""
-
-    def __init__(self) -> None:
-        self.nodes: list[onnx.NodeProto] = []
-        self.weights: list[onnx.TensorProto] = []
-
-    def node(self, kind: str, *inputs: str, name: str = "", **attributes: Any) -> str:
-        out = name or f"{kind.lower()}{len(self.nodes)}"
-        self.nodes.append(helper.make_node(kind, list(inputs), [out], name=out, **attributes))
-        return out
-
-    def constant(self, value: np.ndarray) -> str:
-        name = f"constant{len(self.weights)}"
-        self.weights.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
-        return name
-
-    def weight(self, value: np.ndarray) -> str:
-        """Stored as fp16; the runtime widens it once, when it loads the file."""
-        return self.node("Cast", self.constant(value.astype(np.float16)), to=TensorProto.FLOAT)
+class _Graph(NodeGraph):
+    """With what the landmark network needs."""
 
     def halves(self, x: str) -> tuple[str, str]:
         """The first and second half of a batch."""
