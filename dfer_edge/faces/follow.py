@@ -65,16 +65,21 @@ class FaceFollower:
         Shared by any number of followers. Without landmarks (or a plain detector) the detector runs on each frame.
     beat_s
         Seconds between searches in a calm scene; may be set at any time.
+    postpones
+        A search for others, while somebody is in sight, is left to :meth:`catch_up`: those in sight do not wait for it,
+        and newcomers are among the faces of the frame after.
 
     Attributes
     ----------
+    owes
+        Whether the last frame is still to be searched.
     last
         What the last call did: ``cut``, ``detected``, ``followed`` (landmarks alone) or ``held`` (nothing moved).
     """
 
-    def __init__(self, finder: FaceFinder | Detector, beat_s: float = BEAT_S) -> None:
+    def __init__(self, finder: FaceFinder | Detector, beat_s: float = BEAT_S, postpones: bool = False) -> None:
         self._finder = finder if isinstance(finder, FaceFinder) else FaceFinder(finder)
-        self.beat_s, self.last = beat_s, "held"
+        self.beat_s, self.postpones, self.last = beat_s, postpones, "held"
         self._next_id = 0
         self.reset()
 
@@ -85,6 +90,17 @@ class FaceFollower:
         self._now_s = self._searched_s = -math.inf
         self._moving: set[int] = set()
         self._clocked = True
+        self._owed: Image | None = None
+
+    @property
+    def owes(self) -> bool:
+        return self._owed is not None
+
+    def catch_up(self) -> None:
+        """Search the last frame if that was put off; before the next one."""
+        image, self._owed = self._owed, None
+        if image is not None:
+            self._search(image)
 
     def track(self, frames: Iterable[Frame]) -> Iterator[tuple[Frame, Faces]]:
         """Every frame with its faces, in order, without lag."""
@@ -114,7 +130,10 @@ class FaceFollower:
             lost, strangers = self._follow(image, max(0.0, step_s))
         if strangers:
             self._name(image, strangers)
-        if cut or lost or self._due():
+        must, due = cut or lost, self._due()
+        waits = not must and self.postpones and self._finder.landmarks is not None
+        self._owed = image if due and waits and any(person.visible for person in self._people) else None
+        if must or (due and not self.owes):
             self._search(image)
             self.last = "cut" if cut else "detected"
         self._forget()

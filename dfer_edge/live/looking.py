@@ -148,6 +148,21 @@ class Looker:
         return Look(captured, glimpses, points, seen, is_due, others, watch.milliseconds(), signals)
 
     @property
+    def owes(self) -> bool:
+        """Whether a search of the last frame was put off, see :class:`~dfer_edge.faces.follow.FaceFollower`."""
+        return getattr(self._tracker, "owes", False)
+
+    def catch_up(self) -> None:
+        """Make it now."""
+        if self.owes:
+            self._tracker.catch_up()  # type: ignore[attr-defined] # who owes can
+
+    def postpone(self) -> None:
+        """From now on searches may be put off: somebody will call :meth:`catch_up`."""
+        if hasattr(self._tracker, "postpones"):
+            self._tracker.postpones = True
+
+    @property
     def beat_s(self) -> float | None:
         """Seconds between looks for newcomers; None where there is no such beat."""
         return getattr(self._tracker, "beat_s", None)

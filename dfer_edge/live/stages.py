@@ -1,4 +1,8 @@
-"""The thread between readers and engine: finds the faces of the newest frames of all sources."""
+"""The thread between readers and engine: finds the faces of the newest frames of all sources.
+
+People in sight do not wait for a search for others: it is made once the engine has their frame behind it, at the
+latest before the next frame of the source.
+"""
 
 from __future__ import annotations
 
@@ -49,12 +53,14 @@ class FaceThread:
         What ended it, or None.
     is_busy
         A frame is being looked at.
+    is_engine_busy
+        Set by whoever runs the engine, who notifies ``changed``.
     """
 
     def __init__(self, lanes: list[Lane], changed: threading.Condition, on_frame: OnFrame | None) -> None:
         self._lanes, self._changed, self._on_frame = lanes, changed, on_frame
         self.error: BaseException | None = None
-        self.is_busy = False
+        self.is_busy = self.is_engine_busy = False
         self._next = 0
         self._is_closed = False
         self._thread = threading.Thread(target=self._run, name="dfer-edge faces", daemon=True)
@@ -85,7 +91,8 @@ class FaceThread:
             with self._changed:
                 self._changed.notify_all()
 
-    def _take(self) -> tuple[Lane, Captured] | None:
+    def _take(self) -> tuple[Lane, Captured | None] | None:
+        """The next frame of a source, or a source without one that shall catch up; None at the end."""
         with self._changed:
             while not self._is_closed:
                 for step in range(len(self._lanes)):
@@ -95,10 +102,17 @@ class FaceThread:
                         self._next = (self._next + step + 1) % len(self._lanes)
                         self.is_busy = True
                         return lane, captured
+                is_calm = not self.is_engine_busy and not any(len(lane.looks) for lane in self._lanes)
+                owing = next((lane for lane in self._lanes if lane.looker.owes), None)
+                if is_calm and owing is not None:
+                    return owing, None
                 self._changed.wait()
         return None
 
-    def _look(self, lane: Lane, captured: Captured) -> None:
+    def _look(self, lane: Lane, captured: Captured | None) -> None:
+        lane.looker.catch_up()
+        if captured is None:
+            return
         look = lane.looker.look(captured)
         if self._on_frame is not None:
             self._on_frame(lane.name, captured, lane.looker.faces)

@@ -129,6 +129,9 @@ class LiveStream:
                 self.close()
                 raise StopIteration
             self._ready.extend(self._observe(looks))
+            with self._changed:
+                self._faces.is_engine_busy = False
+                self._changed.notify_all()
         self._observations += 1
         return self._ready.popleft()
 
@@ -184,6 +187,8 @@ class LiveStream:
         frames: Slot[Captured] = Slot(options.queue, drops, self._changed)
         reader = Reader(feed, frames, options.realtime, options.reconnect, options.stall_s, self._clock.now)
         looker = make_looker(self._network, options, faces)
+        if drops:
+            looker.postpone()
         return Lane(feed.name, reader, frames, looker, Slot(1, drops, self._changed))
 
     def _start(self) -> None:
@@ -204,6 +209,7 @@ class LiveStream:
             self._raise_errors()
             with self._changed:
                 looks = {lane.name: look for lane in self._lanes if (look := lane.looks.take()) is not None}
+                self._faces.is_engine_busy = bool(looks)
                 if looks or any(lane.reader.notices for lane in self._lanes):
                     return looks
                 if all(lane.is_drained for lane in self._lanes) and not self._faces.is_busy:
