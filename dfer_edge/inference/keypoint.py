@@ -28,14 +28,15 @@ from dfer_edge.inference.folding import NORM_EPS, Array, fold_norm, take
 from dfer_edge.inference.keypoint_graph import GROUPS, LANDMARKS, NODES, adjacency
 from dfer_edge.inference.keypoint_options import Options
 from dfer_edge.inference.keypoint_pooling import KEPT, ORDER, gaussian_profiles, node_cells, pool_gemm, triplet_gates
+from dfer_edge.inference.lstm import fold_lstm, last_state
 from dfer_edge.spec import ModelSpec
 
 STAGES = (64, 128, 256, 512)
 BLOCKS = 2
 WIDTH = STAGES[-1]
-NODE_WIDTH = WIDTH // 4
-DEPTH, HEADS = 3, 8
-HEAD_WIDTH = WIDTH // HEADS
+HEAD_WIDTH = 64
+CLASSES = 1000
+"""Outputs of the backbone's own last layer, with the option ``kept_fc``."""
 SIMPLIFICATIONS = (
     "auxiliary head dropped; batch and layer norms folded; separable key-point heat maps, pooled in one product; "
     "graph convolution on 16 of 18 nodes; last temporal block on the cls token only"
@@ -48,15 +49,33 @@ def fold(state: Mapping[str, Array], spec: ModelSpec) -> dict[str, Array]:
     folded = _fold_backbone(state)
     for axis in range(3):
         folded |= fold_norm(state, f"triplet.gates.{axis}.conv", f"triplet.gates.{axis}.norm", f"gates.{axis}")
-    layers = ["regions.fc"] if options.shared_fc else ["regions.fc", "regions.global_fc"]
-    for key in ["regions.relation.weight", *(f"{layer}.{kind}" for layer in layers for kind in ("weight", "bias"))]:
-        folded[key] = take(state, key)
-    position, cls = take(state, "temporal.position")[0], take(state, "temporal.cls")[0]
-    folded["temporal.position"] = np.concatenate([position[:1] + cls, position[1:]])
-    for block in range(DEPTH):
-        folded |= (_fold_block if block < DEPTH - 1 else _fold_last_block)(state, f"temporal.blocks.{block}")
+    folded |= _fold_regions(state, options) if options.fusion != "none" else {}
+    folded |= _fold_temporal(state, options)
     norm = "head.norm" if options.final_norm else None
     return folded | _affine("head", *_after_norm(state, norm, "head.classifier"))
+
+
+def _fold_regions(state: Mapping[str, Array], options: Options) -> dict[str, Array]:
+    folded = {"regions.relation.weight": take(state, "regions.relation.weight")}
+    folded |= _affine("regions.fc", *_after_norm(state, None, "regions.fc"))
+    if options.own_fc:
+        weight, bias = _after_norm(state, None, "regions.global_fc")
+        if options.kept_fc:  # two linear layers with nothing between them
+            kept, kept_bias = _after_norm(state, None, "regions.kept_fc")
+            weight, bias = weight @ kept, bias + weight @ kept_bias
+        folded |= _affine("regions.global_fc", weight, bias)
+    return folded | (fold_lstm(state, "regions.sequence") if options.fusion == "lstm" else {})
+
+
+def _fold_temporal(state: Mapping[str, Array], options: Options) -> dict[str, Array]:
+    if options.temporal != "attention":
+        return fold_lstm(state, "temporal.sequence") if options.temporal == "lstm" else {}
+    position, cls = take(state, "temporal.position")[0], take(state, "temporal.cls")[0]
+    folded = {"temporal.position": np.concatenate([position[:1] + cls, position[1:]])}
+    for block in range(options.depth):
+        last = block == options.depth - 1
+        folded |= (_fold_last_block if last else _fold_block)(state, f"temporal.blocks.{block}")
+    return folded
 
 
 def _fold_backbone(state: Mapping[str, Array]) -> dict[str, Array]:
@@ -87,7 +106,7 @@ def _after_norm(state: Mapping[str, Array], norm: str | None, linear: str) -> tu
 def _fold_attention(state: Mapping[str, Array], name: str) -> tuple[Array, Array]:
     """Weight and bias of qkv after its layer norm, with the 1/8 of the scores (a power of two: no rounding)."""
     weight, bias = _after_norm(state, f"{name}.norm_a", f"{name}.qkv")
-    scale = np.repeat([1 / math.sqrt(HEAD_WIDTH), 1, 1], WIDTH)
+    scale = np.repeat([1 / math.sqrt(HEAD_WIDTH), 1, 1], len(weight) // 3)
     return weight * scale[:, None], bias * scale
 
 
@@ -105,8 +124,8 @@ def _fold_last_block(state: Mapping[str, Array], name: str) -> dict[str, Array]:
     return folded | {
         f"{name}.out.bias": folded[f"{name}.out.bias"] + folded[f"{name}.out.weight"] @ value_bias,
         **_affine(f"{name}.query", query, query_bias),
-        f"{name}.key": key.reshape(HEADS, HEAD_WIDTH, WIDTH),
-        f"{name}.value": value.reshape(HEADS, HEAD_WIDTH, WIDTH).transpose(0, 2, 1),
+        f"{name}.key": key.reshape(-1, HEAD_WIDTH, WIDTH),
+        f"{name}.value": value.reshape(-1, HEAD_WIDTH, WIDTH).transpose(0, 2, 1),
     }
 
 
@@ -173,8 +192,10 @@ def _basic_block(graph: Graph[T], x: T, name: str, width: int, stride: int, proj
 
 def fuse_regions(graph: Graph[T], pooled: T, options: Options) -> T:
     """[N, 512] from pooled nodes and global vector [N, 19, 512]: graph convolution, region means, whole face."""
-    nodes, kept = graph.slice(pooled, 1, 0, NODES), graph.slice(pooled, 1, 0, KEPT)
     whole = graph.reshape(graph.slice(pooled, 1, NODES, NODES + 1), (-1, WIDTH))
+    if options.fusion == "none":
+        return whole
+    nodes, kept = graph.slice(pooled, 1, 0, NODES), graph.slice(pooled, 1, 0, KEPT)
     relation = graph.linear(whole, graph.weight("regions.relation.weight", (WIDTH, WIDTH)), None)
     relation = graph.reshape(relation, (-1, WIDTH, 1))
     links = graph.constant(adjacency(options.self_loop)[np.ix_(ORDER[:KEPT], ORDER)])
@@ -182,52 +203,69 @@ def fuse_regions(graph: Graph[T], pooled: T, options: Options) -> T:
         heard = graph.mul(graph.relu(graph.matmul(kept, relation)), graph.matmul(links, nodes))
     else:
         heard = graph.matmul(links, graph.mul(graph.relu(graph.matmul(nodes, relation)), nodes))
-    convolved = graph.relu(_linear(graph, graph.add(heard, kept), "regions.fc", NODE_WIDTH))
-    bounds = np.cumsum([0, *map(len, GROUPS)]).tolist()
-    regions = [graph.mean(graph.slice(convolved, 1, *pair), (1,)) for pair in itertools.pairwise(bounds)]
-    name = "regions.fc" if options.shared_fc else "regions.global_fc"
-    return graph.concat([*regions, graph.relu(_linear(graph, whole, name, NODE_WIDTH))], 1)
+    convolved = graph.relu(_linear(graph, graph.add(heard, kept), "regions.fc", options.node_width))
+    name = "regions.global_fc" if options.own_fc else "regions.fc"
+    face = graph.relu(_linear(graph, whole, name, options.node_width))
+    return graph.concat([*_region_parts(graph, convolved, options), face], 1)
+
+
+def _region_parts(graph: Graph[T], convolved: T, options: Options) -> list[T]:
+    """Of the pooled nodes [N, 16, C]: the means of the regions, or one vector of all."""
+    if options.fusion == "lstm":
+        return [last_state(graph, convolved, "regions.sequence", options.node_width)]
+    bounds = [0, KEPT] if options.fusion == "mean" else np.cumsum([0, *map(len, GROUPS)]).tolist()
+    return [graph.mean(graph.slice(convolved, 1, *pair), (1,)) for pair in itertools.pairwise(bounds)]
 
 
 def window_head(graph: Graph[T], features: T, spec: ModelSpec) -> T:
     """Logits [B, K] of the fused vectors [B, T, 512] of a window."""
     options = Options.of(spec)
-    position = graph.weight("temporal.position", (spec.frames + 1, WIDTH), 0.45)
-    tokens = graph.add(graph.pad(features, 1, 1, 0), position)
-    for block in range(DEPTH):
-        name = f"temporal.blocks.{block}"
-        attend = _attend if block < DEPTH - 1 else _attend_cls
-        tokens = _mlp(graph, attend(graph, tokens, name), name, options.mlp_width)
-    vector = graph.reshape(tokens, (-1, WIDTH))
+    vector = _temporal(graph, features, spec, options)
     vector = graph.layer_norm(vector, NORM_EPS) if options.final_norm else vector
     return _linear(graph, vector, "head", spec.num_classes, 2.0)
 
 
-def _attend(graph: Graph[T], tokens: T, name: str) -> T:
+def _temporal(graph: Graph[T], features: T, spec: ModelSpec, options: Options) -> T:
+    """The vector [B, 512] of a window."""
+    if options.temporal == "mean":
+        return graph.mean(features, (1,))
+    if options.temporal == "lstm":
+        return last_state(graph, features, "temporal.sequence", WIDTH)
+    position = graph.weight("temporal.position", (spec.frames + 1, WIDTH), 0.45)
+    tokens = graph.add(graph.pad(features, 1, 1, 0), position)
+    for block in range(options.depth):
+        name = f"temporal.blocks.{block}"
+        attend = _attend if block < options.depth - 1 else _attend_cls
+        tokens = _mlp(graph, attend(graph, tokens, name, options.heads), name, options.mlp_width)
+    return graph.reshape(tokens, (-1, WIDTH))
+
+
+def _attend(graph: Graph[T], tokens: T, name: str, heads: int) -> T:
     """x + MSA(LN(x)) on all tokens [B, L, 512]."""
-    length = graph.shape(tokens)[1]
-    qkv = _linear(graph, graph.layer_norm(tokens, NORM_EPS), f"{name}.qkv", 3 * WIDTH)
-    qkv = graph.transpose(graph.reshape(qkv, (-1, length, 3 * HEADS, HEAD_WIDTH)), (0, 2, 1, 3))
-    query, key, value = (graph.slice(qkv, 1, part * HEADS, (part + 1) * HEADS) for part in range(3))  # [B, 8, L, 64]
+    length, width = graph.shape(tokens)[1], heads * HEAD_WIDTH
+    qkv = _linear(graph, graph.layer_norm(tokens, NORM_EPS), f"{name}.qkv", 3 * width)
+    qkv = graph.transpose(graph.reshape(qkv, (-1, length, 3 * heads, HEAD_WIDTH)), (0, 2, 1, 3))
+    query, key, value = (graph.slice(qkv, 1, part * heads, (part + 1) * heads) for part in range(3))  # [B, 8, L, 64]
     attention = graph.softmax(graph.matmul(query, graph.transpose(key, (0, 1, 3, 2))))
     context = graph.transpose(graph.matmul(attention, value), (0, 2, 1, 3))
-    out = _linear(graph, graph.reshape(context, (-1, length, WIDTH)), f"{name}.out", WIDTH, 0.5)
+    out = _linear(graph, graph.reshape(context, (-1, length, width)), f"{name}.out", WIDTH, 0.5)
     return graph.add(tokens, out)
 
 
-def _attend_cls(graph: Graph[T], tokens: T, name: str) -> T:
+def _attend_cls(graph: Graph[T], tokens: T, name: str, heads: int) -> T:
     """The same for the cls token alone, [B, 1, 512], with keys and values absorbed."""
     cls, normed = graph.slice(tokens, 1, 0, 1), graph.layer_norm(tokens, NORM_EPS)
+    width = heads * HEAD_WIDTH
     query = graph.reshape(
-        _linear(graph, graph.slice(normed, 1, 0, 1), f"{name}.query", WIDTH), (-1, HEADS, 1, HEAD_WIDTH)
+        _linear(graph, graph.slice(normed, 1, 0, 1), f"{name}.query", width), (-1, heads, 1, HEAD_WIDTH)
     )
     # Gain 8: the axes but the first are 64 x 512, fan-in is one of them.
-    key = graph.weight(f"{name}.key", (HEADS, HEAD_WIDTH, WIDTH), math.sqrt(HEAD_WIDTH))
-    asked = graph.reshape(graph.matmul(query, key), (-1, HEADS, WIDTH))
+    key = graph.weight(f"{name}.key", (heads, HEAD_WIDTH, WIDTH), math.sqrt(HEAD_WIDTH))
+    asked = graph.reshape(graph.matmul(query, key), (-1, heads, WIDTH))
     attention = graph.softmax(graph.matmul(asked, graph.transpose(normed, (0, 2, 1))))  # [B, 8, L]
-    context = graph.reshape(graph.matmul(attention, normed), (-1, HEADS, 1, WIDTH))
-    value = graph.weight(f"{name}.value", (HEADS, WIDTH, HEAD_WIDTH), math.sqrt(HEAD_WIDTH))
-    out = _linear(graph, graph.reshape(graph.matmul(context, value), (-1, 1, WIDTH)), f"{name}.out", WIDTH, 0.5)
+    context = graph.reshape(graph.matmul(attention, normed), (-1, heads, 1, WIDTH))
+    value = graph.weight(f"{name}.value", (heads, WIDTH, HEAD_WIDTH), math.sqrt(HEAD_WIDTH))
+    out = _linear(graph, graph.reshape(graph.matmul(context, value), (-1, 1, width)), f"{name}.out", WIDTH, 0.5)
     return graph.add(cls, out)
 
 

@@ -30,6 +30,10 @@ def _is_scale(value: Any) -> bool:
     return value in ("row", "column")
 
 
+FUSIONS = ("structure", "mean", "lstm", "none")
+TEMPORALS = ("attention", "mean", "lstm")
+
+
 @dataclasses.dataclass(frozen=True)
 class Options:
     """Architecture options, kept in ``spec.options``; the defaults are in :mod:`dfer_edge.models.registry`.
@@ -59,6 +63,20 @@ class Options:
         of Former-DFER, whose MLP is 1024. The total is then 17,824,762 (printed: 17 M); 512 gives 16.25 M.
     final_norm
         Layer norm before the classifiers. Default False: Eq. 6-11 have none.
+    fusion
+        What the vector of a frame is made of, 512 wide in any case. ``"structure"``: means of the three regions and the
+        whole face, as printed. ``"mean"``, ``"lstm"``: the mean of all region nodes, or the last state of an LSTM over
+        them, and the whole face, 256 each (Table 10; widths are ours). ``"none"``: the whole face alone, without graph
+        (models A and D of Table 9).
+    temporal
+        ``"attention"``; ``"mean"`` over frames (models A, B); ``"lstm"``, the last state of one of width 512 (model C).
+    heads, depth
+        Of the attention; heads are 64 wide whatever their number, as 6, 10 and 12 of Table 11 do not divide 512.
+    kept_fc
+        The whole face goes through the backbone's own 512 -> 1000 layer first ("keep the average pooling layer and
+        fully connected layer"), which starts from ImageNet's. Default False: the parameter count prints alike.
+
+    The last five came later and are absent from a spec that does not ask for them.
     """
 
     last_strides: tuple[int, int]
@@ -69,6 +87,21 @@ class Options:
     shared_fc: bool
     mlp_width: int
     final_norm: bool
+    fusion: str = "structure"
+    temporal: str = "attention"
+    heads: int = 8
+    depth: int = 3
+    kept_fc: bool = False
+
+    @property
+    def node_width(self) -> int:
+        """Of the graph's output: as many parts are concatenated to 512."""
+        return 128 if self.fusion == "structure" else 256
+
+    @property
+    def own_fc(self) -> bool:
+        """Whether the whole face has a layer of its own."""
+        return not self.shared_fc or self.kept_fc
 
     @classmethod
     def of(cls, spec: ModelSpec) -> Options:
@@ -79,11 +112,12 @@ class Options:
         InvalidInput
             If one is missing, unknown or out of its range.
         """
-        if set(spec.options) != set(_RULES):
+        if set(_RULES) - set(spec.options) or set(spec.options) - set(_RULES) - set(_LATER):
             raise InvalidInput(f"expected the options {', '.join(_RULES)}; got {', '.join(spec.options)}")
-        for name, (accepts, wanted) in _RULES.items():
-            if not accepts(spec.options[name]):
-                raise InvalidInput(f"expected {name} to be {wanted}, got {spec.options[name]!r}")
+        for name, value in spec.options.items():
+            accepts, wanted = (_RULES | _LATER)[name]
+            if not accepts(value):
+                raise InvalidInput(f"expected {name} to be {wanted}, got {value!r}")
         return cls(**dict(spec.options))  # type: ignore[arg-type]
 
 
@@ -97,3 +131,12 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "mlp_width": (_is_width, "an integer of at least 1"),
     "final_norm": (_is_flag, "True or False"),
 }
+_LATER: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "fusion": (lambda value: value in FUSIONS, f"one of {', '.join(FUSIONS)}"),
+    "temporal": (lambda value: value in TEMPORALS, f"one of {', '.join(TEMPORALS)}"),
+    "heads": (_is_width, "an integer of at least 1"),
+    "depth": (_is_width, "an integer of at least 1"),
+    "kept_fc": (_is_flag, "True or False"),
+}
+VARIED = tuple(_LATER)
+"""Options that a spec need not have."""

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import nn
 
 from dfer_edge.errors import InvalidInput
-from dfer_edge.inference.keypoint import BLOCKS, DEPTH, HEADS, NODE_WIDTH, STAGES, WIDTH
+from dfer_edge.inference.keypoint import BLOCKS, CLASSES, HEAD_WIDTH, STAGES, WIDTH
 from dfer_edge.inference.keypoint_graph import CHEEKS, GROUPS, LANDMARKS, POINTS, links
-from dfer_edge.inference.keypoint_options import Options
+from dfer_edge.inference.keypoint_options import VARIED, Options
 from dfer_edge.spec import ModelSpec
 
 # L = 0.2 L_S + 0.8 L_T: auxiliary (spatial) and temporal cross-entropy.
@@ -137,7 +138,8 @@ class RegionGraph(nn.Module):
     """Graph convolution over the nodes and fusion of regions (paper 003, graph part).
 
     w = ReLU((V W_l) v_g), taken as V (W_l v_g): the same product with 17 times fewer MACs.
-    V' = ReLU(FC((w * A) V + V)), g' = ReLU(FC(v_g)); output: means of the three regions and g', 4 x 128.
+    V' = ReLU(FC((w * A) V + V)), g' = ReLU(FC(v_g)); output: means of the three regions and g', 4 x 128. Variants of
+    Table 10 put the mean of all nodes, or the last state of an LSTM over them, in place of the regions, 2 x 256.
 
     W_l is full, 512 x 512, and starts as I / sqrt(512), the scale of a dot-product attention. V and v_g are means of
     values >= 0, so w starts positive; a random sign can leave the ReLU dead for whole frames.
@@ -149,8 +151,12 @@ class RegionGraph(nn.Module):
         super().__init__()
         self.scale_rows = options.node_scale == "row"
         self.relation = nn.Linear(WIDTH, WIDTH, bias=False)  # W_l
-        self.fc = nn.Linear(WIDTH, NODE_WIDTH)
-        self.global_fc = None if options.shared_fc else nn.Linear(WIDTH, NODE_WIDTH)
+        width = options.node_width
+        self.fusion = options.fusion
+        self.fc = nn.Linear(WIDTH, width)
+        self.kept_fc = nn.Linear(WIDTH, CLASSES) if options.kept_fc else nn.Identity()
+        self.global_fc = nn.Linear(CLASSES if options.kept_fc else WIDTH, width) if options.own_fc else None
+        self.sequence = nn.LSTM(width, width, batch_first=True) if options.fusion == "lstm" else None
         # Zeros and ones survive every cast of the module; the row sums are taken on use.
         self.register_buffer("links", torch.tensor(links(options.self_loop), dtype=torch.float32), persistent=False)
         with torch.no_grad():
@@ -161,7 +167,7 @@ class RegionGraph(nn.Module):
         return torch.relu(nodes @ self.relation(whole).unsqueeze(-1))
 
     def convolve(self, nodes: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-        """V' [N, 18, 128]."""
+        """V' [N, 18, 128], 256 wide in the variants."""
         adjacency = self.links / self.links.sum(1, keepdim=True)
         scaled = (weights if self.scale_rows else weights.transpose(1, 2)) * adjacency  # [N, 18, 18]
         return torch.relu(self.fc(scaled @ nodes + nodes))
@@ -169,8 +175,13 @@ class RegionGraph(nn.Module):
     def forward(self, nodes: torch.Tensor, whole: torch.Tensor) -> torch.Tensor:
         """Fused vectors [N, 512]: left eye, right eye, mouth and cheeks, whole face."""
         convolved = self.convolve(nodes, self.node_weights(nodes, whole))
-        regions = [convolved[:, group[0] : group[-1] + 1].mean(1) for group in GROUPS]
-        whole = torch.relu((self.global_fc or self.fc)(whole))
+        groups = [convolved[:, group[0] : group[-1] + 1] for group in GROUPS]
+        regions = [group.mean(1) for group in groups]
+        if self.sequence is not None:
+            regions = [self.sequence(torch.cat(groups, 1))[0][:, -1]]
+        elif self.fusion == "mean":
+            regions = [torch.cat(groups, 1).mean(1)]
+        whole = torch.relu((self.global_fc or self.fc)(self.kept_fc(whole)))
         return torch.cat([*regions, whole], 1)
 
 
@@ -180,19 +191,20 @@ class TemporalBlock(nn.Module):
     The activation of the MLP is not stated; we take GELU in its exact form.
     """
 
-    def __init__(self, mlp_width: int) -> None:
+    def __init__(self, mlp_width: int, heads: int = 8) -> None:
         super().__init__()
+        self.heads = heads
         self.norm_a = nn.LayerNorm(WIDTH)
-        self.qkv = nn.Linear(WIDTH, 3 * WIDTH, bias=False)
-        self.out = nn.Linear(WIDTH, WIDTH)
+        self.qkv = nn.Linear(WIDTH, 3 * heads * HEAD_WIDTH, bias=False)
+        self.out = nn.Linear(heads * HEAD_WIDTH, WIDTH)
         self.norm_b = nn.LayerNorm(WIDTH)
         self.fc_a = nn.Linear(WIDTH, mlp_width)
         self.fc_b = nn.Linear(mlp_width, WIDTH)
 
     def attend(self, tokens: torch.Tensor) -> torch.Tensor:
         """Multi-head self-attention over [B, L, 512]."""
-        query, key, value = self.qkv(tokens).unflatten(-1, (3, HEADS, -1)).permute(2, 0, 3, 1, 4)  # [B, 8, L, 64]
-        scores = query @ key.transpose(-1, -2) / math.sqrt(WIDTH // HEADS)
+        query, key, value = self.qkv(tokens).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # [B, 8, L, 64]
+        scores = query @ key.transpose(-1, -2) / math.sqrt(HEAD_WIDTH)
         mixed: torch.Tensor = self.out((scores.softmax(-1) @ value).transpose(1, 2).flatten(2))
         return mixed
 
@@ -205,11 +217,12 @@ class TemporalBlock(nn.Module):
 class TemporalTransformer(nn.Module):
     """[B, T, 512] -> cls vector [B, 512]: learned cls and positions, three blocks, no final norm."""
 
-    def __init__(self, frames: int, mlp_width: int) -> None:
+    def __init__(self, frames: int, options: Options) -> None:
         super().__init__()
         self.cls = nn.Parameter(torch.empty(1, 1, WIDTH))
         self.position = nn.Parameter(torch.empty(1, frames + 1, WIDTH))
-        self.blocks = nn.Sequential(*(TemporalBlock(mlp_width) for _ in range(DEPTH)))
+        blocks = (TemporalBlock(options.mlp_width, options.heads) for _ in range(options.depth))
+        self.blocks = nn.Sequential(*blocks)
         for table in (self.cls, self.position):
             nn.init.trunc_normal_(table, std=0.02)
 
@@ -217,6 +230,25 @@ class TemporalTransformer(nn.Module):
         tokens = torch.cat([self.cls.expand(len(features), -1, -1), features], 1) + self.position
         vector: torch.Tensor = self.blocks(tokens)[:, 0]
         return vector
+
+
+class TemporalMean(nn.Module):
+    """[B, T, 512] -> [B, 512]: the mean over frames."""
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        return features.mean(1)
+
+
+class TemporalLSTM(nn.Module):
+    """[B, T, 512] -> [B, 512]: the last state of one layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sequence = nn.LSTM(WIDTH, WIDTH, batch_first=True)
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        states: torch.Tensor = self.sequence(features)[0]
+        return states[:, -1]
 
 
 class Head(nn.Module):
@@ -249,15 +281,26 @@ class KeypointTSA(nn.Module):
         self.backbone = Backbone(options.last_strides)
         self.triplet = TripletAttention()
         self.pooling = KeyPointPooling(options, spec.size)
-        self.regions = RegionGraph(options)
-        self.temporal = TemporalTransformer(spec.frames, options.mlp_width)
+        self.regions = RegionGraph(options) if options.fusion != "none" else None
+        self.temporal: nn.Module = TemporalMean() if options.temporal == "mean" else TemporalLSTM()
+        if options.temporal == "attention":
+            self.temporal = TemporalTransformer(spec.frames, options)
         self.head = Head(spec.num_classes, options.final_norm)
         self.auxiliary = Head(spec.num_classes, options.final_norm)
 
     def frame_features(self, frames: torch.Tensor, landmarks: torch.Tensor) -> torch.Tensor:
         """Fused vectors [N, 512] of frames [N, 3, H, W] and landmarks [N, 68, 2]; frames do not see each other."""
-        nodes, whole = self.pooling(self.triplet(self.backbone(frames)), landmarks)
-        fused: torch.Tensor = self.regions(nodes, whole)
+        return self.fused(self.maps(frames), landmarks)
+
+    def maps(self, frames: torch.Tensor) -> torch.Tensor:
+        """Gated features F [N, 512, S, S] of frames."""
+        gated: torch.Tensor = self.triplet(self.backbone(frames))
+        return gated
+
+    def fused(self, maps: torch.Tensor, landmarks: torch.Tensor) -> torch.Tensor:
+        """Fused vectors [N, 512] of maps and landmarks [N, 68, 2]."""
+        nodes, whole = self.pooling(maps, landmarks)
+        fused: torch.Tensor = whole if self.regions is None else self.regions(nodes, whole)
         return fused
 
     def forward_features(self, clip: torch.Tensor, landmarks: torch.Tensor) -> torch.Tensor:
@@ -304,8 +347,8 @@ def mixed_loss(
     return weights[0] * F.cross_entropy(auxiliary, labels) + weights[1] * F.cross_entropy(logits, labels)
 
 
-def create(spec: ModelSpec, size: int | None = None, **unknown: object) -> KeypointTSA:
-    """The training form of ``spec``.
+def create(spec: ModelSpec, size: int | None = None, **varied: Any) -> KeypointTSA:
+    """The training form of ``spec``; the options of :data:`~dfer_edge.inference.keypoint_options.VARIED` go into it.
 
     ``size`` is the side of the input in pixels; the paper does not print it. Default 112, as Former-DFER has it: 64
     clips of 16 frames, the paper's batch, fit its 24 GB card at 112, but not at 224.
@@ -315,8 +358,10 @@ def create(spec: ModelSpec, size: int | None = None, **unknown: object) -> Keypo
     InvalidInput
         For an unknown option or one out of its range.
     """
-    if unknown:
-        raise InvalidInput(f"expected options out of size, {', '.join(spec.options)}; got {', '.join(unknown)}")
+    if unknown := set(varied) - set(VARIED):
+        known = ", ".join(("size", *spec.options, *VARIED))
+        raise InvalidInput(f"expected options out of {known}; got {', '.join(sorted(unknown))}")
+    spec = spec.with_options(**varied)
     if size is not None:
         if not isinstance(size, int) or size < 32:
             raise InvalidInput(f"expected size of at least 32 pixels, got {size!r}")
@@ -337,7 +382,8 @@ def public_keys() -> dict[str, str]:
             own, public = f"backbone.stages.{stage}.0", f"layer{stage + 1}.0.downsample"
             keys[f"{own}.shortcut_conv.weight"] = f"{public}.0.weight"
             keys |= _norm_keys(f"{own}.shortcut_norm", f"{public}.1")
-    return keys
+    # With the option kept_fc alone.
+    return keys | {f"regions.kept_fc.{kind}": f"fc.{kind}" for kind in ("weight", "bias")}
 
 
 def _norm_keys(own: str, public: str) -> dict[str, str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import json
 from collections.abc import Mapping, Sequence
 
 from dfer_edge.errors import InvalidInput
@@ -109,6 +110,32 @@ def _smate(table: str, data: str, printed: Mapping[str, float], mode: str, suffi
     ]
 
 
+_KEYPOINT: dict[str, dict[str, object]] = {
+    "model-A": {"fusion": "none", "temporal": "mean"},
+    "model-B": {"temporal": "mean"},
+    "model-C": {"temporal": "lstm"},
+    "model-D": {"fusion": "none"},
+    "fusion-mean": {"fusion": "mean"},
+    "fusion-lstm": {"fusion": "lstm"},
+    **{f"heads-{count}": {"heads": count} for count in (6, 10, 12)},
+    **{f"depth-{count}": {"depth": count} for count in (2, 4, 5, 6)},
+    "kept-fc": {"kept_fc": True},
+}
+
+
+def _options(**options: object) -> tuple[tuple[str, str], ...]:
+    """The change of a recipe that sets options of the network."""
+    return (("options", json.dumps([[name, value] for name, value in options.items()])),)
+
+
+def _keypoint(table: str, printed: Mapping[str, float | None]) -> list[Row]:
+    """Rows on DFEW with options of the network; a WAR of None is one that our reading of the paper did not keep."""
+    return [
+        Row(name, "keypoint_tsa", "dfew", table, {} if war is None else {"war": war}, _options(**_KEYPOINT[name]))
+        for name, war in printed.items()
+    ]
+
+
 _FER = {"agfer": 89.19, "vgg16_fer": 19.76, "sefer": 88.73, "cbamfer": 89.77}
 _POOL5 = (("options", '[["keep_pool5", true]]'),)
 _FER_32 = {"agfer": 86.81, "sefer": 86.00, "cbamfer": 86.84}
@@ -184,8 +211,13 @@ PAPERS = {
                 )
                 for share in (0.0, 0.4, 0.6)
             ),
+            *_keypoint("Table 9", {"model-A": 64.80, "model-B": 65.48, "model-C": 66.72, "model-D": 67.30}),
+            *_keypoint("Table 10", {"fusion-mean": 67.07, "fusion-lstm": 67.02}),
+            *_keypoint("Table 11", dict.fromkeys(("heads-6", "heads-10", "heads-12"))),
+            *_keypoint("Table 12", dict.fromkeys(("depth-2", "depth-4", "depth-5", "depth-6"))),
+            *_keypoint("text", dict.fromkeys(("kept-fc",))),
         ),
-        ("Tables 9 to 12: networks without graph or temporal part, fusion, heads and depth have no code yet",),
+        ("Fig. 5, 6 are confusion matrices of the paper's own weights: ours stand in the report instead",),
     ),
     "004": Paper(
         "004",

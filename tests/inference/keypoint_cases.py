@@ -28,9 +28,11 @@ def trained_like(size: int = SMALL, frames: int = FEW, **options: Option) -> tor
         if isinstance(norm, torch.nn.BatchNorm2d | torch.nn.LayerNorm):
             torch.nn.init.uniform_(norm.weight, 0.5, 1.5)
             torch.nn.init.normal_(norm.bias, 0, 0.2)
-    for table in (module.temporal.cls, module.temporal.position):
-        torch.nn.init.normal_(table, 0, 0.5)
-    torch.nn.init.normal_(module.regions.relation.weight, 0.01, 0.05)
+    for name, table in module.named_parameters():
+        if name in ("temporal.cls", "temporal.position"):
+            torch.nn.init.normal_(table, 0, 0.5)
+        if name == "regions.relation.weight":
+            torch.nn.init.normal_(table, 0.01, 0.05)
     return module
 
 
