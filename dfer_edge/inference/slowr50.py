@@ -37,6 +37,14 @@ second of expression in seconds of calm is not outvoted. One frame, or a constan
 """
 
 
+FRAMES = "frames"
+"""``options["attention_tokens"]``: the attention reads the T vectors of the frames instead of their one mean.
+
+Not in the paper, whose attention sees a single token ("pooled", also where the option is absent) and is therefore an
+affine map. With y_t the mean of frame t over space, ``z = mean_t(y_t + MHA(y)_t)`` goes into the same two layers.
+"""
+
+
 def centred(spec: ModelSpec) -> bool:
     """``options["centre_taps"]``: temporal kernels whose outer taps are zero, so that frames never see each other.
 
@@ -57,7 +65,10 @@ def fold(state: Mapping[str, Array], spec: ModelSpec) -> dict[str, Array]:
                 folded[f"{name}.a.weight"] = _centre_tap(folded[f"{name}.a.weight"], name)
         name = f"stages.{stage}.0"
         folded |= fold_norm(state, f"{name}.shortcut_conv", f"{name}.shortcut_norm", f"{name}.shortcut")
-    folded |= _fold_attention(state) if spec.options["attention_heads"] else _plain_head(state)
+    if reads_frames(spec):
+        folded |= _fold_frame_attention(state, int(spec.options["attention_heads"]))  # type: ignore[arg-type]
+    else:
+        folded |= _fold_attention(state) if spec.options["attention_heads"] else _plain_head(state)
     return folded | ({"apex.weight": take(state, "apex.weight")} if spec.options.get("pooling") == APEX else {})
 
 
@@ -88,13 +99,39 @@ def _fold_attention(state: Mapping[str, Array]) -> dict[str, Array]:
     return {"attention.weight": folded.weight, "attention.bias": folded.bias, **_plain_head(state)}
 
 
+def reads_frames(spec: ModelSpec) -> bool:
+    """Whether the attention has a token a frame."""
+    return spec.options.get("attention_tokens") == FRAMES
+
+
+def _fold_frame_attention(state: Mapping[str, Array], heads: int) -> dict[str, Array]:
+    """The mean over queries commutes with the values: W_fc W_o W_v of each head reads tokens mixed by the mean row.
+
+    Key biases drop out of the softmax; the scale is in the queries.
+    """
+    query, key, value = np.split(take(state, "head.attention.in_proj_weight"), 3)
+    query_bias, _, value_bias = np.split(take(state, "head.attention.in_proj_bias"), 3)
+    out, out_bias = (take(state, f"head.attention.out_proj.{kind}") for kind in ("weight", "bias"))
+    hidden, hidden_bias = (take(state, f"head.fc.{kind}") for kind in ("weight", "bias"))
+    scale, after = (len(query) // heads) ** -0.5, hidden @ out
+    parts = [a @ v for a, v in zip(np.split(after, heads, axis=1), np.split(value, heads), strict=True)]
+    return {
+        "attention.query.weight": scale * query,
+        "attention.query.bias": scale * query_bias,
+        "attention.key.weight": key,
+        "attention.weight": np.concatenate([hidden, *parts], axis=1),
+        "attention.bias": hidden_bias + hidden @ out_bias + after @ value_bias,
+        **_plain_head(state),
+    }
+
+
 def fold_head(state: Mapping[str, Array], spec: ModelSpec) -> dict[str, Array]:
     """An equal training form with its attention folded into ``head.fc``, without the tensors of :func:`folded_away`.
 
     ``head.fc`` becomes the A and c above, float64; everything else stays as it is. Together with
     ``folded_away(spec)`` it is a state of the training form with the same logits: 16.8 M values less to store.
     """
-    if not spec.options["attention_heads"]:
+    if not spec.options["attention_heads"] or reads_frames(spec):
         return dict(state)
     folded = _fold_attention(state)
     kept = {name: value for name, value in state.items() if not name.startswith("head.attention.")}
@@ -107,7 +144,7 @@ def folded_away(spec: ModelSpec) -> dict[str, Callable[[], Array]]:
     W_o is zero and W_v the identity. With both zero neither would ever get a gradient; so W_o gets one from the first
     step, and fine-tuning can move the attention again. W_q and W_k, which never act, are zero.
     """
-    if not spec.options["attention_heads"]:
+    if not spec.options["attention_heads"] or reads_frames(spec):
         return {}
     width = STAGES[-1][1] * EXPANSION
 
@@ -153,7 +190,7 @@ def window_head(graph: Graph[T], features: T, spec: ModelSpec) -> T:
 
 
 def _pooled_head(graph: Graph[T], x: T, spec: ModelSpec) -> T:
-    if spec.options.get("pooling") == APEX:
+    if spec.options.get("pooling") == APEX or reads_frames(spec):
         return _clip_head(graph, forms.frame_means(graph, x, spec.frames), spec)
     return head(graph, forms.global_mean(graph, x, spec.frames), spec)
 
@@ -189,12 +226,31 @@ def _bottleneck(
 
 def _clip_head(graph: Graph[T], features: T, spec: ModelSpec) -> T:
     """Logits [B, K] from the vectors [B, T, 2048] of a clip's frames."""
+    if reads_frames(spec):
+        return _frame_attention(graph, features, spec)
     if spec.options.get("pooling") != APEX:
         return head(graph, graph.mean(features, (1,)), spec)
     logits = head(graph, features, spec)  # [B, T, K]
     marks = graph.linear(logits, graph.weight("apex.weight", (1, spec.num_classes), 1.0), None)
     weights = graph.softmax(graph.transpose(marks, (0, 2, 1)))  # [B, 1, T]
     return graph.reshape(graph.matmul(weights, logits), (-1, spec.num_classes))
+
+
+def _frame_attention(graph: Graph[T], features: T, spec: ModelSpec) -> T:
+    """Logits [B, K] of the tokens [B, T, 2048]."""
+    width, heads = STAGES[-1][1] * EXPANSION, int(spec.options["attention_heads"])  # type: ignore[arg-type]
+    bias = graph.weight("attention.query.bias", (width,), 0.02)
+    queries = graph.linear(features, graph.weight("attention.query.weight", (width, width), heads**-0.25), bias)
+    keys = graph.linear(features, graph.weight("attention.key.weight", (width, width), heads**-0.25), None)
+    shape = (-1, graph.shape(features)[1], heads, width // heads)
+    queries, keys = (graph.transpose(graph.reshape(x, shape), (0, 2, 1, 3)) for x in (queries, keys))
+    attention = graph.mean(graph.attention_weights(queries, keys), (2,))  # [B, heads, T]: how much each frame is read
+    mixed = graph.reshape(graph.matmul(attention, features), (-1, heads * width))
+    read = graph.concat([graph.mean(features, (1,)), mixed], 1)
+    weight = graph.weight("attention.weight", (ATTENTION_WIDTH, (1 + heads) * width), 2.0)
+    hidden = graph.relu(graph.linear(read, weight, graph.weight("attention.bias", (ATTENTION_WIDTH,), 0.02)))
+    weight = graph.weight("classifier.weight", (spec.num_classes, ATTENTION_WIDTH), 2.0)
+    return graph.linear(hidden, weight, graph.weight("classifier.bias", (spec.num_classes,), 0.02))
 
 
 def head(graph: Graph[T], features: T, spec: ModelSpec) -> T:

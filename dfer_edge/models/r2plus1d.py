@@ -109,16 +109,16 @@ class SpatioTemporalAttention(nn.Module):
 class SparseCenterLoss(nn.Module):
     """Deep attentive centre loss on the pooled features, with a weight per feature and sample.
 
-    FC1 to FC3 read the flattened feature map p; a pair of logits per feature, softmax over the pair and its second
-    member give the weights w in 0..1. With fp the mean of p over time and space and c the learned centres,
-    ``loss = sum over batch and features of w (fp - c_y)^2 / (2 batch)``. Eq. 4 of the paper is garbled; this is the
-    form of DACL (Farzaneh and Qi, WACV 2021), which it cites. The centres are learned with an SGD of their own: give
-    ``centers`` a parameter group.
+    FC1 to FC3 read the flattened feature map p, or its mean (ours: 1.7 of 412 M parameters); a pair of logits per
+    feature, softmax over the pair and its second member give the weights w in 0..1. With fp the mean of p over time and
+    space and c the learned centres, ``loss = sum over batch and features of w (fp - c_y)^2 / (2 batch)``. Eq. 4 of the
+    paper is garbled; this is the form of DACL (Farzaneh and Qi, WACV 2021), which it cites. The centres are learned
+    with an SGD of their own: give ``centers`` a parameter group.
 
     Parameters
     ----------
     inputs
-        Elements of p per sample: 256 T H W.
+        Elements of p per sample, 256 T H W; 256 reads the mean of p.
     num_classes
         Number of centres.
     widths
@@ -137,7 +137,8 @@ class SparseCenterLoss(nn.Module):
 
     def weights(self, p: torch.Tensor) -> torch.Tensor:
         """w [B, 256] of a feature map p [B, 256, T, H, W]."""
-        pairs = self.pairs(self.context(p.flatten(1))).unflatten(1, (FEATURES, 2))
+        read = p.mean((2, 3, 4)) if self.context[0].in_features == FEATURES else p.flatten(1)
+        pairs = self.pairs(self.context(read)).unflatten(1, (FEATURES, 2))
         return torch.softmax(pairs, -1)[..., 1]
 
     def forward(self, p: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -171,6 +172,12 @@ class R2Plus1D(nn.Module):
         Of FC1 to FC3. Not printed; the printed MACs allow FC1 from about 1.1 k to 3.1 k.
     center_weight
         Of the sparse centre loss beside the cross-entropy; Eq. 6 has none, so 1. DACL uses 0.01.
+    loss_input
+        What FC1 reads: ``"map"``, the flattened features as printed, or ``"pooled"``, their mean: the branch is then
+        1.7 M parameters, not 98 % of the network.
+    centre_reads
+        Features of the centre loss: ``"p"``, after the attention, as the classifier's; or ``"f"``, before it, which the
+        text can be read as too ("extracted features f from the encoder").
     cross_entropy
         ``"softmax"``. ``"binary"`` is Eq. 5 as printed, one against the rest, averaged over classes.
 
@@ -188,9 +195,15 @@ class R2Plus1D(nn.Module):
         loss_widths: Sequence[int] = (2048, 512, 64),
         center_weight: float = 1.0,
         cross_entropy: str = "softmax",
+        loss_input: str = "map",
+        centre_reads: str = "p",
     ) -> None:
         super().__init__()
         _check(spec, loss_widths, center_weight, cross_entropy)
+        for name, value, known in (("loss_input", loss_input, ("map", "pooled")), ("centre_reads", centre_reads, "pf")):
+            if value not in tuple(known):
+                raise InvalidInput(f"expected {name} {' or '.join(known)}, got {value!r}")
+        self.centre_reads = centre_reads
         self.spec, self.center_weight, self.cross_entropy = spec, center_weight, cross_entropy
         self.stem = Conv2Plus1D(3, *STEM, kernel=7, strides=(2, 1))
         layers = [ResidualBlock(channels, out, stride) for _, channels, out, stride in blocks()]
@@ -202,7 +215,8 @@ class R2Plus1D(nn.Module):
         inputs = math.prod(feature_shape(spec))
         self.pooled = options["classifier_input"] == "pooled"
         self.classifier = nn.Linear(FEATURES if self.pooled else inputs, spec.num_classes)
-        self.loss_branch = SparseCenterLoss(inputs, spec.num_classes, loss_widths) if loss_branch else None
+        read = FEATURES if loss_input == "pooled" else inputs
+        self.loss_branch = SparseCenterLoss(read, spec.num_classes, loss_widths) if loss_branch else None
 
     def trunk(self, clip: torch.Tensor) -> torch.Tensor:
         """Feature map f [B, 256, T / 4, H / 8, W / 8] (rounded up), before the attention."""
@@ -242,13 +256,15 @@ class R2Plus1D(nn.Module):
 
     def training_loss(self, clip: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Eq. 6: cross-entropy plus the weighted sparse centre loss, in one forward pass."""
-        features = self.forward_features(clip)
+        encoded = self.trunk(clip)
+        features = self.attention(encoded)
         logits = self.forward_head(features)
         if self.cross_entropy == "softmax":
             loss = F.cross_entropy(logits, labels)
         else:
             loss = F.binary_cross_entropy_with_logits(logits, F.one_hot(labels, logits.shape[1]).to(logits))
-        return loss + self.center_weight * self.sparse_center_loss(features, labels)
+        read = encoded if self.centre_reads == "f" else features
+        return loss + self.center_weight * self.sparse_center_loss(read, labels)
 
 
 def feature_shape(spec: ModelSpec) -> tuple[int, int, int, int]:
@@ -272,7 +288,7 @@ def _check(spec: ModelSpec, widths: Sequence[int], center_weight: float, cross_e
         raise InvalidInput(f"expected center_weight of at least 0, got {center_weight!r}")
 
 
-_OPTIONS = ("gamma", "loss_branch", "loss_widths", "center_weight", "cross_entropy")
+_OPTIONS = ("gamma", "loss_branch", "loss_widths", "center_weight", "cross_entropy", "loss_input", "centre_reads")
 
 
 def create(spec: ModelSpec, **options: Any) -> R2Plus1D:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
 
 from dfer_edge.errors import InvalidInput
-from dfer_edge.inference.slowr50 import APEX, ATTENTION_WIDTH, EXPANSION, STAGES
+from dfer_edge.inference.slowr50 import APEX, ATTENTION_WIDTH, EXPANSION, FRAMES, STAGES, reads_frames
 from dfer_edge.spec import ModelSpec
 
 FEATURES = STAGES[-1][1] * EXPANSION
@@ -66,6 +68,8 @@ class PlainHead(nn.Module):
 class AttentionHead(nn.Module):
     """Self-attention over the one pooled token, as printed: x + MHA(x), 2048 -> 512, ReLU, 512 -> K.
 
+    Given [B, T, 2048] it reads a token a frame, and the mean of what they say.
+
     With one token the softmax is 1 for any query and key, so the query and key projections never get a gradient;
     they are kept because the paper counts them. Biases: with or without both round to the printed 17.82 M; we use them,
     the default of ``nn.MultiheadAttention``.
@@ -79,10 +83,10 @@ class AttentionHead(nn.Module):
         self.classifier = nn.Linear(ATTENTION_WIDTH, num_classes)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        token = self.dropout(features).unsqueeze(1)  # [B, 1, 2048]
+        token = self.dropout(features if features.ndim == 3 else features.unsqueeze(1))  # [B, 1 or T, 2048]
         # Asking for the weights takes the explicit softmax, whose gradient by q and k is 0 and not merely tiny.
         attended, _ = self.attention(token, token, token, need_weights=True)
-        hidden = torch.relu(self.fc((token + attended).squeeze(1)))
+        hidden = torch.relu(self.fc((token + attended).mean(1)))
         logits: torch.Tensor = self.classifier(hidden)
         return logits
 
@@ -97,6 +101,8 @@ class SlowR50(nn.Module):
     spec
         ``spec.options["attention_heads"]``: 4 for SlowR50-SA, 0 for the ablation SlowR50. ``options["pooling"]``:
         absent or ``"mean"`` as printed, or ``"apex"``, see :data:`~dfer_edge.inference.slowr50.APEX`.
+        ``options["attention_tokens"]``: absent or ``"pooled"`` as printed, or ``"frames"``, see
+        :data:`~dfer_edge.inference.slowr50.FRAMES`.
     dropout
         On the pooled vector, before the attention; 0.5 (the paper does not say where).
     """
@@ -129,6 +135,9 @@ class SlowR50(nn.Module):
 
     def forward_head(self, features: torch.Tensor) -> torch.Tensor:
         """Logits [B, K] of a feature map."""
+        if reads_frames(self.spec):
+            spoken: torch.Tensor = self.head(features.mean((3, 4)).transpose(1, 2))
+            return spoken
         if not hasattr(self, "apex"):
             logits: torch.Tensor = self.head(features.mean((2, 3, 4)))
             return logits
@@ -143,20 +152,28 @@ class SlowR50(nn.Module):
         return self.forward_head(self.forward_features(clip))
 
 
-def create(spec: ModelSpec, pooling: str | None = None, centre_taps: bool | None = None, **options: float) -> SlowR50:
+_LATER = {"pooling": ("mean", APEX), "centre_taps": (True, False), "attention_tokens": ("pooled", FRAMES)}
+
+
+def create(spec: ModelSpec, **options: Any) -> SlowR50:
     """The training form of ``spec``; ``options`` are those of :class:`SlowR50`.
 
-    ``pooling`` and ``centre_taps`` go into the spec's options, where they are absent unless asked for.
+    ``pooling``, ``centre_taps`` and ``attention_tokens`` go into the spec's options, where they are absent unless asked
+    for.
 
     Raises
     ------
     InvalidInput
-        For another ``pooling`` than "mean" and "apex".
+        For another value of these, and for tokens of frames without attention or with another pooling.
     """
-    if pooling not in (None, "mean", APEX):
-        raise InvalidInput(f"expected pooling mean or {APEX}, got {pooling!r}")
-    asked = {"pooling": pooling, "centre_taps": centre_taps}
-    return SlowR50(spec.with_options(**{name: value for name, value in asked.items() if value is not None}), **options)
+    asked = {name: options.pop(name) for name in _LATER if options.get(name) is not None}
+    for name, value in asked.items():
+        if value not in _LATER[name]:
+            raise InvalidInput(f"expected {name} out of {', '.join(map(str, _LATER[name]))}; got {value!r}")
+    spec = spec.with_options(**asked)
+    if reads_frames(spec) and (not spec.options["attention_heads"] or spec.options.get("pooling") == APEX):
+        raise InvalidInput("expected attention over frames with attention_heads and the mean pooling alone")
+    return SlowR50(spec, **{name: value for name, value in options.items() if name not in _LATER})
 
 
 def public_keys() -> dict[str, str]:

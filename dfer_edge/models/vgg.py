@@ -123,7 +123,20 @@ class AGGate(nn.Module):
         return x * self.gate(x)
 
 
-_GATES = {"se": SEGate, "cbam": CBAMGate, "ag": AGGate}
+class ResidualGate(AGGate):
+    """x 2 sig(a s) = x + x tanh(a s / 2), with a by channel and s by pixel without sigmoids of their own.
+
+    Not in the paper: the same layers, but it weakens and strengthens, from 0 to 2, and is the identity where a or s is
+    0 (residual attention, Wang et al., CVPR 2017).
+    """
+
+    def gate(self, x: torch.Tensor) -> torch.Tensor:
+        a = self.channel(x.mean((2, 3)))[:, :, None, None]
+        s = self.spatial2(torch.relu(self.spatial1(x.mean(1, keepdim=True))))  # [B, 1, H, W]
+        return 2 * torch.sigmoid(a * s)
+
+
+_GATES = {"se": SEGate, "cbam": CBAMGate, "ag": AGGate, "ag_residual": ResidualGate}
 
 
 class Head(nn.Module):

@@ -15,6 +15,9 @@ from dfer_edge.errors import InvalidInput
 
 Printed = Mapping[str, float]
 
+OURS = "ours"
+"""In place of a table: a working form of what is printed but does nothing, on the clips and seeds of its pair."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Row:
@@ -110,6 +113,11 @@ def _smate(table: str, data: str, printed: Mapping[str, float], mode: str, suffi
     ]
 
 
+def _options(**options: object) -> tuple[tuple[str, str], ...]:
+    """The change of a recipe that sets options of the network."""
+    return (("options", json.dumps([[name, value] for name, value in options.items()])),)
+
+
 _KEYPOINT: dict[str, dict[str, object]] = {
     "model-A": {"fusion": "none", "temporal": "mean"},
     "model-B": {"temporal": "mean"},
@@ -121,11 +129,6 @@ _KEYPOINT: dict[str, dict[str, object]] = {
     **{f"depth-{count}": {"depth": count} for count in (2, 4, 5, 6)},
     "kept-fc": {"kept_fc": True},
 }
-
-
-def _options(**options: object) -> tuple[tuple[str, str], ...]:
-    """The change of a recipe that sets options of the network."""
-    return (("options", json.dumps([[name, value] for name, value in options.items()])),)
 
 
 def _keypoint(table: str, printed: Mapping[str, float | None]) -> list[Row]:
@@ -148,6 +151,10 @@ PAPERS = {
             Row("slowr50", "slowr50", "dfew", "Table 2", {"uar": 56.78, "war": 69.40}),
             Row("slowr50-sa", "slowr50_sa", "dfew", "Tables 1, 2", {"uar": 57.09, "war": 69.87}),
             Row("slowr50-sa", "slowr50_sa", "ferv39k", "Table 1", {"uar": 39.48, "war": 49.34}),
+            Row(
+                "attention-frames", "slowr50_sa", "dfew", OURS, {}, _options(attention_tokens="frames"),
+                "the attention reads a token a frame, not one; pairs with slowr50-sa",
+            ),
         ),
     ),
     "001": Paper(
@@ -167,6 +174,11 @@ PAPERS = {
             *_smate("Table 2", "afew", {"original": 36.66}, "add", "tpe-v1"),
             *_smate(
                 "Table 4", "afew", {"original": 37.22, "lbp": 39.71, "augment": 40.83, "mix": 41.38}, "add", "tpe-v2"
+            ),
+            Row(
+                "position-vector", "smate", "ck+", OURS, {},
+                (*_options(tpe_mode="vector", tpe_form="v2"), ("stages.sampling.stride", "2")),
+                "the position code times a learned vector, which acts; pairs with tpe-v2+mix",
             ),
         ),
         (
@@ -188,6 +200,10 @@ PAPERS = {
             Row(
                 "vgg16_fer-450", "vgg16_fer", "oulu-casia-images", "text", {}, (("stages.epochs", "450"),),
                 "the base needs 450 epochs to match",
+            ),
+            Row(
+                "gate-residual", "agfer", "oulu-casia-images", OURS, {}, _options(gate="ag_residual"),
+                "a gate that weakens and strengthens; pairs with agfer",
             ),
         ),
         (
@@ -233,6 +249,14 @@ PAPERS = {
             Row(
                 "centre-loss-0.01", "r2plus1d_sta", "dfew", "none", {}, (("losses.sparse_centre", "0.01"),),
                 "the weight of DACL",
+            ),
+            Row(
+                "centre-loss-f", "r2plus1d_sta", "dfew", "none", {}, _options(loss_branch=True, centre_reads="f"),
+                "the other reading: features before the attention",
+            ),
+            Row(
+                "loss-pooled", "r2plus1d_sta", "dfew", OURS, {}, _options(loss_branch=True, loss_input="pooled"),
+                "the loss branch reads pooled features: 2 % of its weights; pairs with r2plus1d-scl",
             ),
         ),
         ("dlib's face detector", "12,059 clips are printed, the official lists hold 11,697"),

@@ -87,9 +87,14 @@ class Objective(nn.Module):
     def forward(self, batch: Batch) -> dict[str, torch.Tensor]:
         """``loss`` and its parts, scalars, of ``clip`` [B, 3, T, H, W], ``label`` [B] and what else the batch has."""
         clip = batch["clip"]
-        features = self._features(clip, batch)
+        encoded = None
+        if isinstance(self.network, R2Plus1D) and self.network.centre_reads == "f":
+            encoded = self.network.trunk(clip)
+            features: torch.Tensor = self.network.attention(encoded)
+        else:
+            features = self._features(clip, batch)
         logits = self._head(features)
-        parts = self._label_losses(features, logits, batch)
+        parts = self._label_losses(features, logits, batch, encoded)
         if self.heads is not None:
             vectors = frame_vectors(self.network, features, clip.shape[2]).float()
             parts |= self.heads(vectors, batch, clip.shape[-1])
@@ -137,7 +142,9 @@ class Objective(nn.Module):
         masks = [guidance.hull_mask(points, size) for points in batch["landmarks"].flatten(0, 1).cpu().numpy()]
         return torch.from_numpy(np.stack(masks)).unsqueeze(1).to(batch["clip"].device)
 
-    def _label_losses(self, features: torch.Tensor, logits: torch.Tensor, batch: Batch) -> dict[str, torch.Tensor]:
+    def _label_losses(
+        self, features: torch.Tensor, logits: torch.Tensor, batch: Batch, encoded: torch.Tensor | None = None
+    ) -> dict[str, torch.Tensor]:
         network, labels = self.network, batch["label"]
         if isinstance(network, VGG):
             labels = labels.repeat_interleave(batch["clip"].shape[2])
@@ -148,7 +155,8 @@ class Objective(nn.Module):
             return {"label": spatial * spatial_entropy + temporal * entropy}
         if isinstance(network, R2Plus1D) and self.losses.sparse_centre:
             with torch.autocast(features.device.type, enabled=False):
-                centre = network.sparse_center_loss(features.float(), labels)
+                read = features if encoded is None else encoded
+                centre = network.sparse_center_loss(read.float(), labels)
             return {"label": entropy, "centre": self.losses.sparse_centre * centre}
         return {"label": entropy}
 

@@ -115,7 +115,13 @@ def test_what_is_done_stays_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         return fake_result(0.5)
 
     monkeypatch.setattr("dfer_edge.reproduce.fold.train_fold", train)
-    work = Job(find_paper("000"), {"dfew": f"dfew:{tmp_path / 'data'}"}, tmp_path / "out", most_folds=2)
+    work = Job(
+        find_paper("000"),
+        {"dfew": f"dfew:{tmp_path / 'data'}"},
+        tmp_path / "out",
+        variants=["slowr50", "slowr50-sa"],
+        most_folds=2,
+    )
     with pytest.raises(KeyboardInterrupt):
         run(work)
     assert len(trained) == 3
