@@ -77,13 +77,20 @@ def quantize(
     if pad_to is not None:
         pad_channels(model, pad_to, source.parent)
     index = GraphIndex(model, source)
-    placement = plan(index, table.exclude)
+    placement = plan(index, _excluded(index, table))
     _Surgeon(index, placement, table, scheme, source.parent).run()
     if table.logit_shift:
         _shift_logits(model, table.logit_shift)
     _note(model, placement, table, scheme)
     _save(model, out)
     return out
+
+
+def _excluded(index: GraphIndex, table: RangeTable) -> Sequence[str]:
+    """The table's exclusions; of a part of a network, those that lie in it."""
+    if index.metadata().get("dfer_edge.part", "whole") == "whole":
+        return table.exclude
+    return [name for name in table.exclude if name in index.constants]
 
 
 @dataclasses.dataclass(frozen=True)

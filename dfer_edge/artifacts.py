@@ -36,11 +36,16 @@ def prepare(source: Weights, form: Form, part: Part = "whole") -> Path:
 
 
 def prepare_int8(
-    source: Weights, form: Form, table: RangeTable, scheme: Scheme = "symmetric", pad_to: int | None = None
+    source: Weights,
+    form: Form,
+    table: RangeTable,
+    scheme: Scheme = "symmetric",
+    pad_to: int | None = None,
+    part: Part = "whole",
 ) -> Path:
-    """Path of the Q/DQ file of ``source`` with the ranges of ``table``, written now if the cache lacks it.
+    """Path of the Q/DQ file of ``source`` or a part of it, written now if the cache lacks it.
 
-    ``scheme`` and ``pad_to`` are those of :func:`dfer_edge.calibration.quantize`.
+    ``table``, ``scheme`` and ``pad_to`` are those of :func:`dfer_edge.calibration.quantize`.
 
     Raises
     ------
@@ -49,20 +54,21 @@ def prepare_int8(
     DferError, InvalidInput
         As :func:`prepare`.
     """
-    entry = key(source, form)
+    entry = key(source, form, part)
     options = {"scheme": scheme, "pad_to": str(pad_to or ""), "quantiser": _QUANTISER}
     fields = {**entry.fields, "ranges_sha256": table.scales_sha256, **options}
     int8 = cache.Key(entry.kind, f"{entry.label}-int8", fields)
-    return cache.obtain(int8, lambda folder: _write_int8(source, form, table, scheme, pad_to, folder)) / FILE
+    write = lambda folder: _write_int8(source, form, table, scheme, pad_to, part, folder)  # noqa: E731
+    return cache.obtain(int8, write) / FILE
 
 
 def _write_int8(
-    source: Weights, form: Form, table: RangeTable, scheme: Scheme, pad_to: int | None, folder: Path
+    source: Weights, form: Form, table: RangeTable, scheme: Scheme, pad_to: int | None, part: Part, folder: Path
 ) -> None:
     from dfer_edge.calibration import quantize
 
     exact = folder / "fp32.onnx"
-    export.write(source, exact, form, external=True)
+    export.write(source, exact, form, external=True, part=part)
     quantize(exact, table, folder / FILE, scheme, pad_to)
     exact.unlink()
     exact.with_name(f"{exact.name}.data").unlink()

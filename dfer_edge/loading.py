@@ -104,13 +104,12 @@ def load_parts(request: Request, whole: Engine) -> tuple[Engine, Engine] | None:
 
     Returns
     -------
-    None, with the reason in the log, for a network without such parts, an ``.onnx`` file, int8 or a GPU, and, as a
+    None, with the reason in the log, for a network without such parts, an ``.onnx`` file or a GPU, and, as a
     warning, if they cannot be loaded: they spare time and change no result, and ``whole`` runs.
     """
     reasons_whole = {
         registry.find(whole.spec.name).no_steps: not registry.find(whole.spec.name).frames_per_step,
         "an .onnx file has no parts": Path(request.weights).suffix == ".onnx",
-        "ranges for int8 are of the whole network": whole.options.precision == "int8",
         # Larger than the clip itself, they would pass through host memory twice.
         "features are not kept on the device": whole.options.device == "cuda",
     }
@@ -122,7 +121,8 @@ def load_parts(request: Request, whole: Engine) -> tuple[Engine, Engine] | None:
         source = weights_files.resolve(request.name, request.weights)
         if source.sha256 != whole.weights_sha256:
             raise InvalidInput(f"expected the weights that were loaded, {source.name} has changed since")
-        return _build(source, None, choice, request, "features"), _build(source, None, choice, request, "head")
+        table = _table(request, source) if choice.precision == "int8" else None
+        return _build(source, table, choice, request, "features"), _build(source, table, choice, request, "head")
     except DferError as error:
         _LOG.warning("overlapping windows of %s are computed one by one: %s", request.name, error)
         return None
@@ -175,7 +175,7 @@ def _build(source: Weights, table: RangeTable | None, choice: Choice, request: R
     def prepare() -> Path:
         if choice.precision == "int8" and table is not None:
             scheme, pad_to = SCHEMES.get(choice.engine, "symmetric"), PADDING.get(choice.engine)
-            return artifacts.prepare_int8(source, best_form(choice, source.spec), table, scheme, pad_to)
+            return artifacts.prepare_int8(source, best_form(choice, source.spec), table, scheme, pad_to, part)
         return artifacts.prepare(source, best_form(choice, source.spec), part)
 
     path = prepare()
