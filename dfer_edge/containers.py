@@ -11,7 +11,7 @@ import os
 import re
 from collections.abc import Collection
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 # Brands of pictures in boxes (ISO/IEC 23008-12), which have no moov box: AV1 in them, and HEVC.
 AVIF = frozenset((b"avif", b"avis"))
@@ -26,7 +26,7 @@ _EBML = b"\x1a\x45\xdf\xa3"
 _PNG = b"\x89PNG\r\n\x1a\n"
 # Of the bytes behind 0xff, 0 is a stuffed one, 0xff a filler, and 0xd0 to 0xd7 restart a scan: the others are markers.
 _JPEG_MARKER = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])", re.DOTALL)
-_EXTENSION, _PICTURE = 0x21, 0x2C  # what a block of a GIF begins with
+_EXTENSION, _PICTURE, _TRAILER = 0x21, 0x2C, 0x3B  # what a block of a GIF begins with
 
 
 def truncation(path: Path) -> str:
@@ -68,29 +68,45 @@ def _png(data: mmap.mmap) -> str:
 
 
 def _jpeg(data: mmap.mmap) -> str:
+    return "" if jpeg_end(data) else "it ends before the JPEG's end marker"
+
+
+def jpeg_end(data: Any) -> int:
+    """Where the first JPEG in bytes ends, 0 if it does not."""
     # Segments are skipped by their lengths: a thumbnail in one has an end marker of its own.
     offset = 2
     while found := _JPEG_MARKER.search(data, offset):
         offset = found.end()
         if found[1] == b"\xd9":
-            return ""
+            return offset
         offset += int.from_bytes(data[offset : offset + 2], "big")
-    return "it ends before the JPEG's end marker"
+    return 0
 
 
 def _gif(data: mmap.mmap) -> str:
     try:
-        offset = 13 + _colours(data[10])
-        while data[offset] in (_EXTENSION, _PICTURE):
-            # Up to the first sub-block: an extension's label; a picture's place, colours and code size.
-            offset += 2 if data[offset] == _EXTENSION else 11 + _colours(data[offset + 9])
-            while size := data[offset]:
-                offset += 1 + size
-            offset += 1
+        _gif_end(data)
     except IndexError:
         return "it ends before the GIF trailer"
-    # The trailer, or what only a decoder can judge.
     return ""
+
+
+def _gif_end(data: mmap.mmap) -> int:
+    """Where the blocks of a GIF end: at the trailer, or at what only a decoder can judge."""
+    offset = 13 + _colours(data[10])
+    while data[offset] in (_EXTENSION, _PICTURE):
+        # Up to the first sub-block: an extension's label; a picture's place, colours and code size.
+        offset += 2 if data[offset] == _EXTENSION else 11 + _colours(data[offset + 9])
+        while size := data[offset]:
+            offset += 1 + size
+        offset += 1
+    return offset
+
+
+def gif_ends(path: str | Path) -> bool:
+    """Whether a whole GIF ends with its trailer; damage before it makes blocks of other kinds."""
+    with Path(path).open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        return data[_gif_end(data)] == _TRAILER
 
 
 def _colours(flags: int) -> int:

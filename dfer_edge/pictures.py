@@ -6,20 +6,23 @@ AVIF, GIF and animated PNG are FFmpeg's (:mod:`dfer_edge.video`): it knows their
 
 from __future__ import annotations
 
+import mmap
 import struct
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import cv2
 import numpy as np
 
-from dfer_edge.containers import AVIF, HEIC, brands, truncation
+from dfer_edge.containers import AVIF, HEIC, brands, jpeg_end, truncation
 from dfer_edge.errors import InvalidInput
 from dfer_edge.frames import check_size, checked
 from dfer_edge.types import Image
 
 # Enough for every header below but a JPEG's behind a large profile and a TIFF's at its end: those are read in full.
 _HEAD = 64
+# Of the second JPEG in a row: its size is behind its tables.
+_MOST_HEADER = 1 << 16
 _KINDS = (
     (b"\x89PNG\r\n\x1a\n", "png"),
     (b"\xff\xd8\xff", "jpeg"),
@@ -35,7 +38,10 @@ _WIDTH_TAG, _HEIGHT_TAG = 256, 257
 
 
 def kind_of(path: Path) -> str:
-    """``png``, ``apng``, ``jpeg``, ``bmp``, ``tiff``, ``gif``, ``webp``, ``avif``, ``heic``; empty for all else."""
+    """The format by content, empty for none of pictures.
+
+    ``png``, ``apng``, ``jpeg``, ``mjpeg`` (JPEGs in a row), ``bmp``, ``tiff``, ``gif``, ``webp``, ``avif``, ``heic``.
+    """
     with path.open("rb") as file:
         head = file.read(_HEAD)
         if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
@@ -51,7 +57,24 @@ def kind_of(path: Path) -> str:
             return ""
         if kind == "png" and b"acTL" in head + file.read(4096 - _HEAD):
             return "apng"
+        if kind == "jpeg" and _is_followed(file):
+            return "mjpeg"
     return kind
+
+
+def _is_followed(file: BinaryIO) -> bool:
+    """Whether a second JPEG of the same size follows the first at once: Motion JPEG without a container.
+
+    Of multi-picture files (CIPA DC-007), which say so, the others are previews and second views.
+    """
+    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        end = jpeg_end(data)
+        if not end or data[end : end + 3] != b"\xff\xd8\xff" or data.find(b"MPF\0", 0, end) >= 0:
+            return False
+        try:
+            return _jpeg(data) == _jpeg(data[end : end + _MOST_HEADER])
+        except (struct.error, IndexError, ValueError):
+            return False
 
 
 def read(path: Path, kind: str) -> list[tuple[Image, float | None]]:

@@ -145,7 +145,7 @@ def _open_file(path: Path) -> Source:
     if reason := truncation(path):
         raise InvalidInput(f"expected a whole {'image' if kind else 'video'}, {path} is truncated: {reason}")
     try:
-        return VideoSource(str(path))
+        return VideoSource(str(path), form="mjpeg" if kind == "mjpeg" else "")
     except InvalidInput as error:
         if path.suffix.lower() in IMAGES:
             raise InvalidInput(f"expected an image that decodes, got {path}{_looks_like(path)}") from error

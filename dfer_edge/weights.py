@@ -242,9 +242,9 @@ def _load(path: Path, shares: bool) -> Weights:
 def load_into(module: nn.Module, source: str | Path | Weights) -> Weights:
     """Copy a weights file into a training-form network, e.g. to fine-tune it; returns what was loaded.
 
-    The network takes over the file's spec: crops, size and names of classes are what the weights were trained with, and
-    what :func:`save` writes. Tensors are copied one after the other: a compact file is never in memory in float as a
-    whole.
+    The network takes over the file's spec: crops, size, pooling and names of classes are what the weights were trained
+    with, and what :func:`save` writes. Tensors are copied one after the other: a compact file is never in memory in
+    float as a whole.
 
     Raises
     ------
@@ -259,21 +259,39 @@ def load_into(module: nn.Module, source: str | Path | Weights) -> Weights:
     from dfer_edge.models.simplified import spec_of
 
     loaded = source if isinstance(source, Weights) else load(source)
-    spec, own = spec_of(module), module.state_dict()
+    spec, before, adapts = spec_of(module), module.state_dict(), getattr(module, "take_options", None)
     if loaded.state is None or loaded.spec.name != spec.name:
         raise InvalidInput(f"expected weights of {spec.name}, got {loaded.name} of {loaded.spec.name}")
-    if odd := sorted(set(own) ^ set(loaded.state)):
-        raise InvalidInput(f"expected the tensors of {spec.name} in {loaded.name}, {odd[0]} is in one of them only")
-    for name, target in own.items():
-        shape = loaded.state[name].shape
-        # The first releases wrote counters, which have no axes, with one.
-        if shape != target.shape and not math.prod(shape) == target.numel() == 1:
-            raise InvalidInput(f"expected {name} of shape {tuple(target.shape)}, got {shape} in {loaded.name}")
-    _take_over(module, loaded)
+    if adapts:
+        adapts(loaded.spec)
+    try:
+        own = _fitting(module, loaded)
+        _take_over(module, loaded)
+    except InvalidInput:
+        if adapts:
+            adapts(spec)
+            module.load_state_dict(before)
+        raise
     for name, target in own.items():
         with torch.no_grad():
             target.copy_(torch.from_numpy(np.array(loaded.state[name])).reshape(target.shape))
     return loaded
+
+
+def _fitting(module: nn.Module, loaded: Weights) -> dict[str, Any]:
+    """The tensors of a network, if weights have the same by name and shape."""
+    own, state = module.state_dict(), loaded.state or {}
+    if odd := sorted(set(own) ^ set(state)):
+        raise InvalidInput(
+            f"expected the tensors of {loaded.spec.name} in {loaded.name}, {odd[0]} is in one of them only",
+            "create_model takes options of the network by name",
+        )
+    for name, target in own.items():
+        shape = state[name].shape
+        # The first releases wrote counters, which have no axes, with one.
+        if shape != target.shape and not math.prod(shape) == target.numel() == 1:
+            raise InvalidInput(f"expected {name} of shape {tuple(target.shape)}, got {shape} in {loaded.name}")
+    return own
 
 
 def _take_over(module: Any, loaded: Weights) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import torch
@@ -107,6 +108,8 @@ class SlowR50(nn.Module):
         On the pooled vector, before the attention; 0.5 (the paper does not say where).
     """
 
+    apex: nn.Linear
+
     def __init__(self, spec: ModelSpec, dropout: float = 0.5) -> None:
         super().__init__()
         self.spec = spec
@@ -124,8 +127,19 @@ class SlowR50(nn.Module):
             AttentionHead(spec.num_classes, heads, dropout) if heads else PlainHead(spec.num_classes, dropout)
         )
 
-        if spec.options.get("pooling") == APEX:
-            self.apex = nn.Linear(spec.num_classes, 1, bias=False)
+        self.take_options(spec)
+
+    def take_options(self, spec: ModelSpec) -> None:
+        """Pool as ``spec`` says; what it is otherwise made with stays."""
+        options = {name: value for name, value in spec.options.items() if name in _LATER}
+        rest = {name: value for name, value in self.spec.options.items() if name not in _LATER}
+        self.spec = dataclasses.replace(self.spec, options=rest | options)
+        if options.get("pooling") != APEX:
+            if hasattr(self, "apex"):
+                del self.apex
+        elif not hasattr(self, "apex"):
+            like = next(self.head.parameters())
+            self.apex = nn.Linear(self.spec.num_classes, 1, bias=False, device=like.device, dtype=like.dtype)
             nn.init.zeros_(self.apex.weight)  # the mean, to begin with
 
     def forward_features(self, clip: torch.Tensor) -> torch.Tensor:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from dfer_edge import InvalidInput
-from dfer_edge.faces import FaceFinder, FaceFollower, make_landmark_detector
+from dfer_edge.faces import FaceFinder, FaceFollower, FaceTracker, make_landmark_detector
 from dfer_edge.faces.detectors import HaarDetector, YuNetDetector
 from dfer_edge.faces.matching import match, pairs
 from dfer_edge.sources import open_source
@@ -303,3 +303,21 @@ def test_people_keep_their_identity(media: Path, finder: FaceFinder, yunet: Path
             shared += [max(face.box.iou(truth.box) for face in faces) for truth in raw.detect(frame.image)]
     assert all(found == set(range(people)) for found in ids)
     assert np.mean(shared) >= 0.8
+
+
+@pytest.mark.parametrize("rate", [5, 30, 60])
+def test_the_tracker_of_the_first_release_follows_in_seconds(rate: int) -> None:
+    """A face in sight, out of sight for half a second and back is one person, whatever the rate; frames between looks
+    are looked at as well."""
+    seen = [1] * rate + [0] * (rate // 2) + [1] * rate
+
+    class Seen:
+        name = "seen"
+
+        def detect(self, image: np.ndarray) -> list[Detection]:
+            return [Detection(Box(5, 5, 25, 30), 1.0)] if image[0, 0, 0] else []
+
+    frames = [Frame(np.full((64, 64, 3), 90 * s, np.uint8), k, k / rate) for k, s in enumerate(seen)]
+    found = [faces for _, faces in FaceTracker(Seen(), stride=8, max_gap=30).track(frames)]
+    assert [len(faces) for faces in found] == seen
+    assert {face.track_id for faces in found for face in faces} == {0}

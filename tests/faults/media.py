@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -41,6 +42,22 @@ def moving(count: int, height: int = 128, width: int = 192) -> list[np.ndarray]:
     rng = np.random.default_rng(0)
     noise = rng.integers(0, 40, (height, width, 3), np.uint8)
     return [np.roll(marked(k % 50, height, width) // 2 + noise, 3 * k, 1) for k in range(count)]
+
+
+def write_frames(path: Path, frames: Sequence[np.ndarray], codec: str, pixels: str = "yuv420p", **tags: Any) -> Path:
+    """RGB frames at 25 a second in the container of the suffix; ``tags`` of the codec, such as ``color_trc``."""
+    with av.open(str(path), "w") as container:
+        own = {"libx265": {"x265-params": "log-level=none:crf=4"}}
+        stream = container.add_stream(codec, rate=25, options={"g": "10", **own.get(codec, {})})
+        (stream.height, stream.width), stream.pix_fmt = frames[0].shape[:2], pixels
+        for name, value in tags.items():
+            setattr(stream.codec_context, name, value)
+        for image in frames:
+            frame = av.VideoFrame.from_ndarray(image, "rgb48le" if image.dtype == np.uint16 else "rgb24")
+            matrix = tags.get("colorspace")
+            container.mux(stream.encode(frame.reformat(format=pixels, dst_colorspace=matrix)))
+        container.mux(stream.encode())
+    return path
 
 
 def write_two_streams(path: Path, default: int) -> Path:

@@ -8,6 +8,7 @@ import struct
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -86,6 +87,159 @@ def test_damage_is_counted_and_said(tmp_path: Path, caplog: pytest.LogCaptureFix
     assert "damaged" in caplog.text
     # Both ends are there, at their own times.
     assert (frames[0].time_s, round(frames[-1].time_s or 0, 2)) == (0, 3.96)
+
+
+@pytest.mark.parametrize(
+    ("name", "codec"),
+    [("a.mkv", "libx264"), ("a.ts", "libx264"), ("a.avi", "mjpeg"), ("a.mpg", "mpeg2video"), ("a.wmv", "wmv2")],
+)
+def test_damage_is_counted_where_no_list_of_frames_is(tmp_path: Path, name: str, codec: str) -> None:
+    path = media.write_frames(tmp_path / name, media.moving(100), codec, "yuvj420p" if codec == "mjpeg" else "yuv420p")
+    assert len(decoded(path)) == 100
+    content = bytearray(path.read_bytes())
+    content[len(content) * 4 // 10 : len(content) * 6 // 10] = bytes(len(content) * 6 // 10 - len(content) * 4 // 10)
+    path.write_bytes(content)
+    source = open_source(path)
+    frames = list(source)
+    assert 30 <= len(frames) <= 90
+    assert len(frames) + source.frames_lost == pytest.approx(100, abs=1)
+
+
+def test_what_ends_before_its_header_says_is_damaged(tmp_path: Path) -> None:
+    path = media.write_frames(tmp_path / "a.flv", media.moving(100), "libx264")
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    source = open_source(path)
+    frames = list(source)
+    assert 30 <= len(frames) <= 70
+    assert len(frames) + source.frames_lost == pytest.approx(100, abs=3)
+
+
+def test_a_pause_is_no_damage(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    times = [40 * k for k in range(20)] + [100_000 + 40 * k for k in range(20)]
+    path = media.write_h264(tmp_path / "p.mkv", media.moving(40), times=times, time_base=Fraction(1, 1000))
+    source = open_source(path)
+    assert len(list(source)) == 40
+    assert (source.frames_lost, caplog.text) == (0, "")
+
+
+def test_damage_of_a_gif_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = write_container(tmp_path / "a.gif")
+    content = bytearray(path.read_bytes())
+    second = [k for k in range(len(content)) if content[k : k + 2] == b"\x21\xf9"][5]
+    content[second] = 0x77
+    path.write_bytes(content)
+    source = open_source(path)
+    assert len(list(source)) == 5
+    assert source.frames_lost >= 1
+    assert "damaged" in caplog.text
+
+
+def test_what_an_edit_list_leaves_out_is_not_lost(tmp_path: Path) -> None:
+    """Whole groups before the edit are not even in the demuxer's index."""
+    path = media.write_h264(tmp_path / "e.mp4", media.moving(40), key_every=10)
+    content = bytearray(path.read_bytes())
+    # Of the one entry of the edit list: its start, after kind, size, version, number of entries and duration.
+    start = content.index(b"elst") + 4 + 4 + 4 + 4
+    content[start : start + 4] = (20 * 512).to_bytes(4, "big")
+    path.write_bytes(content)
+    source = open_source(path)
+    assert len(list(source)) == 20
+    assert source.frames_lost == 0
+
+
+def test_reordered_frames_of_an_avi_are_timed_by_their_place(tmp_path: Path) -> None:
+    """It has no stamps of presentation, and empty frames count in its rate."""
+    with av.open(str(tmp_path / "b.avi"), "w") as container:
+        stream = container.add_stream("libx264", rate=25, options={"x264-params": "bframes=3:b-adapt=0"})
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        for k in range(20):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(marked(k), "rgb24")))
+        container.mux(stream.encode())
+    found = decoded(tmp_path / "b.avi")
+    assert [close(f.image, marked(k)) for k, f in enumerate(found)] == [True] * 20
+    assert [f.time_s for f in found] == pytest.approx([0.04 * k for k in range(20)], abs=0.001)
+
+
+def test_motion_jpeg_without_a_container_is_a_video(tmp_path: Path) -> None:
+    for k in range(4):
+        Image.fromarray(marked(k)).save(tmp_path / f"{k}.jpg", quality=95)
+    content = [(tmp_path / f"{k}.jpg").read_bytes() for k in range(4)]
+    for name in ("m.mjpeg", "m.jpg", "m"):
+        (tmp_path / name).write_bytes(b"".join(content))
+        found = decoded(tmp_path / name)
+        assert [close(f.image, marked(k)) for k, f in enumerate(found)] == [True] * 4
+        assert [f.time_s for f in found] == pytest.approx([0, 0.04, 0.08, 0.12])
+    # A preview behind a picture is none of its frames, and two views are one picture.
+    Image.new("RGB", (32, 32)).save(tmp_path / "small.jpg")
+    (tmp_path / "preview.jpg").write_bytes(content[0] + (tmp_path / "small.jpg").read_bytes())
+    views = [Image.fromarray(marked(k)) for k in range(2)]
+    views[0].save(tmp_path / "views.mpo", save_all=True, append_images=views[1:])
+    assert [len(decoded(tmp_path / name)) for name in ("preview.jpg", "views.mpo")] == [1, 1]
+
+
+def test_pixels_of_no_camera_are_square(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = media.write_h264(tmp_path / "s.mp4", [marked(0)], Fraction(64, 45))
+    content = bytearray(path.read_bytes())
+    start = content.index(b"pasp") + 4
+    content[start : start + 8] = struct.pack(">II", 100, 1)
+    path.write_bytes(content)
+    assert decoded(path)[0].image.shape == (64, 96, 3)
+    assert "100 times" in caplog.text
+
+
+PATCHES = ((200, 40, 40), (40, 200, 40), (40, 40, 200), (128, 128, 128), (20, 20, 20), (235, 235, 235))
+
+
+def patches(side: int) -> np.ndarray:
+    return np.concatenate([np.full((side, side, 3), colour, np.uint8) for colour in PATCHES], 1)
+
+
+def colours(image: np.ndarray) -> np.ndarray:
+    side = image.shape[1] // len(PATCHES)
+    inner = slice(side // 4, side - side // 4)
+    found: np.ndarray = image.reshape(side, len(PATCHES), side, 3)[inner, :, inner].mean((0, 2))
+    return found
+
+
+@pytest.mark.parametrize(("matrix", "side", "said"), [(5, 64, True), (1, 64, True), (9, 64, True), (1, 240, False)])
+def test_the_matrix_of_colours(tmp_path: Path, matrix: int, side: int, said: bool) -> None:
+    """HD without a word is BT.709 to every player."""
+    tags = {"colorspace": matrix}
+    path = media.write_frames(tmp_path / "c.mkv", [patches(side)] * 2, "libx264", "yuv444p", **tags)
+    if not said:
+        with av.open(str(path)) as source:
+            frames = list(source.decode(video=0))
+        path = tmp_path / "unsaid.mkv"
+        with av.open(str(path), "w") as target:
+            stream = target.add_stream("ffv1", rate=25)
+            stream.height, stream.width, stream.pix_fmt = side, side * len(PATCHES), "yuv444p"
+            for frame in frames:
+                frame.colorspace = 2
+                target.mux(stream.encode(frame))
+            target.mux(stream.encode())
+    np.testing.assert_allclose(colours(decoded(path)[0].image), PATCHES, atol=4)
+
+
+@pytest.mark.parametrize("transfer", [16, 18])
+def test_high_dynamic_range_is_shown_as_on_a_screen(tmp_path: Path, transfer: int) -> None:
+    """ITU-R BT.2100, white paper at 203 of 10,000 nits, or 0.265 of the most of HLG."""
+    light = (patches(64) / 255.0) ** 2.4 @ np.linalg.inv(
+        np.array([[1.6605, -0.5876, -0.0728], [-0.1246, 1.1329, -0.0083], [-0.0182, -0.1006, 1.1187]]).T
+    )
+    if transfer == 16:
+        power = np.maximum(light * 0.0203, 0) ** (2610 / 16384)
+        level = ((3424 / 4096 + 2413 / 128 * power) / (1 + 2392 / 128 * power)) ** (2523 / 32)
+    else:
+        scene = light * 0.265
+        level = np.where(
+            scene <= 1 / 12,
+            np.sqrt(3 * scene),
+            0.17883277 * np.log(np.maximum(12 * scene - 0.28466892, 1e-9)) + 0.55991073,
+        )
+    image = np.round(np.clip(level, 0, 1) * 65535).astype(np.uint16)
+    tags = {"colorspace": 9, "color_primaries": 9, "color_trc": transfer, "color_range": 1}
+    path = media.write_frames(tmp_path / "h.mkv", [image] * 2, "libx265", "yuv444p10le", **tags)
+    np.testing.assert_allclose(colours(decoded(path)[0].image), PATCHES, atol=16)
 
 
 def test_frames_lost_are_in_the_timeline(tmp_path: Path, recognizer: Recognizer) -> None:

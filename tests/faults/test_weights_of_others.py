@@ -39,6 +39,27 @@ def test_load_into_takes_over_the_spec(tuned: Path, tmp_path: Path) -> None:
     assert after.sha256 == before.sha256
 
 
+def test_load_into_takes_the_weights_that_ship(tmp_path: Path) -> None:
+    shipped = weights.shipped(NAME)
+    assert shipped is not None
+    module = create_model(NAME)
+    assert not hasattr(module, "apex")
+    weights.load_into(module, shipped)
+    after = weights.load(weights.save(tmp_path / "again.safetensors", module))
+    before = weights.load(shipped)
+    assert after.spec == before.spec
+    assert set(after.state or {}) == set(before.state or {})
+
+
+def test_a_refusal_leaves_the_pooling_as_it_was(tuned: Path) -> None:
+    module = create_model(NAME, pooling="apex", num_classes=3)
+    torch.nn.init.constant_(module.apex.weight, 2.0)
+    with pytest.raises(InvalidInput, match="shape"):
+        weights.load_into(module, tuned)
+    assert module.spec.options["pooling"] == "apex"
+    assert module.apex.weight.tolist() == [[2.0] * 3]
+
+
 def test_what_a_network_is_not_made_for_is_refused_whole(tmp_path: Path) -> None:
     spec = registry.find("smate").spec
     source = weights.Weights("other", "", dataclasses.replace(spec, frames=spec.frames * 2), {}, "")
