@@ -14,17 +14,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dfer_edge import preprocess
 from dfer_edge.engines.base import FloatArray
 from dfer_edge.errors import CalibrationError, DferError, InvalidInput
 from dfer_edge.faces import FaceFollower, for_network
 from dfer_edge.faces.detectors import Detector
 from dfer_edge.faces.landmarks import LandmarkDetector
+from dfer_edge.flow import preprocess
+from dfer_edge.flow.pipeline import Windower, WindowPlan
 from dfer_edge.inference.parts import check_feed
-from dfer_edge.pipeline import Windower, WindowPlan
-from dfer_edge.sources import is_media, open_source
+from dfer_edge.sources.opening import is_media, open_source
 from dfer_edge.spec import ModelSpec
-from dfer_edge.stopwatch import Stopwatch
+from dfer_edge.system.stopwatch import Stopwatch
 from dfer_edge.types import Box, Clip
 
 Feed = Mapping[str, FloatArray]

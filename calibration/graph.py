@@ -11,8 +11,8 @@ import onnx
 from google.protobuf.message import DecodeError
 from onnx import TensorProto, helper
 
+from dfer_edge.cache.hashing import file_sha256
 from dfer_edge.errors import CalibrationError, CorruptArtifact, WeightsNotFound
-from dfer_edge.hashing import file_sha256
 
 # They move values or pick some of them: the range of what goes in holds for what comes out.
 MOVES = frozenset(

@@ -11,7 +11,6 @@ from typing import Any
 import onnx
 from onnx import helper
 
-from dfer_edge import cpu
 from dfer_edge.calibration import data
 from dfer_edge.calibration.data import ClipSet, Feed, Progress
 from dfer_edge.calibration.graph import GraphIndex, read
@@ -22,8 +21,9 @@ from dfer_edge.engines.base import part_of
 from dfer_edge.engines.external import mapped_bytes
 from dfer_edge.errors import CalibrationError, InvalidInput
 from dfer_edge.inference.parts import input_shapes
-from dfer_edge.onnx_session import cpu_session
 from dfer_edge.spec import ModelSpec
+from dfer_edge.system import cpu
+from dfer_edge.system.onnx_session import cpu_session
 
 # Activations of one clip that are held at once; tensors beyond that wait for another run of the clip.
 _GROUP_BYTES = 384 << 20

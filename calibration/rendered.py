@@ -15,11 +15,11 @@ from dfer_edge.errors import CalibrationError, InvalidInput
 from dfer_edge.faces import FaceFollower, for_network
 from dfer_edge.faces.detectors import Detector
 from dfer_edge.faces.landmarks import LandmarkDetector
-from dfer_edge.pipeline import Windower, WindowPlan
-from dfer_edge.sources import open_source
+from dfer_edge.flow.pipeline import Windower, WindowPlan
+from dfer_edge.sources.opening import open_source
 from dfer_edge.spec import ModelSpec
-from dfer_edge.stopwatch import Stopwatch
 from dfer_edge.synthesis import RenderedClips, SyntheticClip, SyntheticClips, write_clips
+from dfer_edge.system.stopwatch import Stopwatch
 from dfer_edge.types import Clip
 
 # Far from the seeds that sets are trained and evaluated with: nobody counts up to it.

@@ -17,8 +17,8 @@ from dfer_edge.calibration.placement import plan
 from dfer_edge.calibration.ranges import Observer
 from dfer_edge.engines.base import Engine
 from dfer_edge.errors import CalibrationError, InvalidInput
+from dfer_edge.flow.postprocess import softmax
 from dfer_edge.inference.parts import LOGITS
-from dfer_edge.postprocess import softmax
 
 FloatArray = npt.NDArray[np.float64]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from dfer_edge.calibration.report import Report
 from dfer_edge.calibration.table import write_text
 from dfer_edge.errors import CalibrationError, EngineUnavailable
-from dfer_edge.weights import labels_mean_nothing
+from dfer_edge.weights.file import labels_mean_nothing
 
 
 def write_report(report: Report, folder: str | Path, plot: bool = True) -> list[Path]:

@@ -13,7 +13,10 @@ import importlib
 import os
 from typing import TYPE_CHECKING, Any
 
+from dfer_edge import _names
 from dfer_edge._version import __version__
+
+_names.install()
 
 # ONNX Runtime (1.29 on) reports to its vendor and leaves a device id in the home folder unless this is set before its
 # import, whoever imports it first. Nothing of ours reports anything.
@@ -32,7 +35,7 @@ if TYPE_CHECKING:
         SourceNotFound,
         WeightsNotFound,
     )
-    from dfer_edge.models.registry import list_models
+    from dfer_edge.inference.registry import list_models
     from dfer_edge.recognizer import Recognizer
     from dfer_edge.types import Observation, Prediction, Timeline
 
@@ -57,7 +60,7 @@ _PUBLIC = {
     "Prediction": "dfer_edge.types",
     "Recognizer": "dfer_edge.recognizer",
     "Timeline": "dfer_edge.types",
-    "list_models": "dfer_edge.models.registry",
+    "list_models": "dfer_edge.inference.registry",
 }
 
 # Sub-packages that the documentation uses as attributes: dfer_edge.export.export_onnx and the like.
@@ -68,11 +71,15 @@ _MODULES = (
     "errors",
     "evaluation",
     "export",
+    "flow",
     "kernels",
     "labels",
     "live",
+    "metrics",
     "models",
-    "streaming",
+    "sinks",
+    "sources",
+    "spec",
     "synthesis",
     "types",
     "weights",
@@ -101,7 +108,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name in _PUBLIC:
         return getattr(importlib.import_module(_PUBLIC[name]), name)
-    if name in _MODULES:
+    if name in _MODULES or f"dfer_edge.{name}" in _names.MOVED:
         return importlib.import_module(f"dfer_edge.{name}")
     raise AttributeError(f"module 'dfer_edge' has no attribute {name!r}")
 

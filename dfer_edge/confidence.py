@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from dfer_edge import metrics
 from dfer_edge.errors import CorruptArtifact, InvalidInput
-from dfer_edge.postprocess import Array, softmax
+from dfer_edge.flow.postprocess import Array, softmax
 
 NOTE = "confidence"
 """Key of the note in a weights file; ``dfer_edge.confidence`` in an ONNX file."""
@@ -185,7 +185,7 @@ def annotate(source: str | Path, out: str | Path, confidence: Confidence) -> Pat
         As :func:`dfer_edge.weights.load` and :func:`dfer_edge.weights.write`; InvalidInput for priors of another number
         of classes.
     """
-    from dfer_edge import weights
+    from dfer_edge.weights import file as weights
 
     classes: Sequence[str] = weights.load(source).spec.labels
     if confidence.prior and len(confidence.prior) != len(classes):

@@ -12,32 +12,32 @@ from typing import Any
 
 import numpy as np
 
-from dfer_edge import preprocess
-from dfer_edge.call_checks import bounded, checked_landmarks, checked_plan, require_whole
-from dfer_edge.call_lock import CallLock
-from dfer_edge.clips import WINDOW_S
 from dfer_edge.confidence import Confidence
 from dfer_edge.engines.base import LOGITS, FloatArray
 from dfer_edge.errors import DferError, InvalidInput, NoFaceFound, WeightsNotFound
+from dfer_edge.export.loading import Request, load, require_whole
 from dfer_edge.faces import Detector, FaceFollower, LandmarkDetector, for_network, make_detector
 from dfer_edge.faces import landmarks as faces_landmarks
 from dfer_edge.faces.crops import CroppedFace, GivenPoints
+from dfer_edge.flow import preprocess
+from dfer_edge.flow.call_checks import bounded, checked_landmarks, checked_plan
+from dfer_edge.flow.clips import WINDOW_S
+from dfer_edge.flow.pipeline import Tracker, WholeFrame, Window, Windower, WindowPlan
+from dfer_edge.flow.postprocess import to_prediction
+from dfer_edge.flow.summary import Recorder, summarise
+from dfer_edge.inference import registry
+from dfer_edge.live.batching import Network
 from dfer_edge.live.capture import open_feeds
-from dfer_edge.live.looking import Watching
 from dfer_edge.live.networks import load_network
-from dfer_edge.live.observing import Network
 from dfer_edge.live.options import make_options
 from dfer_edge.live.session import Session
 from dfer_edge.live.stages import OnFrame
 from dfer_edge.live.stream import LiveStream
-from dfer_edge.loading import Request, load
-from dfer_edge.models import registry
-from dfer_edge.pipeline import Tracker, WholeFrame, Window, Windower, WindowPlan
-from dfer_edge.postprocess import to_prediction
+from dfer_edge.live.tracking import Watching
 from dfer_edge.signals import Listening, SignalReader
-from dfer_edge.sources import Source
-from dfer_edge.stopwatch import Stopwatch
-from dfer_edge.summary import Recorder, summarise
+from dfer_edge.sources.opening import Source
+from dfer_edge.system.call_lock import CallLock
+from dfer_edge.system.stopwatch import Stopwatch
 from dfer_edge.types import Clip, Observation, Points, Prediction, Signals, Timeline
 
 Progress = Callable[[int, int | None], None]

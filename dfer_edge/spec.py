@@ -50,14 +50,14 @@ class ModelSpec:
         ``"detector"``: the face box is the detector's. ``"landmarks"``: laid anew by landmarks, the same for every
         detector (:mod:`dfer_edge.faces.aligned`).
     level
-        Crops are turned so that the eyes are level (:func:`dfer_edge.preprocess.region`).
+        Crops are turned so that the eyes are level (:func:`dfer_edge.flow.preprocess.region`).
     colour
         Channel order of the input; the SDK works in RGB from the source on.
     resize
         ``"area"``: pixel-area averaging when shrinking, bilinear when enlarging.
     sampling
-        Which T frames of a clip are read (:func:`dfer_edge.clips.positions`). ``"uniform"``: the centre of each of T
-        equal segments. ``"strided"``: every ``stride``-th frame of the clip's middle; short clips start over.
+        Which T frames of a clip are read (:func:`dfer_edge.flow.clips.positions`). ``"uniform"``: the centre of each of
+        T equal segments. ``"strided"``: every ``stride``-th frame of the clip's middle; short clips start over.
         ``"pairs"``: two neighbours at the centre of each of T / 2 segments. ``"random"``: T frames in order, drawn
         once for each length. Short clips repeat frames.
     stride

@@ -22,9 +22,9 @@ from contextvars import ContextVar
 from types import ModuleType
 from typing import Any
 
-from dfer_edge import settings
 from dfer_edge.errors import EngineUnavailable, InvalidInput
 from dfer_edge.kernels import arrays
+from dfer_edge.system import settings
 
 OPERATIONS = ("lbp", "landmark_pool", "token_attention", "clip_to_tensor", "attention_gate")
 # In the order of preference.

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from dfer_edge import Recognizer
-from dfer_edge.sources import open_source
+from dfer_edge.sources.opening import open_source
 
 ROOT = Path(__file__).resolve().parents[1]
 ASTRONAUT = ROOT / "tests" / "assets" / "astronaut.mp4"

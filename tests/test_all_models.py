@@ -9,7 +9,7 @@ import pytest
 
 from dfer_edge import Recognizer, list_models
 from dfer_edge.engines import BEST_FORM, reasons
-from dfer_edge.models import registry
+from dfer_edge.inference import registry
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 

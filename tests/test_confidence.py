@@ -10,13 +10,15 @@ import numpy as np
 import pytest
 import torch
 
-from bench.confidence import main as fit_from_files
-from dfer_edge import CorruptArtifact, InvalidInput, Recognizer, confidence, export, weights
+from bench.studies.confidence import main as fit_from_files
+from dfer_edge import CorruptArtifact, InvalidInput, Recognizer, confidence
 from dfer_edge.cli.main import main
 from dfer_edge.confidence import Confidence
 from dfer_edge.evaluation.document import SCHEMA
+from dfer_edge.export import onnx_file as export
+from dfer_edge.flow.postprocess import softmax
 from dfer_edge.models import create_model
-from dfer_edge.postprocess import softmax
+from dfer_edge.weights import file as weights
 
 TABLE = ((0.1, 0.9), (0.2, 0.6), (0.4, 0.3))
 

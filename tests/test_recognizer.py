@@ -10,8 +10,9 @@ import cv2
 import numpy as np
 import pytest
 
-from dfer_edge import EngineUnavailable, InvalidInput, NoFaceFound, Recognizer, export
+from dfer_edge import EngineUnavailable, InvalidInput, NoFaceFound, Recognizer
 from dfer_edge.engines import BEST_FORM, reasons
+from dfer_edge.export import onnx_file as export
 from dfer_edge.types import Box, Detection
 
 
@@ -104,7 +105,7 @@ def test_times_of_a_timeline_are_those_of_each_window(
 ) -> None:
     """On a clock that moves only in the engine, by 2 s a call."""
     now = [0.0]
-    monkeypatch.setattr("dfer_edge.stopwatch.time.perf_counter", lambda: now[0])
+    monkeypatch.setattr("dfer_edge.system.stopwatch.time.perf_counter", lambda: now[0])
     infer = recognizer._engine.infer
 
     def slow(feed: dict) -> dict:

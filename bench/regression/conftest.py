@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from dfer_edge.bench import timing
+from dfer_edge.bench.measure import timing
 
 Call = Callable[[], Any]
 

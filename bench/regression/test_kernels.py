@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from dfer_edge.bench.kernels import OURS, case_module, copy_of
+from dfer_edge.bench.cases.kernels import OURS, case_module, copy_of
 from dfer_edge.kernels.dispatch import OPERATIONS
 
 # How near the floor an operation came on the slowest machine measured, less a fifth: a loop that stops being

@@ -10,10 +10,11 @@ import cv2
 import numpy as np
 import pytest
 
-from dfer_edge import Recognizer, preprocess
+from dfer_edge import Recognizer
 from dfer_edge.faces import FaceFinder, FaceFollower, make_detector, make_landmark_detector
-from dfer_edge.postprocess import softmax, to_prediction
-from dfer_edge.sources import open_source
+from dfer_edge.flow import preprocess
+from dfer_edge.flow.postprocess import softmax, to_prediction
+from dfer_edge.sources.opening import open_source
 from dfer_edge.types import Box
 
 CLIP = Path(__file__).parents[2] / "tests" / "assets" / "astronaut.mp4"

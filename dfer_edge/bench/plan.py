@@ -49,7 +49,7 @@ class Plan:
     video
         A video with a face, for the end-to-end and live cases.
     pipelines
-        ``package.module:factory`` of per-frame pipelines, see :mod:`dfer_edge.bench.perframe`.
+        ``package.module:factory`` of per-frame pipelines, see :mod:`dfer_edge.bench.cases.per_frame_peers`.
     calibration
         Ranges for int8 of the shipped network; those beside its weights if None.
     data

@@ -7,12 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from dfer_edge.bench import peaks, provenance, timing
-from dfer_edge.bench import sensors as sensing
-from dfer_edge.bench.accuracy import Accuracy, require_data
-from dfer_edge.bench.context import Context
+from dfer_edge.bench.cases.accuracy import Accuracy, require_data
+from dfer_edge.bench.cases.context import Context
+from dfer_edge.bench.measure import peaks, provenance, timing
+from dfer_edge.bench.measure import sensors as sensing
 from dfer_edge.bench.plan import Plan, portable
-from dfer_edge.bench.results import Results, Row, Writer, read
+from dfer_edge.bench.report.results import Results, Row, Writer, read
 from dfer_edge.errors import EngineUnavailable
 
 Report = Callable[[Row, int, int], None]
@@ -75,7 +75,7 @@ _PEAKS = "peaks"
 
 def _peaks(plan: Plan) -> dict[str, Any]:
     """Of the CPU, and of a GPU if torch sees one."""
-    from dfer_edge.bench import cuda_kernels
+    from dfer_edge.bench.cases import cuda_kernels
 
     found = peaks.measure(plan.threads, 20, 0.7 if plan.quick else 2.0)
     try:
@@ -114,7 +114,7 @@ def _run(context: Context, batch: list[str]) -> None:
     try:
         _dispatch(watched, batch)
     except Exception as error:  # whatever an engine or a user's pipeline throws: the other cases still count
-        from dfer_edge.bench.context import failure
+        from dfer_edge.bench.cases.context import failure
 
         for case in batch:
             if case not in told:
@@ -123,7 +123,9 @@ def _run(context: Context, batch: list[str]) -> None:
 
 def _dispatch(context: Context, batch: list[str]) -> None:
     # Imported when needed: a run of the kernels needs no engine, and one of an engine no kernels' rivals.
-    from dfer_edge.bench import cuda_kernels, kernels, networks, overhead, perframe, scenario_cases, video
+    from dfer_edge.bench.cases import cuda_kernels, kernels, networks, overhead, video
+    from dfer_edge.bench.cases import per_frame_peers as perframe
+    from dfer_edge.bench.cases import scenarios as scenario_cases
 
     plan, (kind, name) = context.plan, batch[0].split("/")[:2]
     if kind in ("network", "engine"):

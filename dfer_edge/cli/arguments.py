@@ -7,9 +7,9 @@ import importlib.util
 import os
 from pathlib import Path
 
-from dfer_edge.clips import SHORTEST_S
 from dfer_edge.engines import MAX_THREADS
 from dfer_edge.errors import EngineUnavailable, InvalidInput
+from dfer_edge.flow.clips import SHORTEST_S
 
 DEVICE_HELP = "auto is the CPU, also where there is a GPU; cuda for engine tensorrt (default: %(default)s)"
 LANDMARKS_HELP = "landmark network (.onnx) or dlib's predictor (.dat), instead of the shipped network"

@@ -14,7 +14,7 @@ from dfer_edge.errors import DferError, InvalidInput
 
 if TYPE_CHECKING:
     from dfer_edge.bench.plan import Plan
-    from dfer_edge.bench.results import Results, Row
+    from dfer_edge.bench.report.results import Results, Row
 
 
 def add(commands: Any, common: argparse.ArgumentParser) -> None:
@@ -93,8 +93,8 @@ def run(arguments: argparse.Namespace) -> int:
         print("\n".join(plan.selected()))
         return 0
     from dfer_edge.bench import suite
-    from dfer_edge.bench.provenance import device_name
-    from dfer_edge.bench.results import read
+    from dfer_edge.bench.measure.provenance import device_name
+    from dfer_edge.bench.report.results import read
 
     # The command that measures one row again must not write over the run that it is of.
     part = "-only" if plan.only else "-quick" if plan.quick else ""
@@ -133,8 +133,8 @@ def _words(argv: list[str]) -> list[str]:
 
 def _plan(arguments: argparse.Namespace) -> Plan | None:
     """The plan; None after a line on stderr if a case has no such name."""
-    from dfer_edge import cpu
     from dfer_edge.bench.plan import Plan
+    from dfer_edge.system import cpu
 
     try:
         return Plan(
@@ -167,7 +167,7 @@ def _line(row: Row) -> str:
 
 def _write(results: Results) -> list[Path]:
     """The page and the figures beside the results file; returns the paths of all, the page second."""
-    from dfer_edge.bench import plots, table
+    from dfer_edge.bench.report import plots, table
 
     page = results.path.with_suffix(".md")
     page.write_text(table.markdown(results))
@@ -192,7 +192,7 @@ def _show(results: Results, written: list[Path], as_json: bool) -> None:
 
 def run_report(arguments: argparse.Namespace) -> int:
     """Write page and figures of a file again."""
-    from dfer_edge.bench.results import read
+    from dfer_edge.bench.report.results import read
 
     results = read(arguments.file)
     _show(results, _write(results), as_json=False)
@@ -201,8 +201,8 @@ def run_report(arguments: argparse.Namespace) -> int:
 
 def run_compare(arguments: argparse.Namespace) -> int:
     """Compare; the exit code is the answer."""
-    from dfer_edge.bench.compare import compare
-    from dfer_edge.bench.results import read
+    from dfer_edge.bench.report.compare import compare
+    from dfer_edge.bench.report.results import read
 
     found = compare(read(arguments.first), read(arguments.second), arguments.tolerance, arguments.row_tolerance)
     if arguments.json:
@@ -221,8 +221,8 @@ def run_compare(arguments: argparse.Namespace) -> int:
 
 def run_claims(arguments: argparse.Namespace) -> int:
     """Compute, write, print."""
-    from dfer_edge.bench import claims
-    from dfer_edge.bench.results import read
+    from dfer_edge.bench.claims import judge as claims
+    from dfer_edge.bench.report.results import read
 
     results = read(arguments.results) if arguments.results else None
     found = claims.check(results)

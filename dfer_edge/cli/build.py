@@ -35,7 +35,7 @@ def add(commands: Any, common: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Build, time one sample, say what came of it."""
     from dfer_edge.engines.planner import latency_ms
-    from dfer_edge.loading import Request, load
+    from dfer_edge.export.loading import Request, load
 
     request = Request(
         arguments.model,

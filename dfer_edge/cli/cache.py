@@ -9,8 +9,9 @@ from typing import Any
 
 from rich.table import Table
 
-from dfer_edge import cache, settings
+from dfer_edge.cache import store as cache
 from dfer_edge.cli import console
+from dfer_edge.system import settings
 
 
 def add(commands: Any, common: argparse.ArgumentParser) -> None:

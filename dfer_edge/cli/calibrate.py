@@ -10,10 +10,10 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from dfer_edge import weights
 from dfer_edge.cli import console
 from dfer_edge.cli.arguments import LANDMARKS_HELP, check_outputs, threads
 from dfer_edge.models import list_models
+from dfer_edge.weights import file as weights
 
 _RENDERERS = 2
 _SHOWN = 10
@@ -71,7 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
     from dfer_edge.calibration.data import from_folder
     from dfer_edge.calibration.rendered import render
     from dfer_edge.calibration.report_files import report_paths, write_report
-    from dfer_edge.export import export_onnx
+    from dfer_edge.export.onnx_file import export_onnx
 
     outputs = [arguments.out]
     if arguments.report is not None:

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 if TYPE_CHECKING:
-    from dfer_edge.engines.build_progress import BuildState
+    from dfer_edge.engines.tensorrt.build_progress import BuildState
 
 # Without markup: brackets in names are brackets.
 STDOUT = Console(highlight=False, markup=False, emoji=False)
@@ -58,7 +58,7 @@ class BuildBar:
 @contextlib.contextmanager
 def build_bar() -> Iterator[None]:
     """Engine builds within the ``with`` show a bar."""
-    from dfer_edge.engines.build_progress import reporting_to
+    from dfer_edge.engines.tensorrt.build_progress import reporting_to
 
     bar = BuildBar()
     try:

@@ -17,7 +17,7 @@ from dfer_edge.inference import FORMS
 from dfer_edge.models import list_models
 
 if TYPE_CHECKING:
-    from dfer_edge.self_test import Row
+    from dfer_edge.doctor.self_test import Row
 
 
 def add(commands: Any, common: argparse.ArgumentParser) -> None:
@@ -56,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Print the report, or run a test."""
     if arguments.self_test:
         return run_self_test(arguments)
-    from dfer_edge.doctor import report
+    from dfer_edge.doctor.machine import report
 
     found = report()
     if arguments.json:
@@ -71,8 +71,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 def run_self_test(arguments: argparse.Namespace) -> int:
     """Run it, write the file after each network, say what passed."""
-    from dfer_edge import self_test
     from dfer_edge.calibration.table import write_text
+    from dfer_edge.doctor import self_test
 
     check_outputs("", [arguments.out], plots=False)
 

@@ -9,9 +9,9 @@ from typing import Any
 
 from dfer_edge.cli import console
 from dfer_edge.engines import BEST_FORM
+from dfer_edge.export.triton_repository import ACCELERATORS, Accelerator, write_repository
 from dfer_edge.inference import FORMS, PARTS, Part
 from dfer_edge.models import list_models
-from dfer_edge.triton_repository import ACCELERATORS, Accelerator, write_repository
 
 
 def add(commands: Any, common: argparse.ArgumentParser) -> None:
@@ -47,8 +47,8 @@ def run(arguments: argparse.Namespace) -> int:
     _refuse(arguments, for_triton, "goes with --triton-repository only")
     if not arguments.int8:
         _refuse(arguments, ("ranges",), "goes with --int8 only")
-    from dfer_edge.export import export_int8, export_onnx
-    from dfer_edge.loading import PADDING, SCHEMES
+    from dfer_edge.export.loading import PADDING, SCHEMES
+    from dfer_edge.export.onnx_file import export_int8, export_onnx
 
     form = BEST_FORM[arguments.engine] if arguments.engine else arguments.form or "3d"
     part: Part = arguments.part or "whole"
@@ -80,7 +80,7 @@ def _refuse(arguments: argparse.Namespace, names: Iterable[str], reason: str) ->
 
 def run_triton(arguments: argparse.Namespace) -> int:
     """Add a version of a network to a model repository."""
-    from dfer_edge.weights import resolve
+    from dfer_edge.weights.file import resolve
 
     _refuse(arguments, ("batch", "engine", "form", "int8", "part", "ranges"), "does not go with --triton-repository")
     accelerator: Accelerator = arguments.accelerator or "none"

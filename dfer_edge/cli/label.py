@@ -9,8 +9,8 @@ from typing import Any
 
 from dfer_edge.cli import console
 from dfer_edge.cli.arguments import positive, seconds, threads
-from dfer_edge.clips import WINDOW_S
 from dfer_edge.engines import ENGINES, PRECISIONS
+from dfer_edge.flow.clips import WINDOW_S
 from dfer_edge.models import list_models
 
 

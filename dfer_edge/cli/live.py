@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from dfer_edge.cli.arguments import mp4, seconds
 from dfer_edge.cli.predict import add_output_arguments, add_recognizer_arguments
-from dfer_edge.clips import WINDOW_S
+from dfer_edge.flow.clips import WINDOW_S
 from dfer_edge.live.options import HOP_S, SMOOTHINGS
 
 if TYPE_CHECKING:

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from dfer_edge.cli import console
-from dfer_edge.models import list_models, registry
+from dfer_edge.inference import registry
+from dfer_edge.models import list_models
 
 
 def add(commands: Any, common: argparse.ArgumentParser) -> None:
@@ -45,7 +46,7 @@ def add(commands: Any, common: argparse.ArgumentParser) -> None:
 
 def run_list(arguments: argparse.Namespace) -> int:
     """Names, inputs and weights of the networks."""
-    from dfer_edge.weights import shipped
+    from dfer_edge.weights.file import shipped
 
     rows = [
         {
@@ -68,7 +69,8 @@ def run_list(arguments: argparse.Namespace) -> int:
 
 def run_fetch(arguments: argparse.Namespace) -> int:
     """Download, verify, say where it is."""
-    from dfer_edge import downloads, settings
+    from dfer_edge.cache import downloads
+    from dfer_edge.system import settings
 
     with console.progress(f"fetch {arguments.name}") as progress:
         path = downloads.fetch(arguments.name, arguments.url or settings.yunet_address(), progress)
@@ -87,7 +89,7 @@ def run_convert(arguments: argparse.Namespace) -> int:
     from dfer_edge.models import require_torch
 
     require_torch("converting a checkpoint")
-    from dfer_edge.convert import convert
+    from dfer_edge.weights.convert import convert
 
     report = convert(arguments.checkpoint, arguments.path, arguments.model, arguments.compact, arguments.like)
     if arguments.json:
@@ -111,7 +113,7 @@ def _is_ours(path: Path) -> bool:
 
 def _rewrite(arguments: argparse.Namespace) -> int:
     """From full to compact form or back: no torch."""
-    from dfer_edge import weights
+    from dfer_edge.weights import file as weights
 
     loaded = weights.resolve(arguments.model, arguments.checkpoint)
     path = weights.write(arguments.path, loaded, arguments.compact)

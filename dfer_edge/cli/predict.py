@@ -10,8 +10,8 @@ from rich.table import Table
 
 from dfer_edge.cli import console
 from dfer_edge.cli.arguments import DEVICE_HELP, LANDMARKS_HELP, check_outputs, mp4, png, seconds, threads
-from dfer_edge.clips import WINDOW_S
 from dfer_edge.engines import ENGINES, PRECISIONS
+from dfer_edge.flow.clips import WINDOW_S
 from dfer_edge.models import list_models
 from dfer_edge.types import Timeline
 

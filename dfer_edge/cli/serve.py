@@ -7,10 +7,10 @@ import importlib.util
 import sys
 from typing import Any
 
-from dfer_edge import settings
 from dfer_edge.cli.arguments import positive
 from dfer_edge.cli.predict import add_output_arguments, add_recognizer_arguments, make_recognizer
 from dfer_edge.errors import EngineUnavailable, InvalidInput
+from dfer_edge.system import settings
 
 _NEEDED = ("starlette", "uvicorn", "websockets", "prometheus_client", "multipart")
 # Seconds that open streams get to end before they are cut.

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dfer_edge import cpu, labels
+from dfer_edge import labels
 from dfer_edge.cli import arguments as types
 from dfer_edge.cli import console
 from dfer_edge.errors import InvalidInput
 from dfer_edge.models import list_models, require_torch
+from dfer_edge.system import cpu
 
 if TYPE_CHECKING:
     from dfer_edge.spec import ModelSpec
@@ -218,7 +219,7 @@ def _cropper(arguments: argparse.Namespace, recipe: Recipe, base: ModelSpec | No
     from dfer_edge.faces import for_network, make_landmark_detector
     from dfer_edge.faces.landmarks import CHOICES
     from dfer_edge.faces.prepared import FaceStore
-    from dfer_edge.models import registry
+    from dfer_edge.inference import registry
     from dfer_edge.training.data.faces import FaceCropper
 
     spec = recipe.crops(base or registry.find(arguments.model).spec, trained=base is not None)

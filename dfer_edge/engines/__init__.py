@@ -14,11 +14,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Literal
 
-from dfer_edge import board
 from dfer_edge.engines.base import Engine, EngineOptions
 from dfer_edge.errors import EngineUnavailable, InvalidInput, PrecisionUnavailable, WeightsNotFound
 from dfer_edge.inference.base import Form
 from dfer_edge.spec import ModelSpec
+from dfer_edge.system import board
 
 __all__ = [
     "BEST_FORM",
@@ -58,9 +58,9 @@ _BACKENDS = {
     "onnxruntime": _Backend("onnxruntime", "onnxruntime_engine", "OnnxRuntimeEngine", "", "2d"),
     "torch": _Backend("torch", "torch_engine", "TorchEngine", "torch", "2d", ("cpu", "cuda")),
     # Not on a CPU, so `auto` takes it on device cuda only: its first use builds for minutes.
-    "tensorrt": _Backend("tensorrt", "tensorrt_engine", "TensorRtEngine", "tensorrt", "2d", ("cuda",)),
+    "tensorrt": _Backend("tensorrt", "tensorrt.engine", "TensorRtEngine", "tensorrt", "2d", ("cuda",)),
     "tensorrt-rtx": _Backend(
-        "tensorrt_rtx_bindings", "tensorrt_rtx_engine", "TensorRtRtxEngine", "tensorrt-rtx", "2d", ("cuda",)
+        "tensorrt_rtx_bindings", "tensorrt.rtx_engine", "TensorRtRtxEngine", "tensorrt-rtx", "2d", ("cuda",)
     ),
 }
 
@@ -154,7 +154,7 @@ def choose(engine: str = "auto", precision: str = "auto", device: str = "auto") 
 def best_form(choice: Choice, spec: ModelSpec) -> Form:
     """The form of clip convolutions to give an engine: what was measured on this device, else :data:`BEST_FORM`."""
     if choice.engine == "tensorrt":
-        from dfer_edge.engines.tensorrt_forms import remembered
+        from dfer_edge.engines.tensorrt.forms import remembered
 
         return remembered(spec, choice.precision) or BEST_FORM["tensorrt"]
     return BEST_FORM[choice.engine]

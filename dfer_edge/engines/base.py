@@ -13,11 +13,11 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from dfer_edge import cpu
-from dfer_edge.call_lock import CallLock
 from dfer_edge.errors import CorruptArtifact, EngineUnavailable, InvalidInput, PrecisionUnavailable
 from dfer_edge.inference.parts import LOGITS, PARTS, Part, check_feed, input_shapes, output_name
 from dfer_edge.spec import ModelSpec
+from dfer_edge.system import cpu
+from dfer_edge.system.call_lock import CallLock
 
 __all__ = ["LOGITS", "Engine", "EngineOptions", "FloatArray"]
 

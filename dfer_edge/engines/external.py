@@ -11,8 +11,8 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, numpy_helper
 
+from dfer_edge.cache.hashing import file_sha256
 from dfer_edge.errors import CorruptArtifact
-from dfer_edge.hashing import file_sha256
 from dfer_edge.inference.onnx_writer import DATA_SHA256
 
 _LOG = logging.getLogger("dfer_edge")

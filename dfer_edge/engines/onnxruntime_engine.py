@@ -6,7 +6,7 @@ from typing import Any
 
 from dfer_edge.engines.base import Engine, FloatArray
 from dfer_edge.engines.external import mapped_bytes
-from dfer_edge.onnx_session import cpu_session
+from dfer_edge.system.onnx_session import cpu_session
 
 _NO_SECOND_COPY_FROM = 1 << 30
 

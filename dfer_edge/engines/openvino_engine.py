@@ -11,10 +11,10 @@ import numpy as np
 import onnx
 from onnx import TensorProto
 
-from dfer_edge import cpu
 from dfer_edge.engines.base import Engine, FloatArray
 from dfer_edge.engines.external import header, tensor_array
 from dfer_edge.errors import CorruptArtifact
+from dfer_edge.system import cpu
 
 # Importing OpenVINO reports to its vendor and leaves an identifier in the home folder if this package is found; without
 # it OpenVINO takes a stub of its own. Nothing of ours reports anything.

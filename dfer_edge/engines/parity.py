@@ -9,8 +9,8 @@ import numpy as np
 
 from dfer_edge.engines.base import LOGITS, Engine, FloatArray
 from dfer_edge.errors import InvalidInput
+from dfer_edge.flow.postprocess import softmax
 from dfer_edge.inference.parts import output_name
-from dfer_edge.postprocess import softmax
 
 
 @dataclasses.dataclass(frozen=True)

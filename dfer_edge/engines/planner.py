@@ -18,11 +18,13 @@ from typing import Any
 
 import numpy as np
 
-from dfer_edge import cache, cpu, engines
+from dfer_edge import engines
+from dfer_edge.cache import store as cache
 from dfer_edge.engines import Choice
 from dfer_edge.engines.base import Engine
-from dfer_edge.engines.build_progress import Tracker
+from dfer_edge.engines.tensorrt.build_progress import Tracker
 from dfer_edge.errors import CorruptArtifact, DferError, EngineUnavailable
+from dfer_edge.system import cpu
 
 _LOG = logging.getLogger("dfer_edge")
 

@@ -7,7 +7,6 @@ import onnx
 import torch
 from google.protobuf.message import DecodeError
 
-from dfer_edge import cpu
 from dfer_edge.engines.base import Engine, FloatArray, part_of
 from dfer_edge.engines.external import header, tensor_array
 from dfer_edge.engines.torch_capture import CapturedNetwork
@@ -17,11 +16,12 @@ from dfer_edge.inference.parts import FEATURES
 from dfer_edge.inference.torch_kernels import PLACES
 from dfer_edge.models.simplified import Simplified
 from dfer_edge.spec import ModelSpec
+from dfer_edge.system import cpu
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
-# Network, device and precision in which its kernel was measured to win (bench/kernel_places.py, bench/results); on a
-# GPU none was measured yet.
+# Network, device and precision in which its kernel was measured to win (bench/studies/kernel_places.py); on a GPU
+# none was measured yet.
 _FASTER = frozenset({("keypoint_tsa", "cpu", "bf16")})
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from dfer_edge import labels as label_names
 from dfer_edge.errors import InvalidInput, SourceNotFound
-from dfer_edge.sources import IMAGES, is_media
+from dfer_edge.sources.opening import IMAGES, is_media
 from dfer_edge.training.data import ClipDataset, open_named
 from dfer_edge.training.data.samples import ClipSource, parts_of
 

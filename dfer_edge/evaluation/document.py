@@ -15,8 +15,8 @@ from dfer_edge.errors import CorruptArtifact
 from dfer_edge.evaluation.data import DataSet
 from dfer_edge.evaluation.jitter import Jitter
 from dfer_edge.evaluation.run import Column, together
-from dfer_edge.provenance import versions
 from dfer_edge.sinks import note_on
+from dfer_edge.system.provenance import versions
 
 SCHEMA = "dfer_edge.evaluation/1"
 

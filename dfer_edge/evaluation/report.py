@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dfer_edge import metrics
-from dfer_edge import weights as weights_files
 from dfer_edge.errors import DferError
 from dfer_edge.evaluation import figures
 from dfer_edge.evaluation.document import write_json
@@ -18,6 +17,7 @@ from dfer_edge.evaluation.page import page
 from dfer_edge.evaluation.plan import Evaluation, Progress
 from dfer_edge.evaluation.run import Column, source_of
 from dfer_edge.types import Clip
+from dfer_edge.weights import file as weights_files
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -96,7 +96,7 @@ def _inside(result: Evaluation, skipped: dict[str, str], progress: Progress | No
     except DferError as error:
         skipped.update(dict.fromkeys((features, grad_cam), error.message))
         return {}
-    from dfer_edge.evaluation import inside
+    from dfer_edge.evaluation import explain as inside
 
     spec, column = result.recognizer.spec, _spread(result.columns[0], MOST_CLIPS)
     drawn: dict[str, Figure] = {}
@@ -122,7 +122,7 @@ def _module(result: Evaluation) -> nn.Module:
     source = weights_files.resolve(result.recognizer.spec.name, result.weights)
     if source.is_random:
         raise DferError("random weights have no training form")
-    from dfer_edge.evaluation import inside
+    from dfer_edge.evaluation import explain as inside
 
     return inside.trained_module(result.recognizer.spec, source)
 
@@ -147,7 +147,7 @@ def _spread(column: Column, most: int) -> Column:
 
 
 def _grad_cams(module: nn.Module, column: Column, result: Evaluation, progress: Progress | None) -> Figure:
-    from dfer_edge.evaluation import inside
+    from dfer_edge.evaluation import explain as inside
 
     spec = result.recognizer.spec
     pictures, captions = [], []

@@ -14,7 +14,7 @@ from dfer_edge.errors import InvalidInput, NoFaceFound
 from dfer_edge.evaluation.data import DataSet, Sample
 from dfer_edge.evaluation.jitter import Jitter, MovableDetector
 from dfer_edge.recognizer import Recognizer
-from dfer_edge.sources import open_source
+from dfer_edge.sources.opening import open_source
 from dfer_edge.spec import ModelSpec
 from dfer_edge.training.data.samples import ClipSource
 from dfer_edge.types import Prediction

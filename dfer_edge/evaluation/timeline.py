@@ -12,7 +12,7 @@ import numpy as np
 from dfer_edge.errors import InvalidInput, NoFaceFound
 from dfer_edge.labels import canonical
 from dfer_edge.recognizer import Recognizer
-from dfer_edge.sources import open_source
+from dfer_edge.sources.opening import open_source
 from dfer_edge.types import Observation
 
 # Half a second, moved by about one frame at 30 a second: changes are seen within a quarter of a second.

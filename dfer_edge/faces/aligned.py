@@ -13,11 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
-from dfer_edge import preprocess
 from dfer_edge.errors import InvalidInput
-from dfer_edge.face_geometry import ABOVE, box_of, face_frame, roll
 from dfer_edge.faces import landmarks as faces_landmarks
+from dfer_edge.faces import regions
 from dfer_edge.faces.detectors import Detector, make_detector, named
+from dfer_edge.faces.geometry import ABOVE, box_of, face_frame, roll
 from dfer_edge.faces.landmarks import LandmarkDetector, make_landmark_detector
 from dfer_edge.spec import ModelSpec
 from dfer_edge.types import Box, Detection, Image, Points
@@ -130,11 +130,11 @@ class FaceFinder:
         if not angle:
             found = faces_landmarks.find(self.landmarks, image, box)
             return None if np.isnan(found).any() else found
-        region = preprocess.Region(*box.centre, _ROOM * max(box.width, box.height), angle)
+        region = regions.Region(*box.centre, _ROOM * max(box.width, box.height), angle)
         size = int(np.clip(round(region.side), _PATCH[0], _PATCH[1]))
-        inside = preprocess.box_in_crop(box, region, size)
-        found = faces_landmarks.find(self.landmarks, preprocess.cut(image, region, size), inside)
-        return None if np.isnan(found).any() else preprocess.points_in_frame(found, region, size)
+        inside = regions.box_in_crop(box, region, size)
+        found = faces_landmarks.find(self.landmarks, regions.cut(image, region, size), inside)
+        return None if np.isnan(found).any() else regions.points_in_frame(found, region, size)
 
 
 def for_network(

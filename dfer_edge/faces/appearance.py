@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from dfer_edge.face_geometry import face_frame, roll
+from dfer_edge.faces.geometry import face_frame, roll
 from dfer_edge.types import Image, Points
 
 Look = npt.NDArray[np.float32]

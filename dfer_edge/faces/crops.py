@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from dfer_edge import preprocess
 from dfer_edge.faces import landmarks as faces_landmarks
+from dfer_edge.faces import regions
 from dfer_edge.faces.aligned import box_of
 from dfer_edge.faces.detectors import named
 from dfer_edge.faces.landmarks import LandmarkDetector
@@ -56,8 +56,8 @@ class CroppedFace:
             yield frame, (TrackedFace(0, *self._laid(frame.image)),)
 
     def _laid(self, image: Image) -> tuple[Box, Points | None]:
-        frame = preprocess.frame_box(image)
-        whole = preprocess.square(frame, 1 / self._margin)
+        frame = regions.frame_box(image)
+        whole = regions.square(frame, 1 / self._margin)
         for share in _FIRST_LOOKS:
             points = self._believed(image, _central(frame, share))
             if points is not None:
@@ -65,7 +65,7 @@ class CroppedFace:
                 better = self._believed(image, box_of(points))
                 points = points if better is None else better
                 box = box_of(points)
-                is_own = preprocess.square(box, self._margin).iou(frame) >= _OWN_IOU
+                is_own = regions.square(box, self._margin).iou(frame) >= _OWN_IOU
                 return whole if is_own and abs(frame.width / frame.height - 1) <= _SQUARE else box, points
         return whole, None
 
@@ -81,7 +81,7 @@ class CroppedFace:
 
 def _central(frame: Box, share: float) -> Box:
     """A square in the middle of the frame, of a share of its shorter side."""
-    return preprocess.square(frame, share * min(frame.width, frame.height) / max(frame.width, frame.height))
+    return regions.square(frame, share * min(frame.width, frame.height) / max(frame.width, frame.height))
 
 
 class GivenPoints:

@@ -9,12 +9,12 @@ from typing import Any, Protocol, TypeVar, cast
 import cv2
 import numpy as np
 
-from dfer_edge import settings
-from dfer_edge.call_lock import CallLock
-from dfer_edge.downloads import YUNET
+from dfer_edge.cache.downloads import YUNET
+from dfer_edge.cache.hashing import file_sha256
 from dfer_edge.errors import CorruptArtifact, InvalidInput, WeightsNotFound
 from dfer_edge.faces.rendered import RenderedFaces, is_rendered
-from dfer_edge.hashing import file_sha256
+from dfer_edge.system import settings
+from dfer_edge.system.call_lock import CallLock
 from dfer_edge.types import Box, Detection, Image
 
 T = TypeVar("T")
@@ -65,8 +65,8 @@ class HaarDetector:
 
     name = "haar"
 
-    # Median Haar box against YuNet's on 40 stills with one face found by both (bench/face_boxes.py): a square of side s
-    # answers a box 0.78 s wide and 1.10 s high whose centre lies 0.02 s lower.
+    # Median Haar box against YuNet's on 40 stills with one face found by both (bench/studies/face_boxes.py): a square
+    # of side s answers a box 0.78 s wide and 1.10 s high whose centre lies 0.02 s lower.
     _WIDTH, _HEIGHT, _DOWN = 0.78, 1.10, 0.02
 
     def __init__(self, longest: int = 320) -> None:

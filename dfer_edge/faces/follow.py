@@ -16,10 +16,10 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
-from dfer_edge.face_geometry import box_of
 from dfer_edge.faces.aligned import FaceFinder, Found
 from dfer_edge.faces.appearance import OTHER, SAME, SAME_AFTER_CUT, Look, look_of
 from dfer_edge.faces.detectors import Detector
+from dfer_edge.faces.geometry import box_of
 from dfer_edge.faces.matching import match, overlaps, pairs
 from dfer_edge.faces.person import Person
 from dfer_edge.faces.scene import Patch, Scene

@@ -15,13 +15,14 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from dfer_edge import cpu, preprocess
-from dfer_edge.call_lock import CallLock
+from dfer_edge.cache.hashing import file_sha256
 from dfer_edge.errors import CorruptArtifact, InvalidInput
+from dfer_edge.faces import regions
 from dfer_edge.faces.landmarks import FACE_SCORE, Landmarks
-from dfer_edge.hashing import file_sha256
 from dfer_edge.kernels.clip_to_tensor import crop_resize
-from dfer_edge.onnx_session import cpu_session
+from dfer_edge.system import cpu
+from dfer_edge.system.call_lock import CallLock
+from dfer_edge.system.onnx_session import cpu_session
 from dfer_edge.types import Box, Image, Points
 
 FloatArray = npt.NDArray[np.float32]
@@ -67,14 +68,14 @@ class LandmarkNetwork(abc.ABC):
             return None
         shift = self.down * max(box.width, box.height)
         moved = Box(box.left, box.top + shift, box.right, box.bottom + shift)
-        region, size = preprocess.square(moved, self.margin), int(self.input_shape[-1])
+        region, size = regions.square(moved, self.margin), int(self.input_shape[-1])
         pixels = self._prepared(crop_resize(image, region, size))
         with self._calls:
             outputs = self._session.run(None, {self._input: pixels.transpose(2, 0, 1)[None]})
         points, score, confidence = self._decoded(*(output[0] for output in outputs))
         if not (np.isfinite(points).all() and np.isfinite(score)):
             return None
-        return Landmarks(preprocess.points_in_frame(points, region, size), float(score), confidence)
+        return Landmarks(regions.points_in_frame(points, region, size), float(score), confidence)
 
     def _prepared(self, crop: Image) -> FloatArray:
         """Input [S, S, 3] of an RGB crop [S, S, 3]; as it is unless a network says otherwise."""

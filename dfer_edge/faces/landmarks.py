@@ -13,9 +13,9 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
-from dfer_edge import settings
 from dfer_edge.errors import InvalidInput, WeightsNotFound
 from dfer_edge.faces.detectors import named
+from dfer_edge.system import settings
 from dfer_edge.types import Box, Image, Points
 
 COUNT = 68

@@ -7,9 +7,9 @@ import math
 
 import numpy as np
 
-from dfer_edge.face_geometry import ABOVE, HEIGHT, WIDTH, box_of, face_frame, roll
 from dfer_edge.faces.aligned import Found
 from dfer_edge.faces.appearance import OTHER, SAME, Look, distance
+from dfer_edge.faces.geometry import ABOVE, HEIGHT, WIDTH, box_of, face_frame, roll
 from dfer_edge.faces.scene import Patch
 from dfer_edge.types import Box, Points, TrackedFace
 

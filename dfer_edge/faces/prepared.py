@@ -21,13 +21,13 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from dfer_edge import settings
+from dfer_edge.cache.hashing import file_sha256
 from dfer_edge.errors import CorruptArtifact, DferError
-from dfer_edge.face_geometry import box_of
 from dfer_edge.faces.aligned import FaceFinder
 from dfer_edge.faces.follow import FaceFollower
-from dfer_edge.hashing import file_sha256
-from dfer_edge.sources import FolderSource, Source, open_source
+from dfer_edge.faces.geometry import box_of
+from dfer_edge.sources.opening import FolderSource, Source, open_source
+from dfer_edge.system import settings
 from dfer_edge.types import Box, Points
 
 _LOG = logging.getLogger("dfer_edge")

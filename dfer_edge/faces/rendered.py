@@ -15,10 +15,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from dfer_edge import cpu
+from dfer_edge.cache.hashing import file_sha256
 from dfer_edge.errors import CorruptArtifact, WeightsNotFound
-from dfer_edge.hashing import file_sha256
-from dfer_edge.onnx_session import cpu_session
+from dfer_edge.system import cpu
+from dfer_edge.system.onnx_session import cpu_session
 from dfer_edge.types import Box, Detection, Image
 
 FloatArray = npt.NDArray[np.float32]

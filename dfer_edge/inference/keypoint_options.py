@@ -36,7 +36,7 @@ TEMPORALS = ("attention", "mean", "lstm")
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """Architecture options, kept in ``spec.options``; the defaults are in :mod:`dfer_edge.models.registry`.
+    """Architecture options, kept in ``spec.options``; the defaults are in :mod:`dfer_edge.inference.registry`.
 
     Attributes
     ----------

@@ -9,8 +9,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from dfer_edge.cache.hashing import file_sha256
 from dfer_edge.errors import CorruptArtifact, InvalidInput
-from dfer_edge.hashing import file_sha256
 from dfer_edge.inference.folding import Array
 from dfer_edge.inference.symbolic import SymbolicGraph, Value, WeightInfo
 

@@ -17,9 +17,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from dfer_edge.errors import InvalidInput
+from dfer_edge.inference import registry
 from dfer_edge.inference.base import Form, Graph, T
 from dfer_edge.inference.symbolic import SymbolicGraph, Value
-from dfer_edge.models import registry
 from dfer_edge.spec import ModelSpec
 
 Part = Literal["whole", "features", "head"]

@@ -11,7 +11,7 @@ from dfer_edge.errors import InvalidInput
 from dfer_edge.label.rows import FAILED, NO_FACE, Row, Setup, rows_of
 from dfer_edge.label.table import Parts, arrow
 from dfer_edge.recognizer import Recognizer
-from dfer_edge.sources import IMAGES
+from dfer_edge.sources.opening import IMAGES
 
 VIDEOS = {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".wmv", ".flv", ".ts", ".3gp", ".gif"}
 Progress = Callable[[int, int | None], None]

@@ -6,8 +6,9 @@ Names are imported on use: the command line reads the options alone, without Ope
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from dfer_edge._names import lazy
 
 if TYPE_CHECKING:
     from dfer_edge.live.capture import Feed, open_feed
@@ -18,19 +19,13 @@ if TYPE_CHECKING:
 
 __all__ = ["Captured", "Feed", "Limits", "LiveStream", "Options", "Session", "Stats", "open_feed"]
 
-_HOMES = {
-    "Captured": "frames",
-    "Feed": "capture",
-    "Limits": "options",
-    "LiveStream": "stream",
-    "Options": "options",
-    "Session": "session",
-    "Stats": "stream",
-    "open_feed": "capture",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+__getattr__, __dir__ = lazy(
+    __name__,
+    {
+        "capture": ("Feed", "open_feed"),
+        "frames": ("Captured",),
+        "options": ("Limits", "Options"),
+        "session": ("Session",),
+        "stream": ("LiveStream", "Stats"),
+    },
+)

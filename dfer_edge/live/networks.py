@@ -8,13 +8,13 @@ from collections.abc import Callable, Mapping
 from dfer_edge.confidence import Confidence
 from dfer_edge.engines.base import Engine
 from dfer_edge.errors import WeightsNotFound
+from dfer_edge.export.loading import Request, load, load_parts
 from dfer_edge.faces import LandmarkDetector
 from dfer_edge.faces.landmarks import CHOICES
-from dfer_edge.live.looking import Watching
-from dfer_edge.live.observing import Network
+from dfer_edge.inference import registry
+from dfer_edge.live.batching import Network
 from dfer_edge.live.scoring import Scorer, make_scorer
-from dfer_edge.loading import Request, load, load_parts
-from dfer_edge.models import registry
+from dfer_edge.live.tracking import Watching
 
 
 def load_network(

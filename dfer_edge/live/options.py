@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 import math
 
-from dfer_edge.clips import SHORTEST_S, WINDOW_S
 from dfer_edge.errors import InvalidInput
+from dfer_edge.flow.clips import SHORTEST_S, WINDOW_S
 
 # Seconds between two observations of a person: fast enough for smoothing within 150 ms, a third of a camera's frames.
 HOP_S = 0.1

@@ -7,11 +7,11 @@ from typing import Protocol
 
 import numpy as np
 
-from dfer_edge import preprocess
 from dfer_edge.engines.base import LOGITS, Engine, FloatArray
+from dfer_edge.flow import preprocess
+from dfer_edge.flow.streaming import PartRunner, require_parts
 from dfer_edge.inference.parts import FEATURES
 from dfer_edge.live.history import Glimpse, Step, as_clip, frames_of
-from dfer_edge.streaming import PartRunner, require_parts
 
 # Windows of one engine call: bounds memory with many faces.
 MAX_BATCH = 8

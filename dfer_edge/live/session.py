@@ -7,11 +7,11 @@ from types import TracebackType
 from typing import Any
 
 from dfer_edge.errors import InvalidInput
+from dfer_edge.live.batching import Network, Observer
 from dfer_edge.live.frames import Captured, WallClock
-from dfer_edge.live.looking import Looker
-from dfer_edge.live.observing import Network, Observer
 from dfer_edge.live.options import Options
-from dfer_edge.sources import checked
+from dfer_edge.live.tracking import Looker
+from dfer_edge.sources.opening import checked
 from dfer_edge.types import Frame, Observation, TrackedFace
 
 

@@ -11,8 +11,8 @@ import threading
 from collections.abc import Callable
 
 from dfer_edge.live.frames import Captured, Slot
-from dfer_edge.live.looking import Look, Looker
 from dfer_edge.live.reader import Reader
+from dfer_edge.live.tracking import Look, Looker
 from dfer_edge.types import TrackedFace
 
 OnFrame = Callable[[str, Captured, tuple[TrackedFace, ...]], None]

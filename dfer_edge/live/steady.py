@@ -6,11 +6,11 @@ import dataclasses
 
 import numpy as np
 
+from dfer_edge.flow.postprocess import UNKNOWN
 from dfer_edge.live.events import NEUTRAL, Events
 from dfer_edge.live.neutral import PersonalNeutral
 from dfer_edge.live.options import Options
 from dfer_edge.live.smoothing import Probabilities, SteadyLabel, make_filter
-from dfer_edge.postprocess import UNKNOWN
 from dfer_edge.types import Prediction
 
 

@@ -12,15 +12,15 @@ from types import TracebackType
 from typing import Any
 
 from dfer_edge.errors import DferError, SourceLost
+from dfer_edge.live.batching import Network, Observer
 from dfer_edge.live.capture import Feed
 from dfer_edge.live.deadline import Deadline
 from dfer_edge.live.frames import Captured, Slot, WallClock
-from dfer_edge.live.looking import Look
-from dfer_edge.live.observing import Network, Observer
 from dfer_edge.live.options import Options
 from dfer_edge.live.reader import Reader
 from dfer_edge.live.session import make_looker
 from dfer_edge.live.stages import FaceThread, Lane, OnFrame
+from dfer_edge.live.tracking import Look
 from dfer_edge.types import Observation
 
 _LOG = logging.getLogger("dfer_edge")

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from dfer_edge import labels
 from dfer_edge.errors import EngineUnavailable, InvalidInput
-from dfer_edge.models import registry
-from dfer_edge.models.registry import list_models
+from dfer_edge.inference import registry
+from dfer_edge.inference.registry import list_models
 
 if TYPE_CHECKING:
     from torch import nn

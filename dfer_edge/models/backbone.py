@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from dfer_edge.errors import InvalidInput
-from dfer_edge.models import registry
+from dfer_edge.inference import registry
 from dfer_edge.models.simplified import spec_of
 
 

@@ -9,13 +9,13 @@ import torch
 from torch import nn
 
 from dfer_edge.errors import InvalidInput
+from dfer_edge.flow.streaming import StreamingState
+from dfer_edge.inference import registry
 from dfer_edge.inference.base import Form
 from dfer_edge.inference.folding import Array
 from dfer_edge.inference.parts import Part, build, check_feed, input_shapes, output_name, record
 from dfer_edge.inference.torch_graph import TorchGraph
-from dfer_edge.models import registry
 from dfer_edge.spec import ModelSpec
-from dfer_edge.streaming import StreamingState
 
 
 class Simplified(nn.Module):

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from dfer_edge.provenance import versions
 from dfer_edge.reproduce.runs import Job
+from dfer_edge.system.provenance import versions
 
 SCHEMA = "dfer_edge.reproduction/1"
 _HEAD = ("table", "variant", "data", "printed WAR", "ours", "inner", "printed UAR", "ours", "inner", "folds", "note")

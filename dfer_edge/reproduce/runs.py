@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from dfer_edge.errors import InvalidInput
-from dfer_edge.models import registry
+from dfer_edge.inference import registry
 from dfer_edge.reproduce import data as folds
 from dfer_edge.reproduce.papers import Paper, Row, chosen_rows
 from dfer_edge.spec import ModelSpec

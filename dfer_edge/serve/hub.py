@@ -11,11 +11,11 @@ from collections.abc import Callable
 from typing import Any
 
 from dfer_edge.errors import DferError
+from dfer_edge.live.batching import Network, Observer
 from dfer_edge.live.frames import Captured, WallClock
-from dfer_edge.live.looking import Look, Looker
-from dfer_edge.live.observing import Network, Observer
 from dfer_edge.live.options import Options
 from dfer_edge.live.session import make_looker
+from dfer_edge.live.tracking import Look, Looker
 from dfer_edge.serve.decoding import decode_image
 from dfer_edge.types import Frame
 

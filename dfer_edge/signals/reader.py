@@ -15,7 +15,7 @@ from dfer_edge.signals.fit import Identity, fit
 from dfer_edge.types import Frame, Points, Signals, TrackedFace
 
 if TYPE_CHECKING:
-    from dfer_edge.pipeline import Tracker
+    from dfer_edge.flow.pipeline import Tracker
 
 # Frames of a stretch that are fitted, evenly spread; and those of a person that are kept.
 MOST_FRAMES, _KEPT = 32, 1024

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dfer_edge.sinks.overlay import write_overlay
 from dfer_edge.sinks.plot import write_plot
 from dfer_edge.sinks.tables import to_json, write_csv, write_json
-from dfer_edge.weights import labels_mean_nothing
+from dfer_edge.weights.file import labels_mean_nothing
 
 __all__ = ["RANDOM_NOTE", "note_on", "to_json", "write_csv", "write_json", "write_overlay", "write_plot"]
 

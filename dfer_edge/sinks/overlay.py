@@ -10,7 +10,7 @@ from typing import Any
 
 from dfer_edge.sinks.drawing import Figure, draw
 from dfer_edge.sinks.video import VideoSink
-from dfer_edge.sources import open_source
+from dfer_edge.sources.opening import open_source
 from dfer_edge.types import NOMINAL_RATE, Box, Observation, Timeline
 
 

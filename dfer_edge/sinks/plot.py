@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from dfer_edge import settings
 from dfer_edge.errors import EngineUnavailable
+from dfer_edge.system import settings
+from dfer_edge.system.whole_files import replacing
 from dfer_edge.types import Observation, Timeline
-from dfer_edge.whole_file import replacing
 
 
 def write_plot(path: str | Path, timeline: Timeline, title: str) -> None:

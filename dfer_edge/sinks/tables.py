@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from dfer_edge.system.whole_files import replacing
 from dfer_edge.types import Signals, Timeline
-from dfer_edge.whole_file import replacing
 
 
 def to_json(timeline: Timeline, info: Mapping[str, Any]) -> dict[str, Any]:

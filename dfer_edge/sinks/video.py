@@ -11,8 +11,8 @@ import av
 import cv2
 import numpy as np
 
-from dfer_edge import cpu
 from dfer_edge.errors import DferError
+from dfer_edge.system import cpu
 from dfer_edge.types import NOMINAL_RATE, Image
 
 # What players take for a rate of frames.

@@ -15,11 +15,11 @@ from pathlib import Path
 
 import numpy as np
 
-from dfer_edge import settings
 from dfer_edge.errors import CorruptArtifact, SourceNotFound
 from dfer_edge.synthesis.action_units import missing_shapes
 from dfer_edge.synthesis.obj import read_folder
 from dfer_edge.synthesis.recipes import SHIFTS
+from dfer_edge.system import settings
 
 HINT = (
     "get https://github.com/ICT-VGL/ICT-FaceKit and name its FaceXModel folder in DFER_EDGE_FACE_MODEL, "

@@ -12,12 +12,12 @@ from dfer_edge.synthesis.animation import Performance, perform
 from dfer_edge.synthesis.annotation import make_outline
 from dfer_edge.synthesis.atlas import Atlas, make_atlas
 from dfer_edge.synthesis.clip import ClipSettings, SyntheticClip
+from dfer_edge.synthesis.clip_frames import Shot
 from dfer_edge.synthesis.face_model import FaceModel
 from dfer_edge.synthesis.native import NATIVE
 from dfer_edge.synthesis.person import Person, draw_person
 from dfer_edge.synthesis.recipes import CLASSES, SHIFTS
 from dfer_edge.synthesis.scene import HEAD_CENTRE_CM, Light
-from dfer_edge.synthesis.shot import Shot
 
 
 class FaceRenderer:

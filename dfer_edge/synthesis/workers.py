@@ -29,14 +29,15 @@ if TYPE_CHECKING:
 _FEWEST_AHEAD, _MOST_AHEAD = 4, 32
 
 
-def _blocks(start: int, stop: int, width: int, part: int, parts: int) -> Iterator[int]:
+def blocks(start: int, stop: int, width: int, part: int, parts: int) -> Iterator[int]:
     """Indices of one worker: every ``parts``-th block, so that the clips of a person stay together."""
     first = start - start % width
     for begin in range(first + part * width, stop, parts * width):
         yield from range(max(begin, start), min(begin + width, stop))
 
 
-def _write(out: IO[bytes], clip: SyntheticClip) -> None:
+def write(out: IO[bytes], clip: SyntheticClip) -> None:
+    """A clip into the pipe, as :func:`_read` takes it out."""
     values = {field.name: getattr(clip, field.name) for field in dataclasses.fields(clip)}
     arrays = {name: np.ascontiguousarray(value) for name, value in values.items() if isinstance(value, np.ndarray)}
     head = {
@@ -69,7 +70,7 @@ def _start(job: dict[str, object]) -> subprocess.Popen[bytes]:
     environment = dict(os.environ, OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1")
     environment["PYTHONPATH"] = os.pathsep.join(path or os.curdir for path in sys.path)
     child = subprocess.Popen(
-        [sys.executable, "-c", "from dfer_edge.synthesis.workers import main; main()"],
+        [sys.executable, "-c", "from dfer_edge.synthesis.worker import main; main()"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env=environment,
@@ -120,7 +121,7 @@ def render(clips: SyntheticClips, start: int, stop: int) -> Iterator[SyntheticCl
     """
     parts = min(clips.workers, stop - start)
     width = clips.settings.clips_per_person
-    owner = {index: part for part in range(parts) for index in _blocks(start, stop, width, part, parts)}
+    owner = {index: part for part in range(parts) for index in blocks(start, stop, width, part, parts)}
     job = clips.job() | {"start": start, "stop": stop, "parts": parts, "width": width}
     ahead = min(max(width, _FEWEST_AHEAD), _MOST_AHEAD)
     workers = [_Worker(job | {"part": part}, ahead) for part in range(parts)]
@@ -132,20 +133,3 @@ def render(clips: SyntheticClips, start: int, stop: int) -> Iterator[SyntheticCl
             worker.child.kill()
         for worker in workers:
             worker.close()
-
-
-def main() -> None:
-    """Render one worker's share of a set: the job as JSON on stdin, clips on stdout."""
-    import cv2
-
-    from dfer_edge.synthesis.dataset import SyntheticClips
-
-    cv2.setNumThreads(1)
-    job = json.load(sys.stdin)
-    indices = _blocks(*(job.pop(name) for name in ("start", "stop", "width", "part", "parts")))
-    clips = SyntheticClips(**job)
-    try:
-        for index in indices:
-            _write(sys.stdout.buffer, clips[index])
-    except BrokenPipeError:  # the reader has what it wanted
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from dfer_edge.face_geometry import face_frame, roll
+from dfer_edge.faces.geometry import face_frame, roll
 from dfer_edge.inference.keypoint_graph import MIRROR_POINTS
 from dfer_edge.training.recipes import Crop
 from dfer_edge.types import Box, Image, Points

@@ -12,10 +12,10 @@ import numpy.typing as npt
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from dfer_edge import preprocess
-from dfer_edge.clips import positions
 from dfer_edge.errors import DferError, InvalidInput
 from dfer_edge.faces.aligned import box_of
+from dfer_edge.flow import preprocess
+from dfer_edge.flow.clips import positions
 from dfer_edge.inference.keypoint_graph import fill_missing
 from dfer_edge.kernels.clip_to_tensor import normalise
 from dfer_edge.spec import ModelSpec
@@ -134,7 +134,7 @@ class Reader(Dataset[dict[str, Any]]):
         return np.stack([cut(frame, region, self.spec.size, flip, down, up) for frame, region in pairs])
 
     def _fixed(self, sample: Sample) -> dict[str, Array]:
-        """Validation: the crops of inference, through :mod:`dfer_edge.preprocess`."""
+        """Validation: the crops of inference, through :mod:`dfer_edge.flow.preprocess`."""
         boxes, size = sample.boxes, self.spec.size
         if boxes is None and self.spec.face_box == "landmarks" and sample.landmarks is not None:
             boxes = [box_of(points) for points in sample.landmarks]

@@ -1,4 +1,4 @@
-"""Which frames of a clip a network sees in training; elsewhere :func:`dfer_edge.clips.positions` says."""
+"""Which frames of a clip a network sees in training; elsewhere :func:`dfer_edge.flow.clips.positions` says."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import itertools
 
 import numpy as np
 
-from dfer_edge.clips import uniform_indices
 from dfer_edge.errors import InvalidInput
+from dfer_edge.flow.clips import uniform_indices
 from dfer_edge.training.recipes import Sampling
 
 Generator = np.random.Generator

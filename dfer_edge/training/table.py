@@ -9,7 +9,7 @@ import dataclasses
 
 from dfer_edge.errors import InvalidInput
 from dfer_edge.faces.aligned import ABOVE
-from dfer_edge.models import registry
+from dfer_edge.inference import registry
 from dfer_edge.training.recipes import Crop, Losses, Optimiser, Pixels, Recipe, Sampling, Schedule, Stage
 
 # Paper 000, SlowR50-SA. Flip, random crop, colour jitter [P]; their strengths [D]; one random frame of each of 8

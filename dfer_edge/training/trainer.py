@@ -22,7 +22,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from dfer_edge import weights
 from dfer_edge.errors import InvalidInput
 from dfer_edge.models.simplified import spec_of
 from dfer_edge.training import checkpoint, distributed, journal
@@ -35,6 +34,7 @@ from dfer_edge.training.optimise import average, build_optimisers, rate, set_rat
 from dfer_edge.training.recipes import Recipe, Stage
 from dfer_edge.training.settings import PRECISIONS, Settings, check
 from dfer_edge.training.validate import evaluate
+from dfer_edge.weights import file as weights
 
 __all__ = ["Progress", "Settings", "Trainer", "seed_everything"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from dfer_edge.bench.results import Row, Writer
+from dfer_edge.bench.report.results import Row, Writer
 
 PROVENANCE = {
     "device": "test-device",

@@ -12,20 +12,24 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.boards import FOLDER, pages
-from dfer_edge.bench import boards, claim, cost, cuda_kernels, kernels, peaks, perframe, table
-from dfer_edge.bench.claim import NOT_REPRODUCIBLE, REFUTED, REPRODUCED
-from dfer_edge.bench.context import Context
-from dfer_edge.bench.glass import read_stamp, stamp
-from dfer_edge.bench.kernel_cases import Bar, within
+from bench.publish.boards import FOLDER, pages
+from dfer_edge.bench.cases import cuda_kernels, kernels
+from dfer_edge.bench.cases import per_frame_peers as perframe
+from dfer_edge.bench.cases.context import Context
+from dfer_edge.bench.cases.glass_to_label import read_stamp, stamp
+from dfer_edge.bench.cases.kernel_cases import Bar, within
+from dfer_edge.bench.cases.systems import SPEED_ONLY
+from dfer_edge.bench.cases.video import PacedSource
+from dfer_edge.bench.claims import verdict as claim
+from dfer_edge.bench.claims.verdict import NOT_REPRODUCIBLE, REFUTED, REPRODUCED
+from dfer_edge.bench.measure import cost, peaks
 from dfer_edge.bench.plan import Plan
-from dfer_edge.bench.results import Row
-from dfer_edge.bench.subjects import SPEED_ONLY
-from dfer_edge.bench.video import PacedSource
+from dfer_edge.bench.report import boards, table
+from dfer_edge.bench.report.results import Row
 from dfer_edge.cli.main import main
 from dfer_edge.errors import EngineUnavailable, InvalidInput
+from dfer_edge.inference import registry
 from dfer_edge.kernels import dispatch
-from dfer_edge.models import registry
 from tests.bench.rows import some, system, write
 from tests.bench.test_scenarios import Simulated
 from tests.conftest import ROOT
@@ -144,14 +148,14 @@ def test_bounds_of_boards() -> None:
 def test_pages_of_boards_are_what_the_script_writes() -> None:
     assert {path.name for path in FOLDER.glob("*.md")} == set(pages())
     for name, content in pages().items():
-        assert (FOLDER / name).read_text() == content, "python -m bench.boards"
+        assert (FOLDER / name).read_text() == content, "python -m bench.publish.boards"
         assert "dfer-edge doctor --self-test tensorrt" in content
     for page in boards.PAGES:
         assert "not yet run on hardware" in boards.markdown(page), "without results"
 
 
 def test_a_measured_cell_is_filled(tmp_path: Path) -> None:
-    from dfer_edge.bench.results import read
+    from dfer_edge.bench.report.results import read
 
     path = write(tmp_path / "a", [system("tensorrt", "int8", 1.7, 0.1)])
     path.write_text(path.read_text().replace("test-device", "nvidia-jetson-agx-orin-developer-kit"))
@@ -341,7 +345,7 @@ def _claims(path: Path) -> list[dict[str, str]]:
 
 def test_int8_with_ranges_from_noise_is_no_best_system() -> None:
     """It would win by far, and only one of two networks has it: their ratio would be that of precisions."""
-    from dfer_edge.bench.claims_table import _time_ratio
+    from dfer_edge.bench.claims.table import _time_ratio
 
     rows = [system("openvino", "bf16", 20, 0.2), system("openvino", "int8", 5, 0.05)]
     rows += [system("openvino", "bf16", 10, 0.1, "slowr50"), system("onnxruntime", "fp32", 1, 0.01, "slowr50")]

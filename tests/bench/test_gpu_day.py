@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bench.gpu_day import LIMIT_S, STEPS, Step, run
+from bench.studies.gpu_day import LIMIT_S, STEPS, Step, run
 
 
 def test_the_steps_fit_into_ten_minutes() -> None:

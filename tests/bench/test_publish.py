@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from bench import publish, speed_page
-from dfer_edge.bench.results import read
+from bench.publish import __main__ as publish
+from bench.publish import speed_page
+from dfer_edge.bench.report.results import read
 from tests.bench.rows import some, write
 
 
@@ -41,7 +42,7 @@ def test_two_runs_leave_evidence(tmp_path: Path) -> None:
 
 def test_parts_of_an_int8_file_keep_their_provenance() -> None:
     pytest.importorskip("torch")
-    from bench.int8 import merged
+    from bench.studies.int8 import merged
 
     first = merged({}, {"accuracy_against_fp32": 1}, {"command": "a"}, "accuracy")
     both = merged(first, {"int8_speed": 2}, {"command": "b"}, "speed")

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from bench import real_landmarks as measured
+from bench.studies import real_landmarks as measured
 from dfer_edge.types import Box, Detection
 
 

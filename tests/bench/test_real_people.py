@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.real_people import crops, judge, measure, paired, peers
-from bench.real_people.__main__ import main
-from bench.real_people.faces import (
+from bench.studies.real_people import crops, judge, measure, paired, peers
+from bench.studies.real_people.__main__ import main
+from bench.studies.real_people.faces import (
     Memory,
     RememberingDetector,
     RememberingLandmarks,
@@ -20,14 +20,14 @@ from bench.real_people.faces import (
     fingerprint,
     remembering,
 )
-from bench.real_people.judge import sequences, summary
-from bench.real_people.run import Row, Run, read
-from bench.real_people.samples import WHOLE, find
-from bench.real_people.table import table
+from bench.studies.real_people.judge import sequences, summary
+from bench.studies.real_people.run import Row, Run, read
+from bench.studies.real_people.samples import WHOLE, find
+from bench.studies.real_people.table import table
 from dfer_edge.errors import CorruptArtifact, InvalidInput, SourceNotFound
 from dfer_edge.faces.landmarks import Landmarks, ScoredLandmarkDetector
 from dfer_edge.labels import DFEW
-from dfer_edge.sources import open_source
+from dfer_edge.sources.opening import open_source
 from dfer_edge.types import Box
 from tests.evaluation.fakes import FakeRecognizer, WholeDetector, clip, write_image
 

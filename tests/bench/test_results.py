@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 import pytest
 
-from dfer_edge.bench import plots, results, table
-from dfer_edge.bench.compare import compare
-from dfer_edge.bench.results import UNAVAILABLE, Row, Writer, read
+from dfer_edge.bench.report import plots, results, table
+from dfer_edge.bench.report.compare import compare
+from dfer_edge.bench.report.results import UNAVAILABLE, Row, Writer, read
 from dfer_edge.cli.main import main
 from dfer_edge.errors import CorruptArtifact, InvalidInput, SourceNotFound
 from tests.bench.rows import PROVENANCE, some, system, write

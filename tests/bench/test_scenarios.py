@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dfer_edge.bench import loadgen, overhead, scenarios
+from dfer_edge.bench.cases import overhead
+from dfer_edge.bench.measure import loadgen, scenarios
 from dfer_edge.errors import CorruptArtifact, EngineUnavailable, InvalidInput
 
 

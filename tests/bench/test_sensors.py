@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dfer_edge.bench import provenance, sensors
+from dfer_edge.bench.measure import provenance, sensors
 
 
 def put(root: Path, **files: object) -> None:

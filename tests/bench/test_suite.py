@@ -14,17 +14,20 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dfer_edge import engines, weights
-from dfer_edge.bench import gate, networks, overhead, suite
-from dfer_edge.bench.accuracy import Accuracy
+from dfer_edge import engines
+from dfer_edge.bench import suite
+from dfer_edge.bench.cases import correctness as gate
+from dfer_edge.bench.cases import networks, overhead
+from dfer_edge.bench.cases.accuracy import Accuracy
+from dfer_edge.bench.cases.systems import Network, Subject
 from dfer_edge.bench.plan import SHIPPED, Plan, catalogue
-from dfer_edge.bench.results import FAILED, OK, UNAVAILABLE, WRONG, Results, Row, read
-from dfer_edge.bench.subjects import Network, Subject
+from dfer_edge.bench.report.results import FAILED, OK, UNAVAILABLE, WRONG, Results, Row, read
 from dfer_edge.cli.main import main, parser
 from dfer_edge.engines import ENGINES
 from dfer_edge.errors import CorruptArtifact, InvalidInput, PrecisionUnavailable
 from dfer_edge.models import list_models
-from dfer_edge.sources import open_source
+from dfer_edge.sources.opening import open_source
+from dfer_edge.weights import file as weights
 
 TINY = {"threads": 1, "quick": True, "samples": 3, "budget_s": 0.1}
 
@@ -212,7 +215,7 @@ def test_torch_bf16_is_not_emulated(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     pytest.importorskip("torch")
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda including_emulation: not including_emulation)
-    monkeypatch.setattr("dfer_edge.cpu.has_bf16", lambda: False)
+    monkeypatch.setattr("dfer_edge.system.cpu.has_bf16", lambda: False)
     network = Network(SHIPPED, tmp_path, 1)
     with pytest.raises(PrecisionUnavailable, match="measured on the CPU, and this processor has no bf16"):
         network.engine("x", "torch", "bf16")
@@ -222,8 +225,8 @@ def test_no_opinion_of_the_load_generator_costs_no_row(tmp_path: Path, monkeypat
     def no_log(*arguments: Any) -> dict[str, Any]:
         raise CorruptArtifact("expected latencies, found none")
 
-    monkeypatch.setattr("dfer_edge.bench.loadgen.unavailable", lambda: "")
-    monkeypatch.setattr("dfer_edge.bench.loadgen.ask", no_log)
+    monkeypatch.setattr("dfer_edge.bench.measure.loadgen.unavailable", lambda: "")
+    monkeypatch.setattr("dfer_edge.bench.measure.loadgen.ask", no_log)
     name = f"engine/{SHIPPED}/onnxruntime/fp32/b1"
     row = run(tmp_path, name, loadgen=True).rows[name]
     assert (row.ok, row.witness) == (True, {"reason": "expected latencies, found none"})
@@ -234,7 +237,7 @@ def test_a_crash_after_a_part_is_a_row_too(tmp_path: Path, monkeypatch: pytest.M
         context.emit(Row(f"kernel/{op}/ours"))
         raise ZeroDivisionError("boom")
 
-    monkeypatch.setattr("dfer_edge.bench.kernels.run", crash)
+    monkeypatch.setattr("dfer_edge.bench.cases.kernels.run", crash)
     found = run(tmp_path, "kernel/lbp")
     assert (found.rows["kernel/lbp/ours"].ok, found.rows["kernel/lbp"].reason) == (True, "ZeroDivisionError: boom")
 
@@ -303,7 +306,7 @@ def test_a_part_does_not_overwrite_the_whole(
         raise InvalidInput("enough")
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("dfer_edge.bench.provenance.device_name", lambda: "here")
+    monkeypatch.setattr("dfer_edge.bench.measure.provenance.device_name", lambda: "here")
     monkeypatch.setattr(suite, "run", stop)
     assert main(["bench", *words]) == 1
 
@@ -318,7 +321,7 @@ def test_kernels_give_the_threads_of_libraries_back(tmp_path: Path) -> None:
 def test_a_live_stream_holds_no_more_of_a_video_than_it_shows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, astronaut: Path
 ) -> None:
-    from dfer_edge.bench import video
+    from dfer_edge.bench.cases import video
 
     taken = 0
 
@@ -345,7 +348,7 @@ def test_a_whole_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_end_to_end_needs_a_video(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dfer_edge.bench.video._CHECKOUT_CLIP", tmp_path / "none.mp4")
+    monkeypatch.setattr("dfer_edge.bench.cases.video._CHECKOUT_CLIP", tmp_path / "none.mp4")
     row = run(tmp_path, f"video/{SHIPPED}/onnxruntime").rows[f"video/{SHIPPED}/onnxruntime"]
     assert (row.status, "--video FILE" in row.reason) == (UNAVAILABLE, True)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dfer_edge.bench import timing
+from dfer_edge.bench.measure import timing
 
 
 class Ticking:

@@ -9,15 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dfer_edge import export, weights
 from dfer_edge.calibration import quantize
 from dfer_edge.calibration.graph import read
 from dfer_edge.calibration.qdq import Scheme
 from dfer_edge.engines import load_engine, precision_reasons, reasons
-from dfer_edge.engines.tensorrt_gate import gate_feed
-from dfer_edge.export import export_onnx
+from dfer_edge.engines.tensorrt.gate import gate_feed
+from dfer_edge.export import onnx_file as export
+from dfer_edge.export.onnx_file import export_onnx
 from dfer_edge.inference.parts import input_shapes
 from dfer_edge.spec import ModelSpec
+from dfer_edge.weights import file as weights
 from tests.calibration import made_up
 
 INTEGER = {"u8", "i8"}

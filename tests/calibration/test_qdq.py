@@ -15,9 +15,9 @@ from dfer_edge.calibration.placement import plan
 from dfer_edge.calibration.qdq import SCALE_FLOOR, quantize_weight
 from dfer_edge.engines import load_engine
 from dfer_edge.errors import CalibrationError, PrecisionUnavailable
-from dfer_edge.export import export_onnx
+from dfer_edge.export.onnx_file import export_onnx
+from dfer_edge.inference import registry
 from dfer_edge.inference.symbolic import SymbolicGraph
-from dfer_edge.models import registry
 from tests.calibration import tiny
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dfer_edge import export
+from dfer_edge.export import onnx_file as export
 from tests.engines.fake_tensorrt import VERSIONS, install
 from tests.engines.strict_double import World
 from tests.engines.tensorrt_cases import small
@@ -30,7 +30,7 @@ def smate_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def fresh_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("DFER_EDGE_CACHE", str(tmp_path / "cache"))
     # Networks this small gain nothing from threads, and the machine has other work.
-    monkeypatch.setattr("dfer_edge.cpu.available_cores", lambda: 1)
+    monkeypatch.setattr("dfer_edge.system.cpu.available_cores", lambda: 1)
     return tmp_path / "cache"
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from dfer_edge import engines
-from dfer_edge import weights as weights_files
 from dfer_edge.calibration import quantize
-from dfer_edge.engines.tensorrt_gate import gate_feed
-from dfer_edge.weights import Weights
+from dfer_edge.engines.tensorrt.gate import gate_feed
+from dfer_edge.weights import file as weights_files
+from dfer_edge.weights.file import Weights
 from tests.calibration import made_up
 from tests.engines.fake_cuda import FakeCuda
 from tests.engines.strict_double import World

@@ -17,13 +17,13 @@ from dfer_edge import (
     PrecisionUnavailable,
     Recognizer,
     WeightsNotFound,
-    export,
-    weights,
 )
 from dfer_edge import engines as engines_module
 from dfer_edge.engines import BEST_FORM, choose, load_engine, precision_reasons, reasons
 from dfer_edge.engines.parity import parity
+from dfer_edge.export import onnx_file as export
 from dfer_edge.inference import Form
+from dfer_edge.weights import file as weights
 
 # A small crop: the contract does not depend on it, and a dozen engines are made here.
 SIZE = 64
@@ -195,7 +195,9 @@ def test_auto_names_the_gpu_that_it_leaves_unused(
     caplog: pytest.LogCaptureFixture,
     tmp_path: Path,
 ) -> None:
-    monkeypatch.setattr("dfer_edge.board._GPUS", (tmp_path / "absent", tmp_path if there else tmp_path / "absent too"))
+    monkeypatch.setattr(
+        "dfer_edge.system.board._GPUS", (tmp_path / "absent", tmp_path if there else tmp_path / "absent too")
+    )
     with caplog.at_level("INFO", "dfer_edge"):
         choose(device=device)
     assert ("the GPU is left unused" in caplog.text) == said

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from dfer_edge import InvalidInput, export
+from dfer_edge import InvalidInput
 from dfer_edge.engines import load_engine
 from dfer_edge.engines.parity import parity
-from dfer_edge.engines.tensorrt_gate import gate_feed
+from dfer_edge.engines.tensorrt.gate import gate_feed
+from dfer_edge.export import onnx_file as export
 from tests.engines.tensorrt_cases import small
 
 

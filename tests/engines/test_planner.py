@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dfer_edge import EngineUnavailable, cache
+from dfer_edge import EngineUnavailable
 from dfer_edge import engines as engines_module
+from dfer_edge.cache import store as cache
 from dfer_edge.engines import Choice, planner
-from dfer_edge.engines.build_progress import BuildState, reporting_to
+from dfer_edge.engines.tensorrt.build_progress import BuildState, reporting_to
 from dfer_edge.errors import CorruptArtifact
 
 

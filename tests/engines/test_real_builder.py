@@ -13,16 +13,18 @@ import numpy as np
 import onnx
 import pytest
 
-from dfer_edge import EngineUnavailable, artifacts, export
-from dfer_edge.engines import tensorrt_library
-from dfer_edge.engines.build_progress import BuildState, Tracker, reporting_to
-from dfer_edge.engines.tensorrt_build import Recipe, build
-from dfer_edge.engines.tensorrt_library import Library
-from dfer_edge.inference import FORMS
+from dfer_edge import EngineUnavailable
+from dfer_edge.engines.tensorrt import library as tensorrt_library
+from dfer_edge.engines.tensorrt.build import Recipe, build
+from dfer_edge.engines.tensorrt.build_progress import BuildState, Tracker, reporting_to
+from dfer_edge.engines.tensorrt.library import Library
+from dfer_edge.export import artifacts
+from dfer_edge.export import onnx_file as export
+from dfer_edge.export.loading import PADDING
+from dfer_edge.inference import FORMS, registry
 from dfer_edge.inference.parts import PARTS, input_shapes
-from dfer_edge.loading import PADDING
-from dfer_edge.models import list_models, registry
-from dfer_edge.weights import Weights, random
+from dfer_edge.models import list_models
+from dfer_edge.weights.file import Weights, random
 from tests.calibration import made_up
 from tests.engines.tensorrt_cases import quantised, small
 
@@ -153,8 +155,8 @@ def test_int8_of_a_whole_network(capability: str, tmp_path: Path) -> None:
 def test_layers_keep_the_names_of_their_nodes(name: str, tmp_path: Path) -> None:
     """Which is how flags of JetPack 6 hold islands at fp32: the parser's names say whose layer it is."""
     from dfer_edge.engines import mixed_precision
-    from dfer_edge.engines.tensorrt_build import _stem
-    from dfer_edge.engines.tensorrt_library import Messages
+    from dfer_edge.engines.tensorrt.build import _stem
+    from dfer_edge.engines.tensorrt.library import Messages
 
     rtx = library()
     path = tmp_path / "net.onnx"

@@ -12,12 +12,16 @@ import numpy as np
 import onnx
 import pytest
 
-from dfer_edge import EngineUnavailable, artifacts, cache, self_test
+from dfer_edge import EngineUnavailable
+from dfer_edge.cache import store as cache
 from dfer_edge.cli import doctor
 from dfer_edge.cli.main import main
-from dfer_edge.engines import Choice, Engine, best_form, tensorrt_forms
-from dfer_edge.models import registry
-from dfer_edge.weights import Weights
+from dfer_edge.doctor import self_test
+from dfer_edge.engines import Choice, Engine, best_form
+from dfer_edge.engines.tensorrt import forms as tensorrt_forms
+from dfer_edge.export import artifacts
+from dfer_edge.inference import registry
+from dfer_edge.weights.file import Weights
 from tests.calibration import made_up
 from tests.engines.fake_tensorrt import install
 from tests.engines.strict_double import World
@@ -200,7 +204,7 @@ def test_the_fastest_form_is_remembered_for_the_device(monkeypatch: pytest.Monke
     tensorrt_forms.remember(spec, "fp16", {"2d": 2.0, "shifted": 1.0})
     assert best_form(choice, spec) == "shifted"
     assert best_form(Choice("tensorrt", "fp32"), spec) == "2d", "measured for another precision"
-    monkeypatch.setattr("dfer_edge.board.power_mode", lambda: "1 15W")
+    monkeypatch.setattr("dfer_edge.system.board.power_mode", lambda: "1 15W")
     assert best_form(choice, spec) == "2d", "measured in another power mode"
     assert best_form(Choice("openvino", "fp32"), spec) == "3d"
 

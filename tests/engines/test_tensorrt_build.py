@@ -10,18 +10,13 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from dfer_edge import CorruptArtifact, EngineUnavailable, InvalidInput, PrecisionUnavailable, cache, export
-from dfer_edge.engines import (
-    Choice,
-    choose,
-    load_engine,
-    mixed_precision,
-    precision_reasons,
-    reasons,
-    tensorrt_engine,
-)
+from dfer_edge import CorruptArtifact, EngineUnavailable, InvalidInput, PrecisionUnavailable
+from dfer_edge.cache import store as cache
+from dfer_edge.engines import Choice, choose, load_engine, mixed_precision, precision_reasons, reasons
 from dfer_edge.engines.parity import parity
-from dfer_edge.models import registry
+from dfer_edge.engines.tensorrt import engine as tensorrt_engine
+from dfer_edge.export import onnx_file as export
+from dfer_edge.inference import registry
 from tests.engines.fake_tensorrt import VERSIONS, install
 from tests.engines.strict_double import World
 from tests.engines.tensorrt_cases import feed_of, quantised, small
@@ -198,7 +193,7 @@ def test_auto_of_torch_on_a_gpu_is_fp16(monkeypatch: pytest.MonkeyPatch) -> None
     """bf16 only where the chip has it: emulated it is slower than fp32."""
     torch = pytest.importorskip("torch")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr("dfer_edge.cpu.has_bf16", lambda: False)
+    monkeypatch.setattr("dfer_edge.system.cpu.has_bf16", lambda: False)
     for supported in (True, False):
         monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation, s=supported: s)
         assert choose("torch", device="cuda") == Choice("torch", "fp16")

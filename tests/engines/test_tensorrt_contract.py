@@ -28,7 +28,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @pytest.fixture
 def engine(files: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> Iterator[engines.Engine]:
     # The session's cache: the engine is built once for all of them.
-    monkeypatch.setattr("dfer_edge.cpu.available_cores", lambda: 1)
+    monkeypatch.setattr("dfer_edge.system.cpu.available_cores", lambda: 1)
     world = install(monkeypatch, "11.1")
     with load_engine(files["2d"], "tensorrt", "fp32") as loaded:
         yield loaded

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 
 from dfer_edge import EngineUnavailable, InvalidInput, engines
-from dfer_edge.engines import load_engine, tensorrt_engine, tensorrt_library
-from dfer_edge.engines.tensorrt_engine import TensorRtEngine
-from dfer_edge.engines.tensorrt_library import Library
+from dfer_edge.engines import load_engine
+from dfer_edge.engines.tensorrt import engine as tensorrt_engine
+from dfer_edge.engines.tensorrt import library as tensorrt_library
+from dfer_edge.engines.tensorrt.engine import TensorRtEngine
+from dfer_edge.engines.tensorrt.library import Library
 from tests.engines.fake_cuda import FakeCuda, RaceError
 from tests.engines.fake_tensorrt import install
 from tests.engines.strict_double import World

@@ -11,10 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dfer_edge import EngineUnavailable, InvalidInput, Recognizer, cache
-from dfer_edge.engines import load_engine, tensorrt_gate
-from dfer_edge.engines.build_progress import BuildState, reporting_to
-from dfer_edge.engines.tensorrt_engine import TensorRtEngine
+from dfer_edge import EngineUnavailable, InvalidInput, Recognizer
+from dfer_edge.cache import store as cache
+from dfer_edge.engines import load_engine
+from dfer_edge.engines.tensorrt import gate as tensorrt_gate
+from dfer_edge.engines.tensorrt.build_progress import BuildState, reporting_to
+from dfer_edge.engines.tensorrt.engine import TensorRtEngine
 from tests.engines.fake_cuda import FakeCuda
 from tests.engines.fake_tensorrt import VERSIONS, install
 from tests.engines.strict_double import World
@@ -69,10 +71,10 @@ def test_built_once_and_bound_to_what_it_depends_on(
     assert builds(world) == 1
     load_engine(clip_file, "tensorrt", "fp16").close()
     assert builds(world) == 2
-    monkeypatch.setattr("dfer_edge.board.power_mode", lambda: "2 MAXN")
+    monkeypatch.setattr("dfer_edge.system.board.power_mode", lambda: "2 MAXN")
     load_engine(clip_file, "tensorrt", "fp32").close()
     assert builds(world) == 3
-    monkeypatch.setattr("dfer_edge.board.l4t", lambda: "36.4.3")
+    monkeypatch.setattr("dfer_edge.system.board.l4t", lambda: "36.4.3")
     load_engine(clip_file, "tensorrt", "fp32").close()
     assert builds(world) == 4
     for other in (install(monkeypatch, "11.0"), install(monkeypatch, "11.1", FakeCuda(capability="11.0"))):
@@ -163,7 +165,7 @@ def test_a_bar_that_fails_costs_no_build(strong: World, clip_file: Path, caplog:
 
 
 def test_long_builds_tell_the_log(strong: World, clip_file: Path, monkeypatch, caplog) -> None:
-    monkeypatch.setattr("dfer_edge.engines.build_progress._LOG_EVERY_S", 0.0)
+    monkeypatch.setattr("dfer_edge.engines.tensorrt.build_progress._LOG_EVERY_S", 0.0)
     with caplog.at_level(logging.INFO, "dfer_edge"):
         load_engine(clip_file, "tensorrt", "fp32").close()
     assert "building r2plus1d_sta-2d-whole-fp32: 50 %, about" in caplog.text

@@ -11,7 +11,7 @@ import torch
 
 from dfer_edge.engines import load_engine, torch_capture
 from dfer_edge.engines.base import EngineOptions
-from dfer_edge.engines.tensorrt_gate import gate_feed
+from dfer_edge.engines.tensorrt.gate import gate_feed
 from dfer_edge.engines.torch_engine import TorchEngine
 from dfer_edge.inference.torch_graph import TorchGraph
 from dfer_edge.models.simplified import Simplified

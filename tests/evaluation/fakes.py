@@ -10,7 +10,7 @@ import numpy as np
 
 from dfer_edge import NoFaceFound
 from dfer_edge.evaluation.data import DataSet, Sample
-from dfer_edge.models import registry
+from dfer_edge.inference import registry
 from dfer_edge.types import Box, Clip, Detection, Prediction
 
 SPEC = registry.find("slowr50_sa").spec

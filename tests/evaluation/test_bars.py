@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from dfer_edge import Recognizer, weights
+from dfer_edge import Recognizer
 from dfer_edge.evaluation import Jitter, Plan, evaluate
 from dfer_edge.evaluation.timeline import Run, check
+from dfer_edge.weights import file as weights
 
 MODELS = ("slowr50_sa", "keypoint_tsa")
 CLASSES = ("happy", "sad", "angry", "surprised", "neutral")

@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 
-from dfer_edge import CorruptArtifact, InvalidInput, WeightsNotFound, weights
+from dfer_edge import CorruptArtifact, InvalidInput, WeightsNotFound
 from dfer_edge.cli.main import main
 from dfer_edge.evaluation.card import SECTIONS, from_folder, model_card
 from dfer_edge.evaluation.document import document, read_json, write_json
 from dfer_edge.evaluation.jitter import Jitter, MovableDetector
 from dfer_edge.evaluation.run import score
+from dfer_edge.weights import file as weights
 from tests.evaluation.fakes import FakeRecognizer, WholeDetector, data_set, write_image
 
 TRAINING = {"about": "A fake for tests.", **{key: f"the {key}" for key in SECTIONS}, "limits": ["one", "two"]}

@@ -10,10 +10,11 @@ import cv2
 import numpy as np
 import pytest
 
-from dfer_edge import EngineUnavailable, InvalidInput, PrecisionUnavailable, weights
+from dfer_edge import EngineUnavailable, InvalidInput, PrecisionUnavailable
 from dfer_edge.cli.main import main
 from dfer_edge.evaluation import Plan, evaluate, write_report
 from dfer_edge.models import create_model
+from dfer_edge.weights import file as weights
 
 pytest.importorskip("matplotlib")
 

@@ -9,13 +9,14 @@ import cv2
 import numpy as np
 import pytest
 
-from dfer_edge import CorruptArtifact, Recognizer, WeightsNotFound, preprocess
+from dfer_edge import CorruptArtifact, Recognizer, WeightsNotFound
 from dfer_edge.calibration import from_folder
 from dfer_edge.engines.base import Engine
 from dfer_edge.faces import FaceFinder, for_network, make_detector, make_landmark_detector
 from dfer_edge.faces.aligned import box_of
+from dfer_edge.flow import preprocess
+from dfer_edge.inference import registry
 from dfer_edge.inference.keypoint_graph import mean_shape
-from dfer_edge.models import registry
 from dfer_edge.spec import ModelSpec
 from dfer_edge.training.data.faces import FaceCropper
 from dfer_edge.types import Box, Detection, Image, Points

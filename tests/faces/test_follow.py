@@ -12,7 +12,7 @@ from dfer_edge import InvalidInput
 from dfer_edge.faces import FaceFinder, FaceFollower, FaceTracker, make_landmark_detector
 from dfer_edge.faces.detectors import HaarDetector, YuNetDetector
 from dfer_edge.faces.matching import match, pairs
-from dfer_edge.sources import open_source
+from dfer_edge.sources.opening import open_source
 from dfer_edge.types import Box, Detection, Frame
 from tests.faces.world import World, face_at
 

@@ -14,10 +14,10 @@ import pytest
 
 from dfer_edge import DferError
 from dfer_edge.cli.main import main
-from dfer_edge.face_geometry import box_of
 from dfer_edge.faces import FaceFinder
+from dfer_edge.faces.geometry import box_of
 from dfer_edge.faces.prepared import FaceStore, FileFaces, prepare
-from dfer_edge.models import registry
+from dfer_edge.inference import registry
 from dfer_edge.training.data.faces import FaceCropper
 from dfer_edge.training.data.listing import Entry, ListedClips
 from dfer_edge.types import Box, Detection, Image, Points

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 import cv2
 import numpy as np
 
-from dfer_edge.face_geometry import ABOVE, HEIGHT, WIDTH
 from dfer_edge.faces import FaceFinder, FaceFollower
+from dfer_edge.faces.geometry import ABOVE, HEIGHT, WIDTH
 from dfer_edge.types import Box, Detection, Frame, Image, Points
 
 Script = Callable[[float], dict[int, Box]]

@@ -48,13 +48,13 @@ class Finding:
 
 
 def _frames(path: Path) -> object:
-    from dfer_edge.sources import open_source
+    from dfer_edge.sources.opening import open_source
 
     return sum(frame.image[0, 0, 0] >= 0 for frame in open_source(path))
 
 
 def _weights(path: Path) -> object:
-    from dfer_edge import weights
+    from dfer_edge.weights import file as weights
 
     return weights.load(path)
 
@@ -78,7 +78,7 @@ def _labels(path: Path) -> object:
 
 
 def _results(path: Path) -> object:
-    from dfer_edge.bench.results import read
+    from dfer_edge.bench.report.results import read
 
     return read(path)
 
@@ -87,8 +87,8 @@ def seeds(folder: Path) -> dict[str, tuple[Path, Reader]]:
     """Small valid files of every kind, and who reads them."""
     from PIL import Image
 
-    from dfer_edge import weights
     from dfer_edge.faces.landmarks import SHIPPED
+    from dfer_edge.weights import file as weights
 
     found: dict[str, tuple[Path, Reader]] = {}
     for suffix in ("mp4", "mkv", "webm", "avi", "gif", "mov"):

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from dfer_edge import cache, cpu, settings
-from dfer_edge.cache import Key
+from dfer_edge.cache import store as cache
+from dfer_edge.cache.store import Key
+from dfer_edge.system import cpu, settings
 
 NOBODY = 65534
 KEY = Key("networks", "net", {"of": "this"})

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from dfer_edge import CorruptArtifact, InvalidInput
-from dfer_edge.sources import VideoSource, open_source
+from dfer_edge.sources.opening import VideoSource, open_source
 from tests.faults import fuzz
 from tests.videos import marked, write_container
 
@@ -79,7 +79,7 @@ def test_exif_that_the_decoder_passes_on(tmp_path: Path) -> None:
 
 def test_results_without_what_a_run_says(tmp_path: Path) -> None:
     """Found by seed 0, number 5411."""
-    from dfer_edge.bench.results import SCHEMA, read
+    from dfer_edge.bench.report.results import SCHEMA, read
 
     (tmp_path / "r.jsonl").write_text(json.dumps({"schema": SCHEMA, "kind": "run"}) + "\n")
     with pytest.raises(CorruptArtifact, match="provenance"):

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from dfer_edge import InvalidInput, Recognizer
-from dfer_edge.sources import VideoSource, open_source
+from dfer_edge.sources.opening import VideoSource, open_source
 from dfer_edge.types import Frame
 from tests.faults import media
 from tests.videos import marked, write_container, write_video
@@ -381,7 +381,7 @@ def test_headers_are_read_right(tmp_path: Path, form: str, monkeypatch: pytest.M
     exif[270] = "x" * 5000
     options = {"exif": exif} if form != "BMP" else {}
     Image.new("RGB", (200, 100)).save(tmp_path / "a", form, **options)
-    monkeypatch.setattr("dfer_edge.frames.MAX_SIDE", 199)
+    monkeypatch.setattr("dfer_edge.sources.frames.MAX_SIDE", 199)
     with pytest.raises(InvalidInput, match="got 200x100"):
         open_source(tmp_path / "a")
 

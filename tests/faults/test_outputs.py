@@ -19,7 +19,7 @@ from dfer_edge.cli import console
 from dfer_edge.sinks import write_csv, write_json, write_plot
 from dfer_edge.sinks.plot import printable
 from dfer_edge.sinks.video import VideoSink
-from dfer_edge.whole_file import replacing
+from dfer_edge.system.whole_files import replacing
 from tests.videos import marked
 
 

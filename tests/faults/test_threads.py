@@ -19,10 +19,10 @@ import numpy as np
 import pytest
 
 from dfer_edge import EngineUnavailable, Recognizer
-from dfer_edge.call_lock import CallLock
 from dfer_edge.engines import reasons
 from dfer_edge.faces.detectors import HaarDetector
 from dfer_edge.faces.landmarks import make_landmark_detector
+from dfer_edge.system.call_lock import CallLock
 from dfer_edge.types import Box
 
 ENGINES = ("openvino", "onnxruntime", "torch")

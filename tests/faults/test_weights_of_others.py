@@ -10,9 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dfer_edge import CorruptArtifact, InvalidInput, weights
+from dfer_edge import CorruptArtifact, InvalidInput
 from dfer_edge.cli.main import main
-from dfer_edge.models import create_model, registry
+from dfer_edge.inference import registry
+from dfer_edge.models import create_model
+from dfer_edge.weights import file as weights
 
 torch = pytest.importorskip("torch")
 safetensors_torch = pytest.importorskip("safetensors.torch")
@@ -80,7 +82,7 @@ def test_checkpoints_of_training_programs(
     monkeypatch.setattr(weights, "save", lambda *_, untrained, **__: written.append(str(untrained)))
     state = {prefix + name: value for name, value in create_model(NAME).state_dict().items()}
     torch.save({key: state, "epoch": 3} if key else state, tmp_path / "c.pth")
-    from dfer_edge.convert import convert
+    from dfer_edge.weights.convert import convert
 
     assert convert(tmp_path / "c.pth", tmp_path / "o.safetensors", NAME).missing == ()
     assert written == ["0"]
@@ -101,7 +103,7 @@ def test_safetensors_of_others_by_the_command_line(
 
 
 def test_reasons_have_a_way_out(tmp_path: Path) -> None:
-    from dfer_edge.convert import convert
+    from dfer_edge.weights.convert import convert
 
     torch.save({"model": {"a": torch.zeros(1), "b": 3}}, tmp_path / "c.pth")
     with pytest.raises(InvalidInput, match=r"b: int") as caught:

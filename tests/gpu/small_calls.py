@@ -7,9 +7,9 @@ import dataclasses
 import torch
 
 from dfer_edge import kernels
+from dfer_edge.inference import registry
 from dfer_edge.kernels.attention_gate import KINDS
 from dfer_edge.kernels.token_attention import fold
-from dfer_edge.models import registry
 from tests.gpu.test_heads_and_gates import on
 from tests.kernels import test_attention_gate as gate
 from tests.kernels import test_landmark_pool as pool

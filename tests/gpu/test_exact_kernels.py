@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from dfer_edge import kernels
+from dfer_edge.inference import registry
 from dfer_edge.kernels.clip_to_tensor import crop_resize
-from dfer_edge.models import registry
 from dfer_edge.types import Box
 
 torch = pytest.importorskip("torch")

@@ -12,7 +12,7 @@ torch = pytest.importorskip("torch")
 def test_one_graph_from_frames_to_probabilities(device: str, backend: str) -> None:
     if reason := kernels.backends("clip_to_tensor")[backend]:
         pytest.skip(f"{backend}: {reason}")
-    from bench.gpu_pipeline import Pipeline, check
+    from bench.studies.gpu_pipeline import Pipeline, check
 
     pipeline = Pipeline()
     with kernels.use_backend(backend):
@@ -22,7 +22,7 @@ def test_one_graph_from_frames_to_probabilities(device: str, backend: str) -> No
 def test_the_ends_neither_wait_for_the_device_nor_allocate_on_it(device: str, backend: str) -> None:
     if reason := kernels.backends("clip_to_tensor")[backend]:
         pytest.skip(f"{backend}: {reason}")
-    from bench.gpu_pipeline import Pipeline
+    from bench.studies.gpu_pipeline import Pipeline
 
     pipeline = Pipeline()
     with kernels.use_backend(backend):

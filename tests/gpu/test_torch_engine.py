@@ -10,8 +10,8 @@ import torch
 
 from dfer_edge.engines import load_engine
 from dfer_edge.engines.parity import parity
-from dfer_edge.engines.tensorrt_gate import gate_feed
-from dfer_edge.export import export_onnx
+from dfer_edge.engines.tensorrt.gate import gate_feed
+from dfer_edge.export.onnx_file import export_onnx
 from dfer_edge.models import list_models
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]

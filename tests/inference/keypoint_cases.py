@@ -6,8 +6,9 @@ import dataclasses
 
 import torch
 
+from dfer_edge.inference import registry
 from dfer_edge.inference.keypoint_graph import mean_shape
-from dfer_edge.models import keypoint, registry
+from dfer_edge.models import keypoint
 from dfer_edge.spec import Option
 
 TOLERANCE = {torch.float64: 1e-12, torch.float32: 1e-5}

@@ -12,16 +12,17 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from dfer_edge import export, weights  # noqa: E402
 from dfer_edge.engines import load_engine  # noqa: E402
-from dfer_edge.engines.tensorrt_gate import gate_feed  # noqa: E402
+from dfer_edge.engines.tensorrt.gate import gate_feed  # noqa: E402
+from dfer_edge.export import onnx_file as export  # noqa: E402
 from dfer_edge.inference import SymbolicGraph, slowr50, torch_kernels, vgg  # noqa: E402
 from dfer_edge.inference.base import Graph  # noqa: E402
 from dfer_edge.inference.random_weights import RandomWeights  # noqa: E402
 from dfer_edge.inference.torch_graph import TorchGraph  # noqa: E402
 from dfer_edge.kernels import use_backend  # noqa: E402
 from dfer_edge.models import list_models  # noqa: E402
-from dfer_edge.weights import Weights  # noqa: E402
+from dfer_edge.weights import file as weights  # noqa: E402
+from dfer_edge.weights.file import Weights  # noqa: E402
 
 
 def small(name: str, **options: object) -> Weights:

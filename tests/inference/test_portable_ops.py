@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from dfer_edge.inference import FORMS, PARTS, record
+from dfer_edge.inference import FORMS, PARTS, record, registry
 from dfer_edge.inference.onnx_writer import OPSET
-from dfer_edge.models import list_models, registry
+from dfer_edge.models import list_models
 
 # Of the parser's list of supported operators for float (onnx-tensorrt, release 10.3), those that we have a use for.
 READABLE = {

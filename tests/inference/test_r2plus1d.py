@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from dfer_edge.inference import FORMS, record
-from dfer_edge.models import create_model, registry, simplify
+from dfer_edge.inference import FORMS, record, registry
+from dfer_edge.models import create_model, simplify
 from dfer_edge.models import r2plus1d as training
 from dfer_edge.models.complexity import count_macs, count_parameters, example_inputs
 from dfer_edge.spec import ModelSpec

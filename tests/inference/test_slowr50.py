@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from dfer_edge.inference import FORMS, record
-from dfer_edge.models import create_model, registry, simplify
+from dfer_edge.inference import FORMS, record, registry
+from dfer_edge.models import create_model, simplify
 from dfer_edge.models.complexity import count_macs, count_parameters, example_inputs
 from tests.inference.agreement import assert_onnx_equals_torch, disturb_norms, relative
 

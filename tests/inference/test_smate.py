@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from dfer_edge.errors import InvalidInput
-from dfer_edge.inference import FORMS, record
+from dfer_edge.inference import FORMS, record, registry
 from dfer_edge.inference.smate import TPE_MODES, step_features, temporal_encoding, window_head
 from dfer_edge.inference.symbolic import SymbolicGraph
 from dfer_edge.inference.torch_graph import TorchGraph
-from dfer_edge.models import create_model, registry, simplify
+from dfer_edge.models import create_model, simplify
 from dfer_edge.models.complexity import count_macs, count_parameters, example_inputs
 from dfer_edge.models.smate import mix_clips
 from tests.inference.agreement import assert_onnx_equals_torch, relative

@@ -12,9 +12,9 @@ from torch.nn import functional
 
 from dfer_edge import labels
 from dfer_edge.errors import InvalidInput
-from dfer_edge.inference import record, vgg
+from dfer_edge.inference import record, registry, vgg
 from dfer_edge.inference.torch_graph import TorchGraph
-from dfer_edge.models import create_model, registry, simplify
+from dfer_edge.models import create_model, simplify
 from dfer_edge.models import vgg as training
 from dfer_edge.models.complexity import count_macs, count_parameters, example_inputs
 from dfer_edge.spec import ModelSpec

@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from dfer_edge import InvalidInput, kernels
+from dfer_edge.inference import registry
 from dfer_edge.kernels import affine, arrays
 from dfer_edge.kernels.clip_to_tensor import normalise
-from dfer_edge.models import registry
 
 SPEC = dataclasses.replace(registry.find("slowr50_sa").spec, size=5)
 FRAMES = np.zeros((2, 6, 7, 3), np.uint8)

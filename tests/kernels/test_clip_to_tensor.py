@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from dfer_edge import InvalidInput, kernels
+from dfer_edge.flow.preprocess import square
+from dfer_edge.inference import registry
 from dfer_edge.kernels.clip_to_tensor import crop_resize, normalise
-from dfer_edge.models import registry
-from dfer_edge.preprocess import square
 from dfer_edge.types import Box
 
 SPEC = registry.find("slowr50_sa").spec

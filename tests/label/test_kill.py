@@ -16,10 +16,10 @@ import pytest
 pytest.importorskip("pyarrow")
 import pyarrow.parquet as pq
 
-from dfer_edge import weights
 from dfer_edge.label import label_archive
 from dfer_edge.label.rows import Setup
-from tests.test_streaming import small
+from dfer_edge.weights import file as weights
+from tests.flow.test_streaming import small
 
 pytestmark = pytest.mark.slow
 FILES = int(os.environ.get("DFER_EDGE_TEST_FILES", "200"))
@@ -36,7 +36,7 @@ def archive(tmp_path_factory: pytest.TempPathFactory, astronaut: Path) -> Path:
     """Short files: a still of a face each, every tenth damaged."""
     import cv2
 
-    from dfer_edge.sources import open_source
+    from dfer_edge.sources.opening import open_source
 
     folder = tmp_path_factory.mktemp("archive")
     images = [cv2.cvtColor(frame.image, cv2.COLOR_RGB2BGR) for frame in open_source(astronaut)]

@@ -14,12 +14,13 @@ import pytest
 pytest.importorskip("pyarrow")
 import pyarrow.parquet as pq
 
-from dfer_edge import DferError, InvalidInput, weights
+from dfer_edge import DferError, InvalidInput
 from dfer_edge.cli.main import main
 from dfer_edge.label import Report, label_archive
 from dfer_edge.label.rows import Setup
 from dfer_edge.label.table import Parts
-from tests.test_streaming import small
+from dfer_edge.weights import file as weights
+from tests.flow.test_streaming import small
 
 
 @pytest.fixture(scope="module")

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
+from dfer_edge.flow.postprocess import softmax
+from dfer_edge.inference import registry
+from dfer_edge.live.batching import Network
 from dfer_edge.live.history import Step
-from dfer_edge.live.looking import Watching
-from dfer_edge.live.observing import Network
-from dfer_edge.models import registry
-from dfer_edge.postprocess import softmax
+from dfer_edge.live.tracking import Watching
 from dfer_edge.types import Box, Frame, TrackedFace
 
 SPEC = dataclasses.replace(registry.find("slowr50_sa").spec, frames=4, size=16)

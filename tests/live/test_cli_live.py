@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from dfer_edge import weights
 from dfer_edge.cli.main import main
-from tests.test_streaming import small
+from dfer_edge.weights import file as weights
+from tests.flow.test_streaming import small
 
 
 @pytest.fixture(scope="module")

@@ -7,17 +7,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dfer_edge import weights
-from dfer_edge.artifacts import prepare
 from dfer_edge.calibration import calibrate
 from dfer_edge.calibration.graph import GraphIndex, read
 from dfer_edge.calibration.placement import plan
 from dfer_edge.engines import precision_reasons, reasons
+from dfer_edge.export.artifacts import prepare
+from dfer_edge.export.loading import Request, load, load_parts
 from dfer_edge.inference.parts import FEATURES, Streaming, input_shapes
-from dfer_edge.loading import Request, load, load_parts
+from dfer_edge.weights import file as weights
+from tests.flow.test_streaming import NAMES, small
 from tests.inference import keypoint_cases
 from tests.live.test_scoring import amplify
-from tests.test_streaming import NAMES, small
 
 
 def feeds(spec, count: int, seed: int = 0) -> list[dict[str, np.ndarray]]:

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from dfer_edge.faces import FaceFinder, FaceFollower
+from dfer_edge.flow.postprocess import softmax
 from dfer_edge.live import LiveStream
+from dfer_edge.live.batching import Network
 from dfer_edge.live.capture import Feed
-from dfer_edge.live.looking import Watching
-from dfer_edge.live.observing import Network
 from dfer_edge.live.options import make_options
-from dfer_edge.postprocess import softmax
+from dfer_edge.live.tracking import Watching
 from tests.faces.world import World, face_at
 from tests.live.fakes import SPEC, Scorer
 

@@ -14,15 +14,17 @@ import numpy as np
 import pytest
 import torch
 
-from dfer_edge import Recognizer, export, weights
+from dfer_edge import Recognizer
+from dfer_edge.export import onnx_file as export
 from dfer_edge.inference.parts import Streaming
 from dfer_edge.live import Options, Session
-from dfer_edge.live.looking import Watching
 from dfer_edge.live.scoring import FrameScorer, StepScorer, WholeScorer
+from dfer_edge.live.tracking import Watching
 from dfer_edge.types import Box, Image, Observation, Points
+from dfer_edge.weights import file as weights
+from tests.flow.test_streaming import NAMES, Counting, small
 from tests.inference import keypoint_cases
 from tests.live.fakes import Script, Where
-from tests.test_streaming import NAMES, Counting, small
 
 HERE, JUMPED = Box(5, 5, 45, 45), Box(50, 30, 75, 55)
 # One leaves and returns; the box of the other jumps.

@@ -7,12 +7,12 @@ import itertools
 import numpy as np
 import pytest
 
+from dfer_edge.flow.postprocess import to_prediction
 from dfer_edge.live.events import Events
 from dfer_edge.live.neutral import PersonalNeutral
 from dfer_edge.live.options import Options
 from dfer_edge.live.smoothing import ExponentialFilter, HmmFilter, SteadyLabel, make_filter
 from dfer_edge.live.steady import Steady
-from dfer_edge.postprocess import to_prediction
 from dfer_edge.types import Box
 
 LABELS = ("happy", "sad", "neutral")

@@ -7,9 +7,10 @@ import dataclasses
 import pytest
 import torch
 
-from dfer_edge import weights
-from dfer_edge.models import registry, scenic
+from dfer_edge.inference import registry
+from dfer_edge.models import scenic
 from dfer_edge.models.simplified import state_arrays
+from dfer_edge.weights import file as weights
 
 # Name -> how a small one is made, and inputs for its features.
 SMALL = {

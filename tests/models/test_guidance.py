@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from dfer_edge.errors import InvalidInput
-from dfer_edge.models import registry, vgg
+from dfer_edge.inference import registry
+from dfer_edge.models import vgg
 from dfer_edge.models.guidance import class_weights, guide, hull_mask, template_mask
 
 SIZE = 32

@@ -11,8 +11,9 @@ import torch
 from torch import nn
 
 from dfer_edge.errors import InvalidInput
+from dfer_edge.inference import registry
 from dfer_edge.inference.torch_graph import TorchGraph
-from dfer_edge.models import create_model, r2plus1d, registry
+from dfer_edge.models import create_model, r2plus1d
 from tests.inference.agreement import disturb_norms, relative
 
 NAME = "r2plus1d_sta"

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from dfer_edge.errors import InvalidInput
-from dfer_edge.inference import record
-from dfer_edge.models import create_model, registry, simplify
+from dfer_edge.inference import record, registry
+from dfer_edge.models import create_model, simplify
 from dfer_edge.models.complexity import count_parameters
 from dfer_edge.models.vgg import ResidualGate
 from dfer_edge.spec import ModelSpec

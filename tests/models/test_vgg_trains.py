@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from dfer_edge.errors import InvalidInput
-from dfer_edge.models import registry, vgg
+from dfer_edge.inference import registry
+from dfer_edge.models import vgg
 from dfer_edge.training.optimise import build_optimisers
 from dfer_edge.training.table import find_recipe
 

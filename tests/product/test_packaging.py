@@ -79,7 +79,7 @@ def test_wheel_has_one_top_level_name_and_no_tests(wheel: Path) -> None:
     assert "dfer_edge/calibration/__init__.py" in names
     assert [name for name in names if name.startswith("dfer_edge/_cpu.") and name.endswith(".so")]
     assert not [name for name in names if "tests" in name.split("/") or "/test_" in name]
-    assert "dfer_edge/bench/kernel_cases/lbp.py" in names
+    assert "dfer_edge/bench/cases/kernel_cases/lbp.py" in names
     assert len(names) == len(set(names))
 
 

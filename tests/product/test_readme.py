@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import dfer_edge
-from bench.speed_page import BEGIN, END, PAGE, spliced
+from bench.publish.speed_page import BEGIN, END, PAGE, spliced
 from dfer_edge.bench.plan import Plan
 from dfer_edge.cli.main import parser
 from dfer_edge.engines import BEST_FORM

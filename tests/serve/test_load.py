@@ -24,8 +24,8 @@ pytest.importorskip("httpx")
 import httpx
 from websockets.sync.client import connect
 
-from dfer_edge import weights
-from tests.test_streaming import small
+from dfer_edge.weights import file as weights
+from tests.flow.test_streaming import small
 
 pytestmark = pytest.mark.slow
 CLIENTS, FRAMES, MALFORMED = 32, 10, 500

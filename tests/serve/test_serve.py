@@ -20,11 +20,12 @@ import anyio
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
-from dfer_edge import InvalidInput, Recognizer, weights
+from dfer_edge import InvalidInput, Recognizer
 from dfer_edge.serve import Config
 from dfer_edge.serve.app import Server, create_app
 from dfer_edge.serve.limits import Rate
-from tests.test_streaming import small
+from dfer_edge.weights import file as weights
+from tests.flow.test_streaming import small
 
 HERE = "http://127.0.0.1:8000"
 STREAM = "ws://127.0.0.1:8000/v1/stream"

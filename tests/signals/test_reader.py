@@ -13,9 +13,9 @@ import pytest
 
 from dfer_edge import Recognizer, WeightsNotFound
 from dfer_edge.cli.main import main
+from dfer_edge.flow.pipeline import WholeFrame
 from dfer_edge.live import Options, Session
-from dfer_edge.live.looking import Watching
-from dfer_edge.pipeline import WholeFrame
+from dfer_edge.live.tracking import Watching
 from dfer_edge.signals import Listening, SignalReader, signals_of
 from dfer_edge.signals import reader as reader_module
 from dfer_edge.sinks import write_csv, write_plot
@@ -167,7 +167,7 @@ def test_the_command_line(astronaut: Path, capsys: pytest.CaptureFixture[str]) -
 def test_the_smile_of_a_real_video(media: Path, yunet: Path) -> None:
     """README of the data: neutral 0-16, smile 20-69, neutral 71."""
     from dfer_edge.faces import FaceFinder, FaceFollower, make_detector, make_landmark_detector
-    from dfer_edge.sources import open_source
+    from dfer_edge.sources.opening import open_source
 
     reader = SignalReader()
     finder = FaceFinder(make_detector(yunet), make_landmark_detector())

@@ -12,11 +12,11 @@ from dfer_edge.synthesis.animation import NEUTRAL_LABEL
 from dfer_edge.synthesis.atlas import HEIGHT, WIDTH, shifted, unwrap
 from dfer_edge.synthesis.background import draw_background
 from dfer_edge.synthesis.face_model import SKIN
-from dfer_edge.synthesis.film import Film, develop, draw_film, exposure, finish
 from dfer_edge.synthesis.native import NATIVE
 from dfer_edge.synthesis.overlay import Occluder, motion_blur
 from dfer_edge.synthesis.painting import HAIR_COLOURS, SKIN_TONES, Look, paint
 from dfer_edge.synthesis.scene import draw_light
+from dfer_edge.synthesis.sensor import Film, develop, draw_film, exposure, finish
 
 
 def _clean() -> Film:

@@ -10,8 +10,8 @@ import pytest
 
 from dfer_edge import kernels
 from dfer_edge.errors import InvalidInput
+from dfer_edge.flow.preprocess import points_in_crop
 from dfer_edge.kernels.clip_to_tensor import crop_resize
-from dfer_edge.preprocess import points_in_crop
 from dfer_edge.training.geometry import Region, cut, draw_regions, face_scale, move_points
 from dfer_edge.training.pixels import augment
 from dfer_edge.training.recipes import Crop, Pixels, Sampling

@@ -51,7 +51,7 @@ def test_a_truncated_file(tmp_path: Path, length: int) -> None:
 
 
 def test_weights_are_no_checkpoint(tmp_path: Path) -> None:
-    from dfer_edge import weights
+    from dfer_edge.weights import file as weights
 
     weights.save(tmp_path / "w.safetensors", tiny_net())
     with pytest.raises(CorruptArtifact, match="checkpoint of format"):

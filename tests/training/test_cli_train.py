@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dfer_edge import weights
 from dfer_edge.cli import train as command
 from dfer_edge.cli.main import main
 from dfer_edge.synthesis.storage import FORMAT
 from dfer_edge.training import find_recipe
 from dfer_edge.training.data.shards import open_shards
+from dfer_edge.weights import file as weights
 from tests.training.tiny import LABELS, tiny_net
 
 

@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from dfer_edge import labels, weights
+from dfer_edge import labels
 from dfer_edge.errors import CorruptArtifact, InvalidInput, WeightsNotFound
-from dfer_edge.models import create_model, r2plus1d, registry, vgg
+from dfer_edge.inference import registry
+from dfer_edge.models import create_model, r2plus1d, vgg
 from dfer_edge.training import find_recipe
 from dfer_edge.training.network import build_network, fold_grey, freeze, scale_residuals, stage_spec, start_from
+from dfer_edge.weights import file as weights
 from tests.training.tiny import tiny_net
 
 SHORT = dataclasses.replace(find_recipe("renders", "slowr50_sa").stages[0], size=0)

@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 
 from dfer_edge.errors import InvalidInput
-from dfer_edge.models import create_model, r2plus1d, registry, slowr50, vgg
+from dfer_edge.inference import registry
+from dfer_edge.models import create_model, r2plus1d, slowr50, vgg
 from dfer_edge.models.guidance import class_weights
 from dfer_edge.spec import ModelSpec
 from dfer_edge.training.objective import AuxiliaryHeads, Objective

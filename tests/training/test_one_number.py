@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from dfer_edge import Recognizer, weights
+from dfer_edge import Recognizer
 from dfer_edge.evaluation import Plan, evaluate
 from dfer_edge.faces import make_landmark_detector
-from dfer_edge.models import registry
+from dfer_edge.inference import registry
 from dfer_edge.spec import ModelSpec
 from dfer_edge.training import validate
 from dfer_edge.training.data import opening
@@ -25,6 +25,7 @@ from dfer_edge.training.network import build_network
 from dfer_edge.training.objective import Objective
 from dfer_edge.training.recipes import Crop, Losses, Recipe, Sampling, Stage
 from dfer_edge.training.table import find_recipe
+from dfer_edge.weights import file as weights
 
 LABELS = ("happy", "sad", "angry")
 # Frames of a face crop of 90 x 80 pixels: fewer than the network reads, odd, and many.

@@ -16,11 +16,11 @@ import cv2
 import pytest
 import torch
 
-from dfer_edge import weights
 from dfer_edge.errors import InvalidInput
 from dfer_edge.training.recipes import Recipe
 from dfer_edge.training.trainer import Settings, Trainer
 from dfer_edge.training.validate import Validated
+from dfer_edge.weights import file as weights
 from tests.training.tiny import tiny_clips, tiny_net, tiny_recipe
 
 FORK = multiprocessing.get_context("fork")

@@ -13,15 +13,16 @@ import numpy as np
 import pytest
 import torch
 
-from dfer_edge import weights
 from dfer_edge.errors import InvalidInput
-from dfer_edge.models import r2plus1d, registry, slowr50
+from dfer_edge.inference import registry
+from dfer_edge.models import r2plus1d, slowr50
 from dfer_edge.training.data.samples import Choose, Sample, Subset, UnreadableClip, split_groups
 from dfer_edge.training.data.shards import ArrayClips
 from dfer_edge.training.loader import Key, Reader, epoch_keys, read_batches, validation_keys
 from dfer_edge.training.recipes import Losses, Sampling, Stage
 from dfer_edge.training.trainer import Settings, Trainer
 from dfer_edge.training.validate import scores
+from dfer_edge.weights import file as weights
 from tests.conftest import ROOT
 from tests.training.tiny import LABELS, SPEC, tiny_clips, tiny_net, tiny_recipe
 
@@ -229,8 +230,8 @@ def test_short_clips_are_dropped_where_the_recipe_says() -> None:
 
 
 def test_validation_reads_as_inference_does() -> None:
-    from dfer_edge.clips import uniform_indices
-    from dfer_edge.preprocess import to_feed, whole_frame
+    from dfer_edge.flow.clips import uniform_indices
+    from dfer_edge.flow.preprocess import to_feed, whole_frame
     from dfer_edge.types import Box, Clip
 
     clips = tiny_clips(3, frames=7)

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
-from dfer_edge import preprocess
 from dfer_edge.faces import landmarks as faces_landmarks
 from dfer_edge.faces.aligned import FaceFinder
 from dfer_edge.faces.crops import CroppedFace
 from dfer_edge.faces.detectors import Detector
 from dfer_edge.faces.landmarks import LandmarkDetector
 from dfer_edge.faces.prepared import FaceStore
+from dfer_edge.flow import preprocess
 from dfer_edge.inference.keypoint_graph import fill_missing
 from dfer_edge.spec import ModelSpec
 from dfer_edge.training.data.samples import LostFace

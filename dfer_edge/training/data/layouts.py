@@ -15,7 +15,7 @@ import numpy as np
 
 from dfer_edge import labels
 from dfer_edge.errors import InvalidInput
-from dfer_edge.sources import FolderSource
+from dfer_edge.sources.opening import FolderSource
 from dfer_edge.training.data.faces import FaceCropper
 from dfer_edge.training.data.listing import Entry, ListedClips
 

@@ -18,9 +18,9 @@ from dfer_edge.synthesis import CLASSES, FaceRenderer, load_face_model
 from dfer_edge.synthesis.animation import perform
 from dfer_edge.synthesis.annotation import annotate
 from dfer_edge.synthesis.creases import gains
-from dfer_edge.synthesis.film import develop, draw_film, exposure
 from dfer_edge.synthesis.person import Person
 from dfer_edge.synthesis.scene import draw_light, project, rotations, to_pixels
+from dfer_edge.synthesis.sensor import develop, draw_film, exposure
 
 # Side of a sprite in pixels, its width in cm at the distance of the head, and where the middle of the face lies.
 SIZE, WIDTH_CM, MIDDLE = 272, 38.0, (0.5, 0.42)

@@ -23,9 +23,9 @@ from dfer_edge.faces.landmark_networks import LandmarkNetwork, load_network
 from dfer_edge.synthesis.action_units import AU_INDEX
 from dfer_edge.synthesis.animation import Performance, perform
 from dfer_edge.synthesis.clip import ClipSettings
+from dfer_edge.synthesis.clip_frames import Shot
 from dfer_edge.synthesis.face_model import FaceModel, load_face_model
 from dfer_edge.synthesis.renderer import FaceRenderer
-from dfer_edge.synthesis.shot import Shot
 from dfer_edge.training.landmarks.network import DENSE
 from dfer_edge.types import Box
 

@@ -10,7 +10,6 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from dfer_edge import weights
 from dfer_edge.errors import InvalidInput
 from dfer_edge.models import create_model
 from dfer_edge.models.slowr50 import SlowR50
@@ -18,6 +17,7 @@ from dfer_edge.training.transplant import exact, fit
 from dfer_edge.training.transplant.data import batches
 from dfer_edge.training.transplant.images import ImageSlowR50
 from dfer_edge.training.transplant.teacher import MEAN, SIZE, WIDTHS, Teacher, read_weights
+from dfer_edge.weights import file as weights
 
 # The crop is this many s wide (dfer_edge.faces.aligned), in the middle of boxes 2.8 s high.
 SIDE = 2.4

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from dfer_edge.faces.aligned import ABOVE
-from dfer_edge.models import registry
+from dfer_edge.inference import registry
 from dfer_edge.training.data.opening import joined
 from dfer_edge.training.data.shards import open_shards
 from dfer_edge.training.loader import Reader, epoch_keys, read_batches

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from dfer_edge import kernels
+from dfer_edge.inference import registry
 from dfer_edge.kernels.clip_to_tensor import crop_resize, triton_impl
-from dfer_edge.models import registry
 from dfer_edge.types import Box
 
 SPEC = dataclasses.replace(registry.find("slowr50_sa").spec, size=23, mean=(0.485, 0.456, 0.406))

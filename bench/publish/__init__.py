@@ -1,0 +1,1 @@
+"""Everything published, from measuring to the pages: ``python -m bench.publish``."""

@@ -1,0 +1,1 @@
+"""The papers' efficiency claims: the table of them, the counts that judge, and the page with verdicts."""

@@ -1,0 +1,43 @@
+"""Parameters and operations of the printed networks: what the papers printed, counted anew."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import torch
+from torch import nn
+
+from dfer_edge.inference import record, registry
+from dfer_edge.models import complexity, create_model
+
+
+@functools.lru_cache(maxsize=64)
+def printed(name: str, num_classes: int | None = None, **options: Any) -> tuple[int, int]:
+    """Parameters and multiply-accumulates (of convolutions and matrix products) of a printed network."""
+    module = on_shapes(name, num_classes, **options)
+    return complexity.count_parameters(module), complexity.count_macs(module, *_inputs(module))
+
+
+@functools.lru_cache(maxsize=16)
+def simplified(name: str) -> tuple[int, int]:
+    """The same of the exact inference form."""
+    graph, _, _ = record(registry.find(name).spec)
+    return graph.parameters, graph.macs
+
+
+def on_shapes(name: str, num_classes: int | None = None, **options: Any) -> nn.Module:
+    """A printed network without memory."""
+    with torch.device("meta"):
+        return create_model(name, num_classes, **options)
+
+
+def training_graph_macs(name: str) -> int:
+    """Multiply-accumulates of the training graph of ``r2plus1d_sta`` with its loss branch, a clip of a batch of two."""
+    module: Any = on_shapes(name, loss_branch=True)
+    pooled, labels = torch.empty(2, 256, 4, 14, 14), torch.zeros(2, dtype=torch.int64)
+    return printed(name)[1] + complexity.count_macs(module.loss_branch, pooled, labels) // 2
+
+
+def _inputs(module: Any) -> tuple[torch.Tensor, ...]:
+    return complexity.example_inputs(module.spec)

@@ -1,0 +1,1 @@
+"""What comes out: the results file, its tables, plots, comparisons and pages; nothing here measures."""
