@@ -16,7 +16,7 @@ from dfer_edge.cli.main import main
 from dfer_edge.export import onnx_file as export
 from dfer_edge.models import create_model, simplify
 from dfer_edge.weights import file as weights
-from dfer_edge.weights.file import head
+from dfer_edge.weights import head
 
 
 @pytest.fixture(scope="module")
