@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import sys
 import time
@@ -162,6 +163,7 @@ def _train(arguments: argparse.Namespace, recipe: Recipe) -> dict[str, Any] | No
 
     from dfer_edge.training import distributed
     from dfer_edge.training.data import open_split
+    from dfer_edge.training.data.samples import without_lost
     from dfer_edge.training.memory import keep_freed_memory
     from dfer_edge.training.network import trained_spec
     from dfer_edge.training.trainer import Settings, Trainer
@@ -172,6 +174,8 @@ def _train(arguments: argparse.Namespace, recipe: Recipe) -> dict[str, Any] | No
     names, cropper = _labels(arguments.labels), _cropper(arguments, recipe, base)
     known = base.labels if base else ()
     split = open_split(arguments.data, arguments.val, arguments.fold, names, arguments.seed, cropper, known)
+    if recipe.drop_lost:
+        split = dataclasses.replace(split, train=without_lost(split.train))
     _tell_start(arguments, recipe, split)
     device = arguments.device if arguments.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cpu":

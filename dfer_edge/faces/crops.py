@@ -48,14 +48,15 @@ class CroppedFace:
 
     def detect(self, image: Image) -> list[Detection]:
         """See :class:`dfer_edge.faces.Detector`."""
-        return [Detection(self._laid(image)[0], 1.0)]
+        return [Detection(self.place(image)[0], 1.0)]
 
     def track(self, frames: Iterable[Frame]) -> Iterator[tuple[Frame, tuple[TrackedFace, ...]]]:
         """Every frame with one face."""
         for frame in frames:
-            yield frame, (TrackedFace(0, *self._laid(frame.image)),)
+            yield frame, (TrackedFace(0, *self.place(frame.image)),)
 
-    def _laid(self, image: Image) -> tuple[Box, Points | None]:
+    def place(self, image: Image) -> tuple[Box, Points | None]:
+        """Box of the face and its points [68, 2]; all of the frame and None where none are found."""
         frame = regions.frame_box(image)
         whole = regions.square(frame, 1 / self._margin)
         for share in _FIRST_LOOKS:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 from dfer_edge.errors import InvalidInput
 from dfer_edge.faces import for_network
 from dfer_edge.faces.landmarks import CHOICES
+from dfer_edge.faces.prepared import FaceStore
 from dfer_edge.models import require_torch
 from dfer_edge.reproduce import data as folds
 from dfer_edge.reproduce.papers import Row
 from dfer_edge.training.data.faces import FaceCropper
+from dfer_edge.training.data.samples import without_lost
 from dfer_edge.training.recipes import Recipe
 
 if TYPE_CHECKING:
@@ -35,8 +38,11 @@ def train_fold(job: Job, row: Row, fold: int, recipe: Recipe, folder: Path) -> d
     detector, landmarks = for_network(spec, "auto", job.landmarks, threads=1)
     if spec.landmarks and landmarks is None:
         raise InvalidInput(f"expected a landmark detector for {spec.name}, got none", CHOICES)
-    cropper = FaceCropper(spec, detector, landmarks)
+    # Faces are found once for all rows, folds and epochs.
+    cropper = FaceCropper(spec, detector, landmarks, FaceStore(job.out / "faces", detector))
     clips = folds.open_fold(source, fold, job.seed, cropper, _QUICK_CLIPS if job.quick else 0)
+    if recipe.drop_lost:
+        clips = dataclasses.replace(clips, train=without_lost(clips.train))
     # The same start for all rows of a network: they are paired.
     seed_everything((job.seed, fold))
     network = build_network(row.model, recipe, clips.train.labels, default=spec_of_row(job, row))

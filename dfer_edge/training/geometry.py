@@ -105,6 +105,9 @@ def levelled(regions: Sequence[Region], landmarks: Points | None) -> list[Region
     middles, _ = face_scale(landmarks)
     turned = []
     for region, points, (x, y) in zip(regions, landmarks, middles + 0.5, strict=True):
+        if np.isnan(points).any():
+            turned.append(region)
+            continue
         angle = roll(points)
         right, down = region.x - x, region.y - y
         place = (x + right * np.cos(angle) - down * np.sin(angle), y + right * np.sin(angle) + down * np.cos(angle))

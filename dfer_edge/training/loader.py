@@ -24,7 +24,7 @@ from dfer_edge.training.geometry import Region, cut, draw_regions, levelled, mov
 from dfer_edge.training.pixels import ENLARGE, GREY, SHRINK, augment
 from dfer_edge.training.recipes import Stage
 from dfer_edge.training.sampling import draw_frames
-from dfer_edge.types import Image, Points
+from dfer_edge.types import Box, Image, Points
 
 Array = npt.NDArray[Any]
 Batch = dict[str, torch.Tensor]
@@ -91,11 +91,11 @@ class Reader(Dataset[dict[str, Any]]):
         return draw_frames(sampling, length, self.spec.frames, rng)
 
     def _augmented(self, sample: Sample, rng: np.random.Generator) -> dict[str, Array]:
-        faces = [preprocess.frame_box(frame) for frame in sample.frames]
-        if sample.boxes is not None:
-            faces = [preprocess.square(box, self.spec.face_margin) for box in sample.boxes]
+        faces, boxes = [preprocess.frame_box(frame) for frame in sample.frames], self._boxes(sample)
+        if boxes is not None:
+            faces = [preprocess.square(box, self.spec.face_margin) for box in boxes]
         regions = draw_regions(self.stage.crop, faces, self.spec.crop_share, sample.landmarks, rng)
-        regions = levelled(regions, sample.landmarks) if self.spec.level else regions
+        regions = levelled(regions, sample.landmarks) if self.spec.level and boxes is not None else regions
         flip = bool(rng.random() < self.stage.crop.flip)
         crops = self._cut(sample, regions, flip, rng)
         points = None
@@ -135,9 +135,7 @@ class Reader(Dataset[dict[str, Any]]):
 
     def _fixed(self, sample: Sample) -> dict[str, Array]:
         """Validation: the crops of inference, through :mod:`dfer_edge.flow.preprocess`."""
-        boxes, size = sample.boxes, self.spec.size
-        if boxes is None and self.spec.face_box == "landmarks" and sample.landmarks is not None:
-            boxes = [box_of(points) for points in sample.landmarks]
+        boxes, size = self._boxes(sample), self.spec.size
         marks = [None] * len(sample.frames) if sample.landmarks is None else list(sample.landmarks)
         regions = [
             preprocess.region(preprocess.frame_box(frame), self.spec, cropped=True)
@@ -155,6 +153,12 @@ class Reader(Dataset[dict[str, Any]]):
             pairs = zip(sample.landmarks, regions, strict=True)
             points = np.stack([preprocess.points_in_crop(p, region, size) for p, region in pairs])
         return {"clip": clip, **self._targets(sample, points, flip=False)}
+
+    def _boxes(self, sample: Sample) -> Sequence[Box] | None:
+        """Around which crops lie: boxes that were found, or laid by known points; None reads face crops as they are."""
+        if sample.boxes is None and self.spec.face_box == "landmarks" and sample.landmarks is not None:
+            return [box_of(points) for points in sample.landmarks]
+        return sample.boxes
 
     def _targets(self, sample: Sample, points: Points | None, flip: bool) -> dict[str, Array]:
         arrays: dict[str, Array] = {}

@@ -298,6 +298,10 @@ class Recipe:
         If above 0, replaces the spec's: the crop that the network was trained on, relative to the face box.
     face_box
         If not empty, replaces the spec's: ``"detector"`` or ``"landmarks"``.
+    level
+        Crops are turned until the eyes are level, as the spec's ``level``.
+    drop_lost
+        Training clips in which no face is found are dropped; else another of their class stands in for them.
     sampling
         If not empty, the spec's; else the counterpart of the last stage's: strided for stride, pairs for pairs, the
         centres of segments for what is drawn.
@@ -318,6 +322,8 @@ class Recipe:
     weak_residuals: bool = False
     face_margin: float = 0.0
     face_box: str = ""
+    level: bool = False
+    drop_lost: bool = False
     sampling: str = ""
     select: str = "uar"
     keeps_start: bool = False
@@ -344,6 +350,7 @@ class Recipe:
             size=size,
             face_margin=self.face_margin or spec.face_margin,
             face_box=self.face_box or spec.face_box,
+            level=self.level or spec.level,
             sampling=self.sampling or (spec.sampling if trained else _AT_TEST.get(last.sampling.name, "uniform")),
         )
         if not trained:

@@ -12,7 +12,7 @@ import torch
 
 from dfer_edge import Recognizer
 from dfer_edge.evaluation import Plan, evaluate
-from dfer_edge.faces import make_landmark_detector
+from dfer_edge.faces import for_network
 from dfer_edge.inference import registry
 from dfer_edge.spec import ModelSpec
 from dfer_edge.training import validate
@@ -83,7 +83,8 @@ def three_numbers(
             torch.nn.init.normal_(module.weight, std=SPREAD.get(model, 2) * module.in_features**-0.5)
     weights.save(path, network)
     own: ModelSpec = network.spec  # type: ignore[assignment]
-    cropper = FaceCropper(own, None, make_landmark_detector() if own.landmarks else None)
+    detector, landmarks = for_network(own, "haar")
+    cropper = FaceCropper(own, detector, landmarks)
     reader = Reader(layout(folder, cropper), own, recipe.stages[-1])
     objective = Objective(network, Losses())
     found = validate.evaluate(objective, read_batches(reader, validation_keys(3, 2), 0), lambda batch: batch)

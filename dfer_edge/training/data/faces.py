@@ -67,6 +67,7 @@ class FaceCropper:
         # Levelled crops need the points too.
         self._spec, self._detector = spec, detector
         self._landmark_detector = laying if spec.level else landmark_detector
+        self._only_levels = spec.level and landmark_detector is None
         self._in_crops = CroppedFace(laying, spec) if laying and spec.face_box == "landmarks" else None
 
     def find(self, frames: Sequence[Image], cropped: bool) -> Found:
@@ -79,10 +80,17 @@ class FaceCropper:
         LostFace
             If no frame shows a face.
         """
-        detector = self._in_crops if cropped or self._detector is None else self._detector
-        if detector is None:
+        if cropped or self._detector is None:
+            return self._find_in_crops(frames)
+        boxes = _without_gaps([_largest(self._detector, frame) for frame in frames])
+        return Found(boxes, self._points(frames, boxes))
+
+    def _find_in_crops(self, frames: Sequence[Image]) -> Found:
+        if self._in_crops is None:
             return Found(None, self._points(frames, None))
-        boxes = _without_gaps([_largest(detector, frame) for frame in frames])
+        boxes, points = zip(*(self._in_crops.place(frame) for frame in frames), strict=True)
+        if self._only_levels:
+            return Found(boxes, np.stack([faces_landmarks.lost() if found is None else found for found in points]))
         return Found(boxes, self._points(frames, boxes))
 
     def find_in(self, path: Path, positions: Sequence[int], frames: Sequence[Image], cropped: bool) -> Found:

@@ -192,6 +192,23 @@ def require_all_classes(dataset: ClipDataset, purpose: str) -> None:
         )
 
 
+def without_lost(data: ClipDataset) -> Subset:
+    """The clips in whose first frame a face is found; the others, and those that do not read, join ``missing``."""
+    lost = {index: reason for index in range(len(data.targets)) if (reason := _unreadable(data, index))}
+    found = Subset(data, [index for index in range(len(data.targets)) if index not in lost])
+    found.missing = {**data.missing, **{data.describe(index): reason for index, reason in lost.items()}}
+    return found
+
+
+def _unreadable(data: ClipDataset, index: int) -> str:
+    """Why the first frame of a clip does not read or shows no face; empty if it does."""
+    try:
+        data.read(index, lambda _: [0])
+    except UnreadableClip as error:
+        return error.message
+    return ""
+
+
 def split_groups(
     groups: npt.NDArray[np.int64], share: float, seed: int
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
