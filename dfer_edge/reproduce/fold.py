@@ -21,6 +21,8 @@ from dfer_edge.training.recipes import Recipe
 if TYPE_CHECKING:
     from dfer_edge.reproduce.runs import Job
 
+# Of each epoch, for the figures.
+_CURVES = ("stage", "epoch", "loss", "train_war", "val_war", "val_uar", "inner_war")
 # Clips of a class in a quick run.
 _QUICK_CLIPS = 3
 
@@ -48,16 +50,24 @@ def train_fold(job: Job, row: Row, fold: int, recipe: Recipe, folder: Path) -> d
     network = build_network(row.model, recipe, clips.train.labels, default=spec_of_row(job, row))
     start = start_from(network, job.init) if job.init else "noise"
     settings = Settings(
-        out=folder, seed=job.seed, device=job.device, precision=job.precision, workers=job.workers, data_name=source
+        out=folder,
+        seed=job.seed,
+        device=job.device,
+        precision=job.precision,
+        workers=job.workers,
+        data_name=source,
+        curves=not job.quick,
     )
     trainer = Trainer(network, clips.train, clips.test, recipe, settings, inner_set=clips.inner)
     trainer.run()
+    history = [{key: row.get(key) for key in _CURVES} for row in trainer.progress.history]
     counts = {name: len(part.targets) for name, part in (("train", clips.train), ("test", clips.test))}
     return {
         **choices(trainer.progress.history, recipe.select),
         "labels": list(clips.train.labels),
         "clips": counts,
         "start": start,
+        "history": history,
     }
 
 

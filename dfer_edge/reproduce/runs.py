@@ -199,6 +199,9 @@ def _fold_result(job: Job, row: Row, fold: int) -> dict[str, Any]:
 
     result = {"identity": identity, "fold": fold, **train_fold(job, row, fold, recipe, folder)}
     publish(folder / "result.json", lambda scratch: scratch.write_text(json.dumps(result, indent=1)))
+    # Tens of runs: what only a run that goes on needs would fill the disk. Quick runs' weights are noise.
+    for name in ("checkpoint", "last", *(["best"] if job.quick else [])):
+        (folder / f"{name}.safetensors").unlink(missing_ok=True)
     return result
 
 

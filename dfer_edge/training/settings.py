@@ -37,6 +37,8 @@ class Settings:
         Seconds between checkpoints within an epoch; one is written after each epoch anyway.
     data_name
         For the notes of the weights file.
+    curves
+        Draw the curves anew after each epoch.
     """
 
     out: Path
@@ -48,6 +50,7 @@ class Settings:
     accumulate: int = 1
     save_every_s: float = 300.0
     data_name: str = ""
+    curves: bool = True
 
 
 def check(recipe: Recipe, settings: Settings, clips: int, world: int) -> None:

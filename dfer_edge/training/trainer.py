@@ -266,7 +266,8 @@ class Trainer:
             self.export(self.settings.out / "best.safetensors")
         if self.rank == 0:
             journal.write_table(self.settings.out / "log.csv", position.history)
-            journal.write_curves(self.settings.out / "curves.png", position.history)
+            if self.settings.curves:
+                journal.write_curves(self.settings.out / "curves.png", position.history)
             if position.skipped:
                 journal.write_skipped(self.settings.out / "skipped.csv", position.skipped)
 
