@@ -6,9 +6,9 @@ import dataclasses
 
 import numpy as np
 
-from dfer_edge.face_geometry import roll
+from dfer_edge.faces.geometry import roll
+from dfer_edge.inference import registry
 from dfer_edge.inference.keypoint_graph import mean_shape
-from dfer_edge.models import registry
 from dfer_edge.training.data.samples import Choose, LostFace, Sample, without_lost
 from dfer_edge.training.data.shards import ArrayClips
 from dfer_edge.training.loader import Reader
