@@ -9,6 +9,7 @@ from __future__ import annotations
 import mmap
 import os
 import re
+import zlib
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -65,6 +66,19 @@ def _png(data: mmap.mmap) -> str:
         if kind == b"IEND":
             return _needs("IEND chunk", offset, len(data))
     return "it ends before its IEND chunk"
+
+
+def png_damage(data: bytes | memoryview) -> str:
+    """Which chunk of a whole PNG is not what was written, empty for none; decoders complain to the terminal."""
+    offset = len(_PNG)
+    while offset + 12 <= len(data):
+        end = offset + 8 + int.from_bytes(data[offset : offset + 4], "big")
+        kind = bytes(data[offset + 4 : offset + 8])
+        # Chunks in small letters are not needed to decode.
+        if kind[:1].isupper() and zlib.crc32(data[offset + 4 : end]) != int.from_bytes(data[end : end + 4], "big"):
+            return f"its {kind.decode('latin-1')} chunk is damaged"
+        offset = end + 4
+    return ""
 
 
 def _jpeg(data: mmap.mmap) -> str:

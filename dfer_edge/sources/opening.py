@@ -137,13 +137,12 @@ def _open_path(path: Path) -> Source:
 
 def _open_file(path: Path) -> Source:
     kind = pictures.kind_of(path)
-    if kind in ("png", "jpeg", "bmp", "tiff", "webp"):
+    if kind in ("png", "jpeg", "bmp", "tiff", "webp", "heic"):
         return PictureSource(path, kind)
-    if kind == "heic":
-        reason = "HEIC, which holds a picture in tiles that nothing here puts together"
-        raise InvalidInput(f"expected a picture or video, {path} is {reason}", "save it as JPEG, PNG or AVIF")
     if reason := truncation(path):
         raise InvalidInput(f"expected a whole {'image' if kind else 'video'}, {path} is truncated: {reason}")
+    if kind in ("gif", "apng"):
+        pictures.check_header(path, kind)
     try:
         return VideoSource(str(path), form="mjpeg" if kind == "mjpeg" else "")
     except InvalidInput as error:

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from dfer_edge.errors import InvalidInput
-from dfer_edge.sources.containers import AVIF, HEIC, brands, jpeg_end, truncation
+from dfer_edge.sources.containers import AVIF, HEIC, brands, jpeg_end, png_damage, truncation
 from dfer_edge.sources.frames import check_size, checked
 from dfer_edge.types import Image
 
@@ -85,7 +85,7 @@ def read(path: Path, kind: str) -> list[tuple[Image, float | None]]:
     path
         The file.
     kind
-        ``png``, ``jpeg``, ``bmp``, ``tiff`` or ``webp``, as :func:`kind_of` says.
+        ``png``, ``jpeg``, ``bmp``, ``tiff``, ``webp`` or ``heic``, as :func:`kind_of` says.
 
     Returns
     -------
@@ -98,11 +98,15 @@ def read(path: Path, kind: str) -> list[tuple[Image, float | None]]:
     """
     if reason := truncation(path):
         raise InvalidInput(f"expected a whole image, {path} is truncated: {reason}")
+    if kind == "heic":
+        return [(_heic(path), None)]
     data = np.fromfile(path, np.uint8)
     width, height = size_of(data.data, kind)
     if width is None or height is None:
         raise InvalidInput(f"expected an image with a size in its header, got {path}")
     check_size(width, height, str(path))
+    if kind == "png" and (reason := png_damage(data.data)):
+        raise InvalidInput(f"expected an image that decodes, got {path}: {reason}")
     try:
         if kind == "webp" and bytes(data[12:16]) == b"VP8X" and data[20] & 2:
             return _animation(data, path)
@@ -110,8 +114,29 @@ def read(path: Path, kind: str) -> list[tuple[Image, float | None]]:
     except cv2.error as error:
         raise InvalidInput(f"expected an image that decodes, got {path}: {error.err}") from error
     if not pictures or any(picture is None for picture in pictures):
-        raise InvalidInput(f"expected an image that decodes, got {path}")
+        raise InvalidInput(f"expected an image that decodes, got {path}", "if viewers show it: save it as PNG or JPEG")
     return [(_rgb(picture, path), None) for picture in pictures]
+
+
+def _heic(path: Path) -> Image:
+    """The main picture, put together, turned and mirrored by libheif."""
+    try:
+        import pillow_heif
+    except ImportError as error:
+        reason = "HEIC, whose tiles nothing here puts together"
+        hint = 'pip install "dfer-edge[heic]", or save it as JPEG, PNG or AVIF'
+        raise InvalidInput(f"expected a picture or video, {path} is {reason}", hint) from error
+    try:
+        with path.open("rb") as file:
+            found = pillow_heif.open_heif(file, convert_hdr_to_8bit=True, bgr_mode=False)
+            check_size(found.size[0], found.size[1], str(path))
+            image = np.asarray(found)
+    except (ValueError, RuntimeError, OSError, EOFError, SyntaxError) as error:
+        if isinstance(error, InvalidInput):
+            raise
+        raise InvalidInput(f"expected an image that decodes, got {path}: {error}") from error
+    colour = image if image.ndim == 3 else np.repeat(image[:, :, None], 3, 2)
+    return checked(np.ascontiguousarray(colour[:, :, :3]), str(path))
 
 
 def _rgb(picture: Any, path: Path) -> Image:
@@ -131,7 +156,16 @@ def _animation(data: Any, path: Path) -> list[tuple[Image, float | None]]:
     if not decoded:
         raise InvalidInput(f"expected an animation that decodes, got {path}")
     pictures = (frame[:, :, :3] for frame in animation.frames)
-    return [(_rgb(p, path), ms / 1000) for p, ms in zip(pictures, animation.durations, strict=True)]
+    # No time at all is a tenth of a second to browsers.
+    return [(_rgb(p, path), (ms or 100) / 1000) for p, ms in zip(pictures, animation.durations, strict=True)]
+
+
+def check_header(path: Path, kind: str) -> None:
+    """Raises InvalidInput for a size in the first bytes of a GIF or animated PNG that no picture can have."""
+    with path.open("rb") as file:
+        width, height = size_of(file.read(_HEAD), kind)
+    if width is not None and height is not None:
+        check_size(width, height, str(path))
 
 
 def size_of(data: Any, kind: str) -> tuple[int | None, int | None]:
@@ -145,13 +179,20 @@ def size_of(data: Any, kind: str) -> tuple[int | None, int | None]:
         As in :func:`read`.
     """
     try:
-        return {"png": _png, "jpeg": _jpeg, "bmp": _bmp, "tiff": _tiff, "webp": _webp}[kind](data)
+        return {"png": _png, "apng": _png, "jpeg": _jpeg, "bmp": _bmp, "tiff": _tiff, "webp": _webp, "gif": _gif}[kind](
+            data
+        )
     except (struct.error, IndexError, ValueError):
         return None, None
 
 
 def _png(data: Any) -> tuple[int, int]:
     width, height = struct.unpack_from(">II", data, 16)
+    return width, height
+
+
+def _gif(data: Any) -> tuple[int, int]:
+    width, height = struct.unpack_from("<HH", data, 6)
     return width, height
 
 

@@ -1,7 +1,7 @@
 """Videos, decoded by FFmpeg through PyAV: what is in a file, when it is shown, and what of it is lost.
 
-The stream is the one that players take. Pictures come out as players show them: square pixels, turned and mirrored by
-the display matrix, fields woven back into frames. A frame that does not decode whole is left out and counted.
+The stream is the one that players take, its pictures come out as players show them (:mod:`dfer_edge.sources.display`).
+A frame that does not decode whole is left out and counted.
 """
 
 from __future__ import annotations
@@ -10,20 +10,17 @@ import contextlib
 import logging
 import math
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import av
-import av.filter
 import av.stream
-import av.video.reformatter
-import cv2
-import numpy as np
 
 from dfer_edge.errors import InvalidInput
 from dfer_edge.sources import containers
+from dfer_edge.sources.display import Picture, progressive, reason_of
 from dfer_edge.sources.frames import Source, check_size
 from dfer_edge.system import cpu
-from dfer_edge.types import NOMINAL_RATE, Frame, Image
+from dfer_edge.types import NOMINAL_RATE, Frame
 
 _LOG = logging.getLogger("dfer_edge")
 
@@ -35,21 +32,6 @@ _LONGEST_STEP_S = 3600.0
 _REGULAR, _LONGEST_GAP_S = 0.9, 60.0
 # Last frames may be shown for long, and some headers round.
 _LEAST_TAIL_S = 0.5
-# Beyond these no camera's pixels are: a header's mistake.
-_WIDEST_PIXEL = 8.0
-# Transfer characteristics (ITU-T H.273), and white paper's share of the most light of each.
-_PQ, _HLG = 16, 18
-_PAPER = {_PQ: 0.0203, _HLG: 0.265}
-_BT2020_TO_BT709 = np.array(
-    [[1.6605, -0.5876, -0.0728], [-0.1246, 1.1329, -0.0083], [-0.0182, -0.1006, 1.1187]], np.float32
-)
-# Levels of a screen by light: as it is up to three quarters of white, bent above.
-_PER_LIGHT = 4096
-_LIGHT = np.arange(4 * _PER_LIGHT) / _PER_LIGHT
-_BENT = np.minimum(_LIGHT, 0.75) + 0.25 * (1 - np.exp(-np.maximum(_LIGHT - 0.75, 0) / 0.25))
-_TONES = np.round(255 * _BENT ** (1 / 2.4)).astype(np.uint8)
-# No matrix of colours is said; 16ths of 1280 and 9ths of 720 pixels.
-_UNSAID, _HD = 2, 80
 # FFmpeg's AVFMT_NOTIMESTAMPS.
 _NO_STAMPS = 0x80
 # An AVI of unknown length declares 2^30.
@@ -58,8 +40,6 @@ _MOST_DECLARED = 10**8
 _MOST_THREADS = 8
 # Seconds that a live source may take to open, or to give the next packet.
 _PATIENCE_S = (30.0, 30.0)
-# Of FFmpeg's display matrix: 16.16, row by row.
-_MATRIX = np.dtype([("values", "=i4", 9)])
 # What a local file may refer to: playlists must not reach the network.
 _LOCAL = {"protocol_whitelist": "file"}
 
@@ -106,7 +86,7 @@ class VideoSource(Source):
                 else av.open(f"file:{self._target}", format=self._form, options=_LOCAL)
             )
         except (av.error.FFmpegError, OSError, ValueError) as error:
-            raise InvalidInput(f"expected a {what} that opens, got {self.name}: {_reason(error)}") from error
+            raise InvalidInput(f"expected a {what} that opens, got {self.name}: {reason_of(error)}") from error
         try:
             stream = _best(container)
             if stream is None:
@@ -128,8 +108,8 @@ class VideoSource(Source):
         self.frames_lost = 0
         with contextlib.closing(container):
             stream, index = _best(container), 0
-            clock, picture = _Clock(container, stream, self.name), _Picture(stream, self.name)
-            for decoded in _progressive(self._decoded(container, stream)):
+            clock, picture = _Clock(container, stream, self.name), Picture(stream, self.name)
+            for decoded in progressive(self._decoded(container, stream)):
                 yield Frame(picture.of(decoded), index, clock.time_s(decoded.time))
                 index += 1
             if not self.live:
@@ -169,8 +149,8 @@ class VideoSource(Source):
                 packet = next(packets, None)
             except (av.error.FFmpegError, OSError) as error:
                 if self.live:
-                    raise InvalidInput(f"expected more of {self.name}, which ends: {_reason(error)}") from error
-                _LOG.warning("%s is damaged, nothing behind this is read: %s", self.name, _reason(error))
+                    raise InvalidInput(f"expected more of {self.name}, which ends: {reason_of(error)}") from error
+                _LOG.warning("%s is damaged, nothing behind this is read: %s", self.name, reason_of(error))
                 packet = None
             if packet is None:
                 yield None
@@ -258,155 +238,8 @@ def _declared_s(container: Any, stream: Any) -> float:
     return container.duration / av.time_base if alone and container.duration else 0.0
 
 
-class _Picture:
-    """RGB pictures as they are shown, all of the first one's size."""
-
-    def __init__(self, stream: Any, name: str) -> None:
-        self._stream, self._name = stream, name
-        self._reformatter = av.video.reformatter.VideoReformatter()
-        self._size: tuple[int, int] | None = None
-        self._light = _light_of(stream.codec_context)
-
-    def of(self, frame: Any) -> Image:
-        """uint8 [H, W, 3] of a decoded frame."""
-        turn = _Turn.of(frame)
-        if self._size is None:
-            # Players make pixels square by stretching the width.
-            shown = (round(frame.width * self._aspect()), frame.height)
-            self._size = shown[::-1] if turn.swaps else shown
-            check_size(*self._size, f"frames of {self._name}")
-        width, height = self._size[::-1] if turn.swaps else self._size
-        try:
-            # Players take what does not say for BT.709 from HD on.
-            unsaid_hd = frame.colorspace == _UNSAID and max(frame.width / 16, frame.height / 9) >= _HD
-            matrix = "ITU709" if unsaid_hd else None
-            rgb = self._reformatter.reformat(
-                frame, width, height, "rgb24", src_colorspace=matrix, interpolation="BICUBIC"
-            )
-        except (av.error.FFmpegError, ValueError) as error:
-            raise InvalidInput(f"expected frames of a known pixel format in {self._name}: {_reason(error)}") from error
-        plane = rgb.planes[0]
-        rows = np.frombuffer(plane, np.uint8).reshape(height, plane.line_size)[:, : 3 * width]
-        # Rows without padding stay in the decoder's memory, which they keep alive.
-        image = np.ascontiguousarray(rows).reshape(height, width, 3)
-        return turn.applied(image if self._light is None else _for_a_screen(image, self._light))
-
-    def _aspect(self) -> float:
-        aspect = float(self._stream.sample_aspect_ratio or 1)
-        if 1 / _WIDEST_PIXEL <= aspect <= _WIDEST_PIXEL:
-            return aspect
-        _LOG.warning("pixels of %s are not %g times as wide as high: shown square", self._name, aspect)
-        return 1.0
-
-
-def _light_of(codec: Any) -> Any:
-    """Light of each of 256 levels of a video of high dynamic range, 1 for white paper; None for all other video."""
-    kind, level = int(getattr(codec, "color_trc", 0) or 0), np.arange(256) / 255
-    if kind == _PQ:
-        root = level ** (1 / 78.84375)
-        light = (np.maximum(root - 0.8359375, 0) / (18.8515625 - 18.6875 * root)) ** (1 / 0.1593017578125)
-    elif kind == _HLG:
-        light = np.where(level <= 0.5, level**2 / 3, (np.exp((level - 0.55991073) / 0.17883277) + 0.28466892) / 12)
-    else:
-        return None
-    return (light / _PAPER[kind]).astype(np.float32)
-
-
-def _for_a_screen(image: Image, light: Any) -> Image:
-    """High dynamic range in tones and colours of an ordinary screen (ITU-R BT.2100, 2087, 2408); highlights bend."""
-    linear = cv2.transform(cv2.LUT(image, light), _BT2020_TO_BT709)
-    levels = np.minimum(np.maximum(linear, 0) * _PER_LIGHT, len(_TONES) - 1).astype(np.uint16)
-    return np.asarray(_TONES[levels])
-
-
-class _Turn(NamedTuple):
-    """How a decoded picture is to be shown: rows and columns swapped, then mirrored."""
-
-    swaps: bool = False
-    across: bool = False
-    down: bool = False
-
-    @classmethod
-    def of(cls, frame: Any) -> _Turn:
-        """From the display matrix of a frame, to quarter turns: (x, y) is shown at (a x + c y, b x + d y)."""
-        try:
-            found = list(frame.side_data)
-        except ValueError:
-            # PyAV stumbles over kinds that its FFmpeg knows and it does not (EXIF, in 18.1), but knows the angle.
-            return _ANGLES.get(round(frame.rotation), cls())
-        for data in found:
-            if data.type.name == "DISPLAYMATRIX" and data.buffer_size >= _MATRIX.itemsize:
-                a, b, _, c, d = np.frombuffer(data, _MATRIX, 1)["values"][0][:5].tolist()
-                return cls(False, a < 0, d < 0) if abs(a) + abs(d) >= abs(b) + abs(c) else cls(True, c < 0, b < 0)
-        return cls()
-
-    def applied(self, image: Image) -> Image:
-        """``image`` as it is shown."""
-        if self.swaps:
-            image = np.asarray(cv2.transpose(image), np.uint8)
-        if self.across or self.down:
-            code = -1 if self.across and self.down else 1 if self.across else 0
-            image = np.asarray(cv2.flip(image, code), np.uint8)
-        return image
-
-
-# Quarter turns by the angle that FFmpeg makes of a display matrix.
-_ANGLES = {-90: _Turn(True, True, False), 90: _Turn(True, False, True)} | dict.fromkeys(
-    (-180, 180), _Turn(False, True, True)
-)
-
-
-def _progressive(frames: Iterator[Any]) -> Iterator[Any]:
-    """Frames without fields: from the first interlaced one on all pass a filter that leaves progressive ones alone."""
-    fields: _Filter | None = None
-    for frame in frames:
-        if fields is None and not frame.interlaced_frame:
-            yield frame
-            continue
-        if fields is None or not fields.takes(frame):
-            if fields is not None:
-                yield from fields.push(None)
-            # One frame out for each in, one late.
-            fields = _Filter(frame, "bwdif", "mode=send_frame:parity=auto:deint=interlaced")
-        yield from fields.push(frame)
-    if fields is not None:
-        yield from fields.push(None)
-
-
-class _Filter:
-    """A filter of FFmpeg's for frames like the first."""
-
-    def __init__(self, frame: Any, name: str, options: str) -> None:
-        self._kind = self._kind_of(frame)
-        self._graph = av.filter.Graph()
-        width, height, pixels, time_base = self._kind
-        source = self._graph.add_buffer(width=width, height=height, format=pixels, time_base=time_base)
-        self._graph.link_nodes(source, self._graph.add(name, options), self._graph.add("buffersink")).configure()
-
-    @staticmethod
-    def _kind_of(frame: Any) -> tuple[int, int, Any, Any]:
-        return frame.width, frame.height, frame.format, frame.time_base
-
-    def takes(self, frame: Any) -> bool:
-        """Whether a frame is like the first."""
-        width, height, pixels, time_base = self._kind_of(frame)
-        return (width, height, pixels.name, time_base) == (*self._kind[:2], self._kind[2].name, self._kind[3])
-
-    def push(self, frame: Any) -> Iterator[Any]:
-        """Frames that are ready once this one is known; with None, those still held."""
-        self._graph.push(frame)
-        with contextlib.suppress(av.error.BlockingIOError, av.error.EOFError):
-            while True:
-                yield self._graph.pull()
-
-
 def _best(container: Any) -> Any:
     """The video stream that players take: the default one, of several the larger. Pictures of covers are none."""
     stream = container.streams.best("video")
     is_cover = stream is not None and stream.disposition & av.stream.Disposition.attached_pic
     return None if is_cover else stream
-
-
-def _reason(error: BaseException) -> str:
-    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return " ".join(text.split())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import struct
+import sys
 from fractions import Fraction
 from pathlib import Path
 
@@ -354,16 +355,61 @@ def test_animations_and_pages(tmp_path: Path, name: str, clock: bool) -> None:
     assert open_source(tmp_path / name).is_clip is not clock
 
 
-def test_heic_is_called_heic(tmp_path: Path) -> None:
+def test_heic_is_called_heic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def box(kind: bytes, content: bytes) -> bytes:
         return struct.pack(">I", 8 + len(content)) + kind + content
 
     path = tmp_path / "IMG_1.JPG"
     head = box(b"ftyp", b"heic\0\0\0\0mif1heic")
     path.write_bytes(head + box(b"meta", bytes(60)) + box(b"mdat", bytes(99)))
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
     with pytest.raises(InvalidInput, match="HEIC") as caught:
         open_source(path)
+    assert "dfer-edge[heic]" in caught.value.hint
     assert "JPEG" in caught.value.hint
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "RGBA"])
+def test_heic_is_decoded(tmp_path: Path, mode: str) -> None:
+    pillow_heif = pytest.importorskip("pillow_heif")
+    picture = Image.fromarray(patches(64)).convert(mode)
+    pillow_heif.from_pillow(picture).save(tmp_path / "p.heic", quality=95)
+    (path := tmp_path / "p.jpg").write_bytes((tmp_path / "p.heic").read_bytes())
+    assert close(decoded(path)[0].image, np.asarray(picture.convert("RGB")), 4)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2 : len(content) // 2 + 40] = bytes(40)
+    path.write_bytes(content)
+    with pytest.raises(InvalidInput, match="decodes"):
+        decoded(path)
+
+
+def test_damage_of_a_picture_is_named_by_us_alone(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    Image.fromarray(patches(64)).save(tmp_path / "p.png")
+    content = bytearray((tmp_path / "p.png").read_bytes())
+    content[len(content) // 2] ^= 1
+    (tmp_path / "p.png").write_bytes(content)
+    with pytest.raises(InvalidInput, match="IDAT chunk is damaged"):
+        decoded(tmp_path / "p.png")
+    assert capfd.readouterr().err == ""
+
+
+def test_frames_of_no_length_are_shown_a_tenth_of_a_second(tmp_path: Path) -> None:
+    frames = [Image.new("RGB", (64, 48), (30 * k, 10, 10)) for k in range(3)]
+    frames[0].save(tmp_path / "a.webp", save_all=True, append_images=frames[1:], duration=[0, 20, 20])
+    assert [f.time_s for f in decoded(tmp_path / "a.webp")] == pytest.approx([0, 0.1, 0.12])
+
+
+@pytest.mark.parametrize("name", ["a.gif", "a.png"])
+def test_the_size_of_an_animation_is_read_first(tmp_path: Path, name: str) -> None:
+    frames = [Image.new("RGB", (64, 48), (30 * k, 10, 10)) for k in range(2)]
+    frames[0].save(tmp_path / name, save_all=True, append_images=frames[1:])
+    content = bytearray((tmp_path / name).read_bytes())
+    large = struct.pack("<HH", 60000, 60000) if name == "a.gif" else struct.pack(">II", 60000, 60000)
+    start = 6 if name == "a.gif" else 16
+    content[start : start + len(large)] = large
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InvalidInput, match="got 60000x60000"):
+        open_source(tmp_path / name)
 
 
 @pytest.mark.parametrize("size", [(60000, 60000), (32000, 32000), (16385, 20)])
