@@ -28,6 +28,12 @@ SHIPPED = "slowr50_sa:default"
 _SCENARIO_NETWORKS = (SHIPPED, "slowr50_sa", "keypoint_tsa", "agfer")
 _SCENARIOS = ("Offline", "MultiStream", "Server")
 _QUICK_NETWORKS = (SHIPPED, "slowr50_sa")
+# One face on every engine; by faces, and with a deadline, on the fastest that is as right as the printed network.
+_GLASS = (
+    *(f"{name}/f1" for name in ("torch/fp32", "onnxruntime/fp32", "openvino/fp32", "openvino/bf16", "openvino/int8")),
+    *(f"openvino/bf16/f{faces}" for faces in range(2, 7)),
+    "openvino/bf16/deadline50",
+)
 _LONG_INT8 = ("slowr50", "smate", "sefer", "cbamfer", "vgg16_fer")
 _EXTRA_BATCH = 8
 
@@ -60,8 +66,8 @@ class Plan:
         At most so many samples a case, and so many seconds for the cases that are timed in turns.
     bound_ms
         Of the Server scenario's p99.
-    rate
-        Frames a second of the live case.
+    rate, seconds
+        Frames a second of the live and glass cases, and how long one of the latter takes.
     """
 
     threads: int
@@ -77,6 +83,7 @@ class Plan:
     budget_s: float = 16.0
     bound_ms: float = 100.0
     rate: float = 25.0
+    seconds: float = 10.0
 
     def __post_init__(self) -> None:
         known = catalogue(self)
@@ -109,7 +116,8 @@ class Plan:
             words += ["--pipeline", *self.pipelines]
         words += ["--batches", *map(str, self.batches)] if self.batches and case.startswith("engine/") else []
         words += ["--bound-ms", f"{self.bound_ms:g}"] if case.endswith("/Server") else []
-        words += ["--rate", f"{self.rate:g}"] if case.startswith("live/") else []
+        words += ["--rate", f"{self.rate:g}"] if case.startswith(("live/", "glass/")) else []
+        words += ["--seconds", f"{self.seconds:g}"] if case.startswith("glass/") else []
         words += (
             ["--loadgen"]
             if self.loadgen and (case.endswith(("/b1", "/MultiStream")) or case.startswith("network/"))
@@ -118,7 +126,7 @@ class Plan:
         return shlex.join(words + (["--quick"] if self.quick else []))
 
 
-_USES = {"video": ("video", "live", "pipeline"), "calibration": ("engine",), "data": ("engine",)}
+_USES = {"video": ("video", "live", "glass", "pipeline"), "calibration": ("engine",), "data": ("engine",)}
 
 
 def catalogue(plan: Plan) -> list[str]:
@@ -133,6 +141,7 @@ def catalogue(plan: Plan) -> list[str]:
         names += [f"scenario/{key}/{name}" for name in _SCENARIOS if key in _SCENARIO_NETWORKS]
     names += [f"step/{model}/{engine}" for model in STREAMED for engine in ("openvino", "torch")]
     names += [f"{kind}/{SHIPPED}/{engine}" for kind in ("video", "live") for engine in ("auto", "onnxruntime")]
+    names += [f"glass/{SHIPPED}/{name}" for name in _GLASS]
     return names + [f"pipeline/{name.replace('/', '.')}" for name in plan.pipelines]
 
 
@@ -153,7 +162,7 @@ def _is_quick(name: str, batches: tuple[int, ...]) -> bool:
         # A batch that was asked for is run.
         extra = not batches and name.endswith(f"/b{_EXTRA_BATCH}")
         return key in _QUICK_NETWORKS and not slow and not extra
-    return kind != "step"
+    return kind not in ("step", "glass")
 
 
 def portable(word: str) -> str:

@@ -33,7 +33,8 @@ def add(commands: Any, common: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--loadgen", action="store_true", help="a second opinion by mlcommons-loadgen")
     parser.add_argument("--bound-ms", type=_positive, default=100.0, help="of Server's p99 (default: %(default)s)")
-    parser.add_argument("--rate", type=_positive, default=25.0, help="frames a second of the live case")
+    parser.add_argument("--rate", type=_positive, default=25.0, help="frames a second of live and glass cases")
+    parser.add_argument("--seconds", type=_positive, default=10.0, help="how long a glass case takes")
     text = "bench.jsonl, bench.md, PNG (default: bench-DEVICE, with --quick or --only that and -quick or -only)"
     parser.add_argument("--out", type=Path, metavar="DIR", help=text)
     parser.add_argument("--json", action="store_true", help="the rows on stdout too")
@@ -151,6 +152,7 @@ def _plan(arguments: argparse.Namespace) -> Plan | None:
             budget_s=3.0 if arguments.quick else 16.0,
             bound_ms=arguments.bound_ms,
             rate=arguments.rate,
+            seconds=arguments.seconds,
         )
     except InvalidInput as error:
         print(f"dfer-edge bench: {error.message}\n  hint: {error.hint}", file=sys.stderr)

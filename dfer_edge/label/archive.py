@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 from collections.abc import Callable, Iterable, Iterator
@@ -11,9 +12,8 @@ from dfer_edge.errors import InvalidInput
 from dfer_edge.label.rows import FAILED, NO_FACE, Row, Setup, rows_of
 from dfer_edge.label.table import Parts, arrow
 from dfer_edge.recognizer import Recognizer
-from dfer_edge.sources.opening import IMAGES
+from dfer_edge.sources.opening import is_media
 
-VIDEOS = {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".wmv", ".flv", ".ts", ".3gp", ".gif"}
 Progress = Callable[[int, int | None], None]
 
 
@@ -45,7 +45,7 @@ def label_archive(
     Parameters
     ----------
     folder
-        Searched with its sub-folders; other files are passed over.
+        Searched with its sub-folders for what :func:`dfer_edge.sources.is_media` knows; other files are passed over.
     out
         The Parquet file.
     setup
@@ -117,8 +117,10 @@ def _stamps(root: Path) -> dict[str, tuple[int, int]]:
 
 def _files(root: Path) -> Iterable[Path]:
     for path in root.rglob("*"):
-        if path.suffix.lower() in VIDEOS | IMAGES and path.is_file():
-            yield path
+        # Told by content only where the name says nothing: of those, what cannot be read is no medium.
+        with contextlib.suppress(OSError):
+            if is_media(path):
+                yield path
 
 
 def _identity(recognizer: Recognizer, setup: Setup) -> str:

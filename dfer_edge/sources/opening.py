@@ -40,6 +40,7 @@ __all__ = [
 ]
 
 VIDEOS = {".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".gif", ".flv", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts"}
+VIDEOS |= {".wmv", ".3gp"}
 # Matroska, MPEG program stream, MPEG-1/2 video, ASF (WMV), Ogg, FLV.
 _VIDEO_STARTS = (b"\x1a\x45\xdf\xa3", b"\0\0\x01\xba", b"\0\0\x01\xb3", b"\x30\x26\xb2\x75", b"OggS", b"FLV\x01")
 IMAGES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}

@@ -55,7 +55,7 @@ def test_every_network_engine_and_operation_has_a_case() -> None:
         for engine in ENGINES:
             assert any(name.startswith(f"engine/{model}/{engine}/") for name in names)
     assert {name.split("/")[0] for name in names} == {
-        "overhead", "kernel", "kernel-cuda", "network", "engine", "scenario", "step", "video", "live"
+        "overhead", "kernel", "kernel-cuda", "network", "engine", "scenario", "step", "video", "live", "glass"
     }  # fmt: skip
     assert set(Plan(1, quick=True).selected()) < set(Plan(1).selected()) < set(names)
 
@@ -81,18 +81,20 @@ def test_an_unknown_case_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> N
 
 def test_the_command_of_a_row_selects_that_row() -> None:
     plan = Plan(2, video=Path("/one/machine/a b.mp4"), calibration=Path("r.json"), bound_ms=50, batches=(1, 2))
-    plan = dataclasses.replace(plan, rate=30, loadgen=True)
+    plan = dataclasses.replace(plan, rate=30, seconds=20, loadgen=True)
     witnessed = ("engine/smate/openvino/bf16/b1", f"scenario/{SHIPPED}/MultiStream")
     others = ("engine/smate/openvino/bf16/b2", f"scenario/{SHIPPED}/Server", f"live/{SHIPPED}/auto", "kernel/lbp")
+    others += (f"glass/{SHIPPED}/openvino/bf16/f3",)
     for case in (*witnessed, *others):
         words = shlex.split(plan.command(case))
         arguments = parser().parse_args(words[1:])
         again = Plan(arguments.threads, only=tuple(arguments.only), batches=tuple(arguments.batches))
         assert again.selected() == [case]
-        assert (arguments.video == Path("a b.mp4")) == case.startswith("live"), "no path of one machine"
+        assert (arguments.video == Path("a b.mp4")) == case.startswith(("live", "glass")), "no path of one machine"
         assert (arguments.calibration == plan.calibration) == case.startswith("engine")
         assert (arguments.bound_ms == 50) == case.endswith("Server")
-        assert (arguments.rate == 30) == case.startswith("live")
+        assert (arguments.rate == 30) == case.startswith(("live", "glass"))
+        assert (arguments.seconds == 20) == case.startswith("glass")
         assert arguments.loadgen == (case in witnessed)
 
 

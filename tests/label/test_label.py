@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from dfer_edge import DferError, InvalidInput
 from dfer_edge.cli.main import main
 from dfer_edge.label import Report, label_archive
+from dfer_edge.label.archive import _stamps
 from dfer_edge.label.rows import Setup
 from dfer_edge.label.table import Parts
 from dfer_edge.weights import file as weights
@@ -39,6 +40,18 @@ def archive(tmp_path: Path, astronaut: Path) -> Path:
     (folder / "empty.mov").touch()
     (folder / "notes.txt").write_text("no video")
     return folder
+
+
+def test_media_are_told_as_everywhere_else(archive: Path, astronaut: Path) -> None:
+    """By name or content; one list for all of the package."""
+    shutil.copy(astronaut, archive / "without a suffix")
+    shutil.copy(astronaut, archive / "._resource.mp4")
+    for name in ("clip.WMV", "phone.3gp", "camera.m2ts"):
+        (archive / name).touch()
+    (archive / "locked.dat").touch(mode=0)
+    assert set(_stamps(archive)) == {
+        *("a.mp4", "b/z.MP4", "b/broken.mp4", "empty.mov", "without a suffix", "clip.WMV", "phone.3gp", "camera.m2ts")
+    }
 
 
 def test_one_row_a_person_and_window_and_a_reason_for_bad_files(archive: Path, setup: Setup, tmp_path: Path) -> None:

@@ -122,6 +122,22 @@ def _video(row: Row) -> list[str]:
     return [row.group, name, *map(number, times), stages or "-"]
 
 
+def _glass(row: Row) -> list[str]:
+    config, extra = row.config, row.extra
+    age, beside, engine = row.latency_ms, extra["beside_engine_ms"], extra["engine_ms"]
+    deadline = f"{extra['deadline_ms']:g} ms: {extra['kept']:.1%}" if "kept" in extra else "-"
+    return [
+        f"{config['engine']}/{config['precision']}",
+        str(config["faces"]),
+        *map(number, (age.get("p50"), age.get("p99"), engine.get("p50"), engine.get("p99"), beside.get("p99"))),
+        number(extra["processor_ms_a_frame"]),
+        str(extra["missed_frames"]),
+        deadline,
+        f"{extra['scheduler']}, {number(extra['load_before'])}",
+        f"{age['samples']}",
+    ]
+
+
 def _overhead(row: Row) -> list[str]:
     found = row.extra["microseconds_per_query"]
     bar = row.extra["bar"]
@@ -164,6 +180,25 @@ SECTIONS: dict[str, tuple[str, tuple[str, ...], tuple[str, ...], Any]] = {
         ("video", "live", "pipeline"),
         ("case", "system", "p50 ms", "p90", "frames/s", "stages, ms"),
         _video,
+    ),
+    "glass": (
+        "Glass to label at 640x360, an observation a frame, ms",
+        ("glass",),
+        (
+            "system",
+            "faces",
+            "age p50",
+            "p99",
+            "engine p50",
+            "p99",
+            "age - engine, p99",
+            "CPU ms a frame",
+            "missed frames",
+            "kept",
+            "scheduler, load before",
+            "n",
+        ),
+        _glass,
     ),
     "kernel": (
         "Kernels (one core, CPU time; ratio to ours)",
