@@ -91,6 +91,7 @@ def _measured(plan: Plan, row: Row, recognizer: Recognizer, frames: list[Image],
     ages: list[float] = []
     beside: list[float] = []
     stages: list[dict[str, float]] = []
+    moments: set[int] = set()
     load, begin, processor = os.getloadavg()[0] if hasattr(os, "getloadavg") else None, 0.0, 0.0
     live: dict[str, Any] = {"hop_s": _HOP_S, "no_face": False, "reconnect": False, "frames": True, **options}
     with recognizer.stream(StampedSource(source, clock.now), window_s=_WINDOW_S, **live) as stream:
@@ -103,6 +104,7 @@ def _measured(plan: Plan, row: Row, recognizer: Recognizer, frames: list[Image],
                     ages.append(age)
                     beside.append(age - times["engine"])
                     stages.append(dict(times))
+                    moments.add(found.frame_index)
         used, wall, stats = time.process_time() - processor, clock.now() - begin, stream.stats()
     if not ages:
         row.status, row.reason = WRONG, "no observation came out: is there a face in the video?"
@@ -115,7 +117,7 @@ def _measured(plan: Plan, row: Row, recognizer: Recognizer, frames: list[Image],
         "beside_engine_ms": timing.summary(beside),
         "engine_ms": timing.summary([times["engine"] for times in stages]),
         "processor_ms_a_frame": used / wall * 1e3 / plan.rate,
-        "people_a_frame": len(ages) / max(1, len({times["total"] for times in stages})),
+        "people_a_frame": len(ages) / len(moments),
         "missed_frames": stats.dropped + stats.replaced,
         "deepest_queue": stats.queue,
         "camera_frames_per_s": plan.rate,
