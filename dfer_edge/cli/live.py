@@ -171,7 +171,9 @@ def _wanted(arguments: argparse.Namespace) -> Iterator[ObservationSink]:
     if arguments.json:
         yield records.JsonLinesSink(sys.stdout if arguments.json == "-" else arguments.json)
     else:
-        yield records.TextSink(sys.stdout)
+        # A file that is read as fast as it goes has no moment of capture.
+        files = all(Path(source).is_file() for source in arguments.source)
+        yield records.TextSink(sys.stdout, len(arguments.source) > 1, arguments.realtime or not files)
     if arguments.csv:
         yield records.CsvSink(arguments.csv)
     if arguments.websocket is not None:

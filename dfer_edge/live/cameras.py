@@ -47,8 +47,7 @@ class Camera:
         else:
             self._capture = target if is_capture(target) else _opened(target, stall_s)
             if not self._capture.isOpened():
-                hint = "is it there, and does no other program hold it?" if not isinstance(target, str) else ""
-                raise SourceLost(f"expected a camera or stream that opens, got {redacted(name)}", hint)
+                raise SourceLost(f"expected a camera or stream that opens, got {redacted(name)}", _hint(target))
 
     def frames(self) -> Iterator[Image]:
         """RGB frames [H, W, 3] until the device gives no more."""
@@ -79,6 +78,15 @@ class Camera:
         self.close()
         if self._capture is not None:
             self._capture.release()
+
+
+def _hint(target: Any) -> str:
+    """What to try where a target does not open."""
+    if isinstance(target, str) and is_pipeline(target):
+        return "does gst-launch-1.0 run it?"
+    if isinstance(target, str) and "://" in target:
+        return "does the address answer, and are user name and password right?"
+    return "is it there, may you read it, and does no other program hold it?"
 
 
 def _opened(target: str | int, stall_s: float) -> Any:

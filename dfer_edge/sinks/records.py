@@ -11,6 +11,7 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import IO, Any, Protocol
 
+from dfer_edge.errors import DferError
 from dfer_edge.types import Observation
 
 _LOG = logging.getLogger("dfer_edge")
@@ -30,11 +31,20 @@ class ObservationSink(Protocol):
 
 
 class _FileSink:
-    """A file that is flushed with every line, or standard output, which stays open."""
+    """A file that is flushed with every line, or standard output, which stays open.
+
+    Raises
+    ------
+    DferError
+        If the file cannot be written.
+    """
 
     def __init__(self, target: str | Path | IO[str]) -> None:
         own = self._is_own = isinstance(target, (str, Path))
-        self._file: IO[str] = Path(target).open("w", newline="") if own else target  # type: ignore[arg-type,assignment] # noqa: SIM115
+        try:
+            self._file: IO[str] = Path(target).open("w", newline="") if own else target  # type: ignore[arg-type,assignment] # noqa: SIM115
+        except OSError as error:
+            raise DferError(f"cannot write {target}: {error.strerror or error}", "name another file") from error
 
     def close(self) -> None:
         """See :class:`ObservationSink`."""
@@ -76,17 +86,30 @@ class CsvSink(_FileSink):
 
 
 class TextSink(_FileSink):
-    """A line for people."""
+    """A line for people: time, source, who, label, confidence, age, event.
+
+    Parameters
+    ----------
+    target
+        A file or stream.
+    names, ages
+        Whether the lines name their source and tell how old they are: several sources, live ones.
+    """
+
+    def __init__(self, target: str | Path | IO[str], names: bool = True, ages: bool = True) -> None:
+        super().__init__(target)
+        self._names, self._ages = names, ages
 
     def write(self, observation: Observation) -> None:
         """See :class:`ObservationSink`."""
         prediction = observation.prediction
         who = f"#{observation.track_id}" if observation.has_face else "  "
+        name = f"  {observation.source}" if self._names else ""
+        sure = f"{prediction.confidence:.2f}" if observation.has_face else "    "
+        age = f"  {observation.age_ms or 0:4.0f} ms old" if self._ages else ""
         event = f"  {observation.event}" if observation.event else ""
-        line = (
-            f"{observation.time_s:8.2f} s  {observation.source}  {who} {prediction.label} {prediction.confidence:.2f}"
-        )
-        self._file.write(f"{line}  {observation.age_ms or 0:.0f} ms old{event}\n")
+        line = f"{observation.time_s:8.2f} s{name}  {who} {prediction.label:<8} {sure}{age}{event}"
+        self._file.write(line.rstrip() + "\n")
         self._file.flush()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -33,9 +34,17 @@ def test_files(words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture) 
 
 def test_text_and_errors(words: list[str], capsys: pytest.CaptureFixture) -> None:
     assert main([*words, "--seconds", "60"]) == 0
-    assert "ms old" in capsys.readouterr().out.splitlines()[0]
+    first = capsys.readouterr().out.splitlines()[0]
+    assert re.fullmatch(r" +0\.00 s  #0 \w+ +0\.\d\d(  onset)?", first), "neither name nor age"
+    assert main([words[0], words[1], *words[1:], "--seconds", "0.2", "--realtime"]) == 0
+    first = capsys.readouterr().out.splitlines()[0]
+    assert re.fullmatch(r" +0\.00 s  .*astronaut.*  #0 \w+ +0\.\d\d +\d+ ms old(  onset)?", first)
     assert main([words[0], "rtsp://a:s3cret@127.0.0.1:9/x", *words[2:], "--no-reconnect"]) == 1
-    assert "s3cret" not in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "s3cret" not in said
+    assert "hint: does the address answer" in said
+    assert main([*words, "--csv", "/nowhere/at all.csv"]) == 1
+    assert "cannot write /nowhere/at all.csv: No such file or directory" in capsys.readouterr().err
     with pytest.raises(SystemExit) as wrong:
         main([*words, "--hop", "-1"])
     assert wrong.value.code == 2

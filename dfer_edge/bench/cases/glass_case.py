@@ -34,7 +34,7 @@ _TAKEN_S = 8.0
 
 
 def run(context: Context, case: str) -> None:
-    """``glass/KEY/ENGINE/PRECISION/f1`` to ``f6``, or ``deadlineMS`` with one face.
+    """``glass/KEY/ENGINE/PRECISION/f1`` to ``f6``, with ``-hopMS`` at another hop, or ``deadlineMS`` with one face.
 
     Raises
     ------
@@ -50,11 +50,18 @@ def run(context: Context, case: str) -> None:
     info = recognizer.info()
     config = {"network": key, "model": model, "weights": info["weights"]["name"], "video": path.name, "batch": 1}
     config |= {name: info[name] for name in ("engine", "precision", "threads", "detector")}
-    faces = int(what[1:]) if what.startswith("f") else 1
-    options = {"deadline_ms": float(what.removeprefix("deadline"))} if what.startswith("deadline") else {}
+    faces, options = _meant(what)
     limit = int(_TAKEN_S * plan.rate)
     taken = [frame.image for frame, _ in zip(open_source(path), range(limit), strict=False)]
     context.emit(_measured(plan, Row(case, config=config | {"faces": faces}), recognizer, crowd(taken, faces), options))
+
+
+def _meant(what: str) -> tuple[int, dict[str, float]]:
+    """Faces, and the options of the stream."""
+    if what.startswith("deadline"):
+        return 1, {"deadline_ms": float(what.removeprefix("deadline"))}
+    faces, _, hop = what.removeprefix("f").partition("-hop")
+    return int(faces), {"hop_s": float(hop) / 1e3} if hop else {}
 
 
 def crowd(frames: Sequence[Image], faces: int) -> list[Image]:
@@ -85,7 +92,7 @@ def crowd(frames: Sequence[Image], faces: int) -> list[Image]:
     return made
 
 
-def _measured(plan: Plan, row: Row, recognizer: Recognizer, frames: list[Image], options: dict[str, Any]) -> Row:
+def _measured(plan: Plan, row: Row, recognizer: Recognizer, frames: list[Image], options: dict[str, float]) -> Row:
     clock, seconds = Clock(), 4.0 if plan.quick else plan.seconds
     source = PacedSource(frames, plan.rate, seconds, clock)
     ages: list[float] = []
@@ -123,11 +130,11 @@ def _measured(plan: Plan, row: Row, recognizer: Recognizer, frames: list[Image],
         "camera_frames_per_s": plan.rate,
         "seconds": seconds,
         "window_s": _WINDOW_S,
-        "hop_s": _HOP_S,
+        "hop_s": live["hop_s"],
         "load_before": load,
         "scheduler": _scheduler(),
     }
-    if options:
+    if "deadline_ms" in options:
         kept = float(np.mean(np.asarray(ages) <= options["deadline_ms"]))
         row.extra |= {"deadline_ms": options["deadline_ms"], "kept": kept, "late": stats.late, "skipped": stats.skipped}
         row.extra |= {"hop_s_at_end": stats.hop_s, "beat_s_at_end": stats.beat_s}
