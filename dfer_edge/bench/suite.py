@@ -123,7 +123,7 @@ def _run(context: Context, batch: list[str]) -> None:
 
 def _dispatch(context: Context, batch: list[str]) -> None:
     # Imported when needed: a run of the kernels needs no engine, and one of an engine no kernels' rivals.
-    from dfer_edge.bench.cases import cuda_kernels, glass_case, kernels, networks, overhead, video
+    from dfer_edge.bench.cases import cuda_kernels, kernels, live_latency, networks, overhead, video
     from dfer_edge.bench.cases import per_frame_peers as perframe
     from dfer_edge.bench.cases import scenarios as scenario_cases
 
@@ -140,7 +140,7 @@ def _dispatch(context: Context, batch: list[str]) -> None:
             "step": scenario_cases.run_step,
             "video": video.run,
             "live": video.run,
-            "glass": glass_case.run,
+            "glass": live_latency.run,
             "pipeline": perframe.run,
         }
         single[kind](context, batch[0])

@@ -6,15 +6,15 @@ import itertools
 from pathlib import Path
 
 import pytest
+from dfer_edge.bench.live_latency import SIZE, crowd
 
-from dfer_edge.bench import glass_case
-from dfer_edge.bench.context import Context
-from dfer_edge.bench.glass_case import SIZE, crowd
+from dfer_edge.bench import live_latency
+from dfer_edge.bench.cases.context import Context
 from dfer_edge.bench.plan import SHIPPED, Plan
-from dfer_edge.bench.results import Row
-from dfer_edge.bench.table import section
+from dfer_edge.bench.report.results import Row
+from dfer_edge.bench.report.table import section
 from dfer_edge.faces import make_detector
-from dfer_edge.sources import open_source
+from dfer_edge.sources.opening import open_source
 
 
 @pytest.mark.parametrize("faces", [1, 4, 6])
@@ -33,7 +33,7 @@ def test_a_crowd_has_so_many_faces_and_none_in_another_s_place(faces: int, astro
 def test_a_row_says_age_engine_processor_and_queue(what: str, astronaut: Path) -> None:
     rows: list[Row] = []
     plan = Plan(threads=1, quick=True, rate=4, video=astronaut)
-    glass_case.run(Context(plan, rows.append), f"glass/{SHIPPED}/onnxruntime/fp32/{what}")
+    live_latency.run(Context(plan, rows.append), f"glass/{SHIPPED}/onnxruntime/fp32/{what}")
     (row,) = rows
     assert row.ok, row.reason
     faces = row.config["faces"]

@@ -11,19 +11,19 @@ from typing import Any
 import cv2
 import numpy as np
 
-from dfer_edge import weights as weights_files
-from dfer_edge.bench import timing
-from dfer_edge.bench.context import Context
-from dfer_edge.bench.glass import StampedSource, read_stamp
+from dfer_edge.bench.cases.context import Context
+from dfer_edge.bench.cases.glass_to_label import StampedSource, read_stamp
+from dfer_edge.bench.cases.video import PacedSource, video_path
+from dfer_edge.bench.measure import timing
+from dfer_edge.bench.measure.scenarios import Clock
 from dfer_edge.bench.plan import Plan, split_key
-from dfer_edge.bench.results import WRONG, Row
-from dfer_edge.bench.scenarios import Clock
-from dfer_edge.bench.video import PacedSource, video_path
+from dfer_edge.bench.report.results import WRONG, Row
 from dfer_edge.errors import SourceLost
 from dfer_edge.faces import make_detector
 from dfer_edge.recognizer import Recognizer
-from dfer_edge.sources import open_source
+from dfer_edge.sources.opening import open_source
 from dfer_edge.types import Image
+from dfer_edge.weights import file as weights_files
 
 SIZE = (360, 640)
 _GRID, _AROUND, _GREY = (2, 3), 2.2, 110
