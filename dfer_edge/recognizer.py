@@ -8,37 +8,46 @@ import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from dfer_edge.confidence import Confidence
-from dfer_edge.engines.base import LOGITS, FloatArray
+from dfer_edge.engines import DeviceName, EngineName, PrecisionName
+from dfer_edge.engines.base import LOGITS, Engine, FloatArray
 from dfer_edge.errors import DferError, InvalidInput, NoFaceFound, WeightsNotFound
-from dfer_edge.export.loading import Request, load, require_whole
-from dfer_edge.faces import Detector, FaceFollower, LandmarkDetector, for_network, make_detector
+from dfer_edge.export.loading import Request, load, load_embedding, require_whole
+from dfer_edge.faces import Detector, LandmarkDetector, for_network, make_detector
 from dfer_edge.faces import landmarks as faces_landmarks
-from dfer_edge.faces.crops import CroppedFace, GivenPoints
 from dfer_edge.flow import preprocess
-from dfer_edge.flow.call_checks import bounded, checked_landmarks, checked_plan
+from dfer_edge.flow.call_checks import bounded, checked_plan
 from dfer_edge.flow.clips import WINDOW_S
-from dfer_edge.flow.pipeline import Tracker, WholeFrame, Window, Windower, WindowPlan
+from dfer_edge.flow.pipeline import Window, WindowPlan
 from dfer_edge.flow.postprocess import to_prediction
 from dfer_edge.flow.summary import Recorder, summarise
-from dfer_edge.inference import registry
+from dfer_edge.inference.parts import EMBEDDING
+from dfer_edge.inference.registry import ModelName, find
 from dfer_edge.live.batching import Network
 from dfer_edge.live.capture import open_feeds
+from dfer_edge.live.framing import Framing
 from dfer_edge.live.networks import load_network
 from dfer_edge.live.options import make_options
 from dfer_edge.live.session import Session
 from dfer_edge.live.stages import OnFrame
 from dfer_edge.live.stream import LiveStream
-from dfer_edge.live.tracking import Watching
-from dfer_edge.signals import Listening, SignalReader
+from dfer_edge.signals import SignalReader
 from dfer_edge.sources.opening import Source
 from dfer_edge.system.call_lock import CallLock
 from dfer_edge.system.stopwatch import Stopwatch
-from dfer_edge.types import Clip, Observation, Points, Prediction, Signals, Timeline
+from dfer_edge.types import (
+    Clip,
+    Faces,
+    Observation,
+    Points,
+    Prediction,
+    Signals,
+    Timeline,
+)
 
 Progress = Callable[[int, int | None], None]
 
@@ -95,11 +104,11 @@ class Recognizer:
 
     def __init__(
         self,
-        name: str,
-        weights: str | Path = "default",
-        engine: str = "auto",
-        precision: str = "auto",
-        device: str = "auto",
+        name: ModelName,
+        weights: Literal["default", "random"] | str | Path = "default",
+        engine: EngineName = "auto",
+        precision: PrecisionName = "auto",
+        device: DeviceName = "auto",
         detector: str | Path | Detector = "auto",
         threads: int | None = None,
         landmark_detector: str | Path | LandmarkDetector | None = "auto",
@@ -110,7 +119,7 @@ class Recognizer:
         self._arguments = {key: value for key, value in locals().items() if key != "self"}
         if not isinstance(weights, (str, os.PathLike)) or not str(weights):
             raise InvalidInput(f'expected weights "default", "random" or a path, got {weights!r}')
-        registry.find(name)
+        find(name)
         detector = make_detector(detector)
         self._request = Request(name, weights, engine, precision, device, threads, calibration)
         loaded = load(self._request)
@@ -127,7 +136,7 @@ class Recognizer:
             self._engine.close()
             raise
         self._detector, self._landmark_detector = found
-        self._signals = signals
+        self._framing = Framing(self.spec, self._detector, self._landmark_detector, signals)
         if signals and self._detector.landmarks is None:
             self._engine.close()
             what = "signals are read from landmarks: expected a landmark detector, got none"
@@ -141,9 +150,13 @@ class Recognizer:
         # By its arguments: the other process chooses and loads an engine of its own.
         return functools.partial(type(self), **self._arguments), ()
 
+    def __repr__(self) -> str:
+        engine = f"{self._engine.name} {self._engine.options.precision} on {self._engine.options.device}"
+        return f"<Recognizer {self.spec.name}, weights {self._weights['name']}, {engine}>"
+
     # -- public ---------------------------------------------------------------------------------------------
 
-    def predict(self, source: Any, faces: str = "detect", landmarks: Points | None = None) -> Prediction:
+    def predict(self, source: Any, faces: Faces = "detect", landmarks: Points | None = None) -> Prediction:
         """The expression of the person seen longest.
 
         Parameters
@@ -176,7 +189,7 @@ class Recognizer:
     def timeline(
         self,
         source: Any,
-        faces: str = "detect",
+        faces: Faces = "detect",
         landmarks: Points | None = None,
         window_s: float = WINDOW_S,
         progress: Progress | None = None,
@@ -199,7 +212,7 @@ class Recognizer:
         """
         return self._timeline(source, faces, landmarks, WindowPlan(window_s, window_s), progress)
 
-    def predict_batch(self, sources: Sequence[Any], faces: str = "detect") -> list[Prediction]:
+    def predict_batch(self, sources: Sequence[Any], faces: Faces = "detect") -> list[Prediction]:
         """One prediction a source, each taken as a single clip, from one engine call for many clips.
 
         Long videos and folders are sampled as in :meth:`clip`.
@@ -224,7 +237,7 @@ class Recognizer:
             clips[number], signals[number] = found
         return list(self._classify(clips, watch, signals).values())
 
-    def clip(self, source: Any, faces: str = "detect", landmarks: Points | None = None) -> Clip:
+    def clip(self, source: Any, faces: Faces = "detect", landmarks: Points | None = None) -> Clip:
         """What the network sees of ``source`` taken as a single clip: the sampled face crops of one person.
 
         For what looks inside a network: features, activations, calibration. Memory does not grow with the length of
@@ -245,10 +258,27 @@ class Recognizer:
             raise NoFaceFound(f"no face in any frame of {opened.name}")
         return found[0]
 
+    def embed(self, source: Any, faces: Faces = "detect", landmarks: Points | None = None) -> FloatArray:
+        """What the classifier reads of ``source`` taken as a single clip: float32 [D], the person seen longest.
+
+        For search, clustering and classifiers of one's own. D is the width of the network's last layer (512 of
+        ``slowr50_sa``, 2048 of ``slowr50``); networks that classify frames give the mean over the clip's frames. Its
+        first call loads the network once more, up to its classifier, on the same engine and precision.
+
+        Raises
+        ------
+        InvalidInput
+            As in :meth:`predict`, and for a recogniser of an ``.onnx`` file, which ends in logits.
+        NoFaceFound
+        """
+        feed = preprocess.to_feed([self.clip(source, faces, landmarks)], self.spec)
+        rows: FloatArray = self._embedder.infer(feed)[EMBEDDING]
+        return np.asarray(rows.reshape(-1, rows.shape[-1]).mean(0), np.float32)
+
     def stream(
         self,
         source: Any,
-        faces: str = "detect",
+        faces: Faces = "detect",
         window_s: float | None = None,
         hop_s: float | None = None,
         on_frame: OnFrame | None = None,
@@ -283,7 +313,7 @@ class Recognizer:
         chosen = make_options(window_s=window_s, hop_s=hop_s, **options)
         return LiveStream(self._network, open_feeds(source, chosen.stall_s, chosen.rate), chosen, faces, on_frame)
 
-    def session(self, faces: str = "detect", **options: Any) -> Session:
+    def session(self, faces: Faces = "detect", **options: Any) -> Session:
         """A stream whose frames the caller pushes: ``session.push(frame, time_s)`` gives observations.
 
         ``faces`` and ``options`` are those of :meth:`stream`.
@@ -322,8 +352,8 @@ class Recognizer:
         self, source: Any, faces: str, landmarks: Points | None, plan: WindowPlan, progress: Progress | None
     ) -> Timeline:
         watch, opened = Stopwatch(), bounded(source)
-        windower = self._windower(checked_plan(plan, opened), watch, opened, faces, landmarks)
-        tracker, reader = self._tracker(faces, landmarks)
+        windower = self._framing.windower(checked_plan(plan, opened), watch, opened, faces, landmarks)
+        tracker, reader = self._framing.tracker(faces, landmarks)
         recorder = Recorder(tracker, progress, opened.length_hint)
         observations, seen = [], []
         for window in windower.windows(opened, recorder):
@@ -339,45 +369,15 @@ class Recognizer:
     def _only_clip(
         self, opened: Source, faces: str, landmarks: Points | None, watch: Stopwatch
     ) -> tuple[Clip, Signals | None] | None:
-        windower = self._windower(WindowPlan(math.inf, math.inf, longest_only=True), watch, opened, faces, landmarks)
-        tracker, reader = self._tracker(faces, landmarks)
+        windower = self._framing.windower(
+            WindowPlan(math.inf, math.inf, longest_only=True), watch, opened, faces, landmarks
+        )
+        tracker, reader = self._framing.tracker(faces, landmarks)
         window = next(windower.windows(opened, tracker), None)
         if window is None or not window.clips:
             return None
         track_id, clip = next(iter(window.clips.items()))
         return clip, reader.signals(track_id, -math.inf, math.inf) if reader else None
-
-    def _tracker(self, faces: str, landmarks: Points | None = None) -> tuple[Tracker, SignalReader | None]:
-        """A tracker, and what reads signals off it if they are asked for."""
-        if faces not in ("detect", "cropped"):
-            raise InvalidInput(f'expected faces "detect" or "cropped", got {faces!r}')
-        tracker: Tracker = FaceFollower(self._detector) if faces == "detect" else self._crop_tracker(landmarks)
-        if not self._signals:
-            return tracker, None
-        reader = SignalReader()
-        return Listening(tracker, reader, landmarks), reader
-
-    def _crop_tracker(self, landmarks: Points | None) -> Tracker:
-        if landmarks is not None and self._lays_crops(landmarks):
-            return GivenPoints(np.asarray(landmarks, np.float32))
-        if self._detector.landmarks is not None and self._lays_crops(landmarks):
-            return CroppedFace(self._detector.landmarks, self.spec)
-        return WholeFrame(self._detector.landmarks, self.spec.face_margin) if self._signals else WholeFrame()
-
-    def _lays_crops(self, landmarks: Points | None) -> bool:
-        """Whether landmarks, given or found, lay the network's crop within face crops."""
-        return self.spec.face_box == "landmarks" and (landmarks is not None or self._detector.landmarks is not None)
-
-    def _windower(
-        self, plan: WindowPlan, watch: Stopwatch, source: Source, faces: str, landmarks: Points | None
-    ) -> Windower:
-        cropped = faces == "cropped" and not self._lays_crops(landmarks)
-        takes = self.spec.landmarks or (faces_landmarks.COUNT if faces == "cropped" and not cropped else 0)
-        points = None if landmarks is None else checked_landmarks(landmarks, takes, source)
-        if self.spec.landmarks and points is None and self._landmark_detector is None:
-            what = f"{self.spec.name} takes {self.spec.landmarks} landmarks a frame"
-            raise WeightsNotFound(f"{what}: expected them or a landmark detector, got neither", faces_landmarks.CHOICES)
-        return Windower(self.spec, plan, watch, cropped, points, self._landmark_detector)
 
     def _observe(self, window: Window, watch: Stopwatch, reader: SignalReader | None) -> list[Observation]:
         signals: dict[int, Signals | None] = {}
@@ -418,17 +418,19 @@ class Recognizer:
         return logits
 
     @functools.cached_property
+    def _embedder(self) -> Engine:
+        with self._loading:
+            if "_embedder" not in self.__dict__:  # as in `_network`
+                self.__dict__["_embedder"] = load_embedding(self._request, self._engine)
+            made: Engine = self.__dict__["_embedder"]
+            return made
+
+    @functools.cached_property
     def _network(self) -> Network:
         with self._loading:
             # From Python 3.12 on the property has no lock: another thread may have made it while this one waited.
             if "_network" not in self.__dict__:
-                rest = (self._confidence, self._least, self._landmark_detector, self._watching)
+                rest = (self._confidence, self._least, self._landmark_detector, self._framing.watching)
                 self.__dict__["_network"] = load_network(self._request, self._engine, self._weights, *rest)
             made: Network = self.__dict__["_network"]
             return made
-
-    def _watching(self, faces: str) -> Watching:
-        tracker: Tracker = FaceFollower(self._detector) if faces == "detect" else self._crop_tracker(None)
-        return Watching(
-            tracker, SignalReader() if self._signals else None, faces == "cropped" and not self._lays_crops(None)
-        )

@@ -9,10 +9,17 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+
+from dfer_edge._values import Value, data_frame, html_bars, html_table, ranked
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Faces = Literal["detect", "cropped"]
 
 Image = npt.NDArray[np.uint8]
 Points = npt.NDArray[np.float32]
@@ -62,8 +69,8 @@ class Box(NamedTuple):
         return Box(*(a + (b - a) * share for a, b in zip(self, other, strict=True)))
 
 
-@dataclasses.dataclass(frozen=True)
-class Frame:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Frame(Value):
     """One decoded frame.
 
     Attributes
@@ -110,8 +117,8 @@ class Detection:
         return math.degrees(math.atan2(y1 - y0, x1 - x0))
 
 
-@dataclasses.dataclass(frozen=True)
-class TrackedFace:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class TrackedFace(Value):
     """A face with the identity that the follower gave it.
 
     Attributes
@@ -132,8 +139,8 @@ class TrackedFace:
     score: float = 1.0
 
 
-@dataclasses.dataclass(frozen=True)
-class FaceTrack:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class FaceTrack(Value):
     """One person over time.
 
     Attributes
@@ -154,8 +161,8 @@ class FaceTrack:
         return len(self.frame_indices)
 
 
-@dataclasses.dataclass(frozen=True)
-class Clip:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Clip(Value):
     """What a network sees of one person in one window.
 
     Attributes
@@ -176,8 +183,8 @@ class Clip:
     landmarks: Points | None = None
 
 
-@dataclasses.dataclass(frozen=True)
-class Signals:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Signals(Value):
     """What a face does, beside what that is called: from its landmarks alone, means over the frames of a window.
 
     Attributes
@@ -206,8 +213,8 @@ class Signals:
         return {**dataclasses.asdict(self), "units": dict(self.units)}
 
 
-@dataclasses.dataclass(frozen=True)
-class Prediction:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Prediction(Value):
     """What a face expresses in a clip, or over several windows.
 
     Attributes
@@ -244,6 +251,18 @@ class Prediction:
     weights: Mapping[str, str]
     signals: Signals | None = None
 
+    def __repr__(self) -> str:
+        doubt = f"{self.label}; " if self.label not in self.labels else ""
+        return f"Prediction({doubt}{ranked(self.labels, self.probabilities, 3)}; weights {self.weights['name']})"
+
+    def _repr_html_(self) -> str:
+        return html_bars(self.labels, self.probabilities)
+
+    def to_pandas(self) -> pd.DataFrame:
+        """One row: label, confidence, weights, probability by class."""
+        row = [self.label, self.confidence, self.weights["name"], *map(float, self.probabilities)]
+        return data_frame(["label", "confidence", "weights", *self.labels], [row])
+
     @property
     def scores(self) -> dict[str, float]:
         """Probability by class name."""
@@ -270,8 +289,8 @@ NO_FACE = "no face"
 """The label of an observation in which nobody is seen."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Observation:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Observation(Value):
     """A prediction for one person at one moment; or, from a stream, that nobody is there.
 
     Attributes
@@ -318,6 +337,11 @@ class Observation:
     frame: Image | None = dataclasses.field(default=None, repr=False)
     landmarks: Points | None = dataclasses.field(default=None, repr=False)
 
+    def __repr__(self) -> str:
+        who = f"person {self.track_id}: {self.prediction.label} {self.prediction.confidence:.2f}"
+        event = f", {self.event}" if self.event else ""
+        return f"Observation({self.time_s:.2f} s, {who if self.has_face else NO_FACE}{event})"
+
     @property
     def has_face(self) -> bool:
         """Whether somebody is seen."""
@@ -342,8 +366,8 @@ class Observation:
         }
 
 
-@dataclasses.dataclass(frozen=True)
-class Timeline:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Timeline(Value):
     """A whole source: the summary for the person seen longest, and every window of everyone.
 
     Attributes
@@ -369,6 +393,38 @@ class Timeline:
     frame_count: int
     duration_s: float
     frames_lost: int = 0
+
+    def __repr__(self) -> str:
+        p, counts = self.prediction, f"{self.frame_count} frames, {len(self.observations)} windows"
+        who = f"person {self.primary_track} of {len(self.tracks)}: {p.label} {p.confidence:.2f}"
+        return f"Timeline({self.duration_s:.1f} s, {counts}; {who})"
+
+    def _repr_html_(self) -> str:
+        rows = [
+            (f"{o.start_s:.1f} - {o.time_s:.1f}", o.track_id, o.prediction.label, f"{o.prediction.confidence:.2f}")
+            for o in self.observations
+        ]
+        return html_table(repr(self)[9:-1], ("time, s", "person", "label", "confidence"), rows)
+
+    def table(self) -> tuple[list[str], list[list[Any]]]:
+        """Columns, and a row a window and person: its bounds, who, label, box, weights, probability by class.
+
+        Where there are signals, then intensity, valence, arousal and each action unit; None in windows without.
+        """
+        units = next((list(o.prediction.signals.units) for o in self.observations if o.prediction.signals), None)
+        more = [] if units is None else ["intensity", "valence", "arousal", *units]
+        columns = ["start_s", "end_s", "track_id", "label", "confidence", *Box._fields, "weights"]
+        rows = []
+        for o in self.observations:
+            p, s = o.prediction, o.prediction.signals
+            row = [o.start_s, o.time_s, o.track_id, p.label, p.confidence, *o.box, p.weights["name"]]
+            values = [None] * len(more) if s is None else [s.intensity, s.valence, s.arousal, *s.units.values()]
+            rows.append([*row, *map(float, p.probabilities), *values])
+        return [*columns, *self.prediction.labels, *more], rows
+
+    def to_pandas(self) -> pd.DataFrame:
+        """:meth:`table` as a data frame; needs pandas."""
+        return data_frame(*self.table())
 
     @property
     def primary(self) -> tuple[Observation, ...]:

@@ -70,6 +70,11 @@ def png(text: str) -> Path:
     return _with_suffix(text, ".png")
 
 
+def npz(text: str) -> Path:
+    """A path that ends in .npz."""
+    return _with_suffix(text, ".npz")
+
+
 def _with_suffix(text: str, suffix: str) -> Path:
     if Path(text).suffix.lower() != suffix:
         raise argparse.ArgumentTypeError(f"expected a path that ends in {suffix}, got {text!r}")

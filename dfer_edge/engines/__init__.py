@@ -68,6 +68,9 @@ _BACKENDS = {
 _PREFERRED = {False: ("bf16", "fp32"), True: ("fp16", "bf16", "fp32")}
 # Accuracy without speed: never what `auto` means.
 SIMULATED = frozenset({("onnxruntime", "int8")})
+EngineName = Literal["auto", "openvino", "onnxruntime", "torch", "tensorrt", "tensorrt-rtx"]
+PrecisionName = Literal["auto", "fp32", "bf16", "fp16", "int8"]
+DeviceName = Literal["auto", "cpu", "cuda"]
 ENGINES = ("torch", "onnxruntime", "openvino", "tensorrt", "tensorrt-rtx")
 # More than any processor has cores for: a typing error, which would exhaust the system.
 MAX_THREADS = 256

@@ -155,9 +155,8 @@ class _Run:
         # Data sets are read with the labels of the first column.
         plan, detector = self._plan, MovableDetector(make_detector(self._plan.detector))
         marks = plan.landmark_detector
-        recognizer = Recognizer(
-            plan.model, weights, engine, precision, plan.device, detector, plan.threads, landmark_detector=marks
-        )
+        names: tuple[Any, Any, Any, Any, Any] = (plan.model, weights, engine, precision, plan.device)  # checked there
+        recognizer = Recognizer(*names, detector, plan.threads, landmark_detector=marks)
         info, labels = recognizer.info(), recognizer.spec.labels
         name = f"{info['engine']}/{info['precision']}"
         name += f", {info['weights']['name']}" if len(plan.all_weights) > 1 else ""

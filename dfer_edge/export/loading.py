@@ -139,6 +139,26 @@ def load_parts(request: Request, whole: Engine) -> tuple[Engine, Engine] | None:
         return None
 
 
+def load_embedding(request: Request, whole: Engine) -> Engine:
+    """The part ``embedding`` of a loaded network, on the same engine, precision, device and threads.
+
+    Raises
+    ------
+    InvalidInput
+        For an ``.onnx`` file, which holds no other part, and if the weights changed since ``whole`` was loaded.
+    DferError
+        As :func:`load`.
+    """
+    if Path(request.weights).suffix == ".onnx":
+        reason = f"expected weights that a part can be exported from, got the finished network {request.weights}"
+        raise InvalidInput(reason, "pass the .safetensors file, or export --part embedding and use load_engine")
+    source, choice = weights_files.resolve(request.name, request.weights), Choice(whole.name, whole.options.precision)
+    if source.sha256 != whole.weights_sha256:
+        raise InvalidInput(f"expected the weights that were loaded, {source.name} has changed since")
+    table = _table(request, source) if choice.precision == "int8" else None
+    return _build(source, table, choice, dataclasses.replace(request, device=whole.options.device), "embedding")
+
+
 def _load_file(request: Request) -> Engine:
     if request.calibration is not None:
         reason = f"expected no calibration for {request.weights}: an .onnx file carries its own scales, or has none"

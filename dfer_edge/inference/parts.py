@@ -1,4 +1,4 @@
-"""A network as a whole, or cut into what a stream computes once per step and what it computes per window.
+"""A network as a whole; cut into what a stream computes once per step and once per window; or up to its classifier.
 
 A step is the shortest run of frames whose features depend on no other frame: one frame, or the frames of a tubelet.
 A family that can be cut says so in the registry (``frames_per_step``) and has two functions beside ``build``, with
@@ -8,13 +8,16 @@ A family that can be cut says so in the registry (``frames_per_step``) and has t
 - ``window_head(graph, features, spec)``: logits [B, K] of the features [B, steps, ...] of a window, oldest first.
 
 Overlapping windows share their steps' features, which is exact: nothing is approximated or kept too long.
+
+The part ``embedding`` is what the classifier reads: every family has it, since every family ends in a linear layer with
+an output a class.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Generic, Literal
 
 from dfer_edge.errors import InvalidInput
 from dfer_edge.inference import registry
@@ -22,9 +25,9 @@ from dfer_edge.inference.base import Form, Graph, T
 from dfer_edge.inference.symbolic import SymbolicGraph, Value
 from dfer_edge.spec import ModelSpec
 
-Part = Literal["whole", "features", "head"]
-PARTS: tuple[Part, ...] = ("whole", "features", "head")
-LOGITS, FEATURES = "logits", "features"
+Part = Literal["whole", "features", "head", "embedding"]
+PARTS: tuple[Part, ...] = ("whole", "features", "head", "embedding")
+LOGITS, FEATURES, EMBEDDING = "logits", "features", "embedding"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,13 +85,48 @@ def input_shapes(spec: ModelSpec, part: Part = "whole") -> dict[str, tuple[int, 
 
 
 def output_name(part: Part) -> str:
-    """``features`` of the features part, ``logits`` of the others."""
-    return FEATURES if part == "features" else LOGITS
+    """``features`` and ``embedding`` of the parts of that name, ``logits`` of the others."""
+    return {"features": FEATURES, "embedding": EMBEDDING}.get(part, LOGITS)
+
+
+class _ClassifierReached(Exception):
+    def __init__(self, read: Any) -> None:
+        super().__init__()
+        self.read = read
+
+
+class _UpToClassifier(Generic[T]):
+    """A graph in which a build ends at the linear layer with an output a class; its weights are never asked for."""
+
+    kernels: frozenset[str] = frozenset()  # a fused head has no inside
+
+    def __init__(self, graph: Graph[T], classes: int) -> None:
+        self._graph, self._classes = graph, classes
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._graph, name)
+
+    def weight(self, name: str, shape: Sequence[int], gain: float = 1.0, layout: Sequence[int] | None = None) -> Any:
+        if shape[0] == self._classes and len(shape) < 3:
+            return None
+        return self._graph.weight(name, shape, gain, layout)
+
+    def linear(self, x: T, weight: T | None, bias: T | None) -> T:
+        if weight is None:
+            raise _ClassifierReached(x)
+        return self._graph.linear(x, weight, bias)
 
 
 def build(graph: Graph[T], inputs: Sequence[T], spec: ModelSpec, part: Part = "whole") -> T:
-    """Logits [B, K], or the features [B, n, ...] of n steps for the features part."""
+    """Logits [B, K]; features [B, n, ...] of n steps; or the embedding [B, D], [B, T, D] if frames are classified."""
     family = registry.find(spec.name).inference()
+    if part == "embedding":
+        try:
+            family.build(_UpToClassifier(graph, spec.num_classes), inputs, spec)
+        except _ClassifierReached as reached:
+            read: T = reached.read
+            return read
+        raise AssertionError(f"{spec.name} has no classifier")
     if part == "features":
         output: T = family.step_features(graph, inputs, spec)
     else:
@@ -108,7 +146,10 @@ def record(spec: ModelSpec, form: Form = "3d", part: Part = "whole") -> tuple[Sy
         raise InvalidInput(f"expected a part out of {', '.join(PARTS)}; got {part!r}")
     graph = SymbolicGraph(form)
     inputs = [graph.input(name, shape) for name, shape in input_shapes(spec, part).items()]
-    return graph, inputs, build(graph, inputs, spec, part)
+    output = build(graph, inputs, spec, part)
+    if part == "embedding":
+        graph.keep_only(output)
+    return graph, inputs, output
 
 
 def check_feed(feed: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]], dtype: Any) -> None:

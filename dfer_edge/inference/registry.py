@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 from types import ModuleType
+from typing import Literal
 
 from dfer_edge import labels
 from dfer_edge.errors import InvalidInput
@@ -50,6 +51,10 @@ class Entry:
         """Module with ``create(spec)``; needs torch."""
         return importlib.import_module(f"dfer_edge.models.{self.family}")
 
+
+ModelName = Literal[
+    "slowr50_sa", "slowr50", "smate", "agfer", "sefer", "cbamfer", "vgg16_fer", "keypoint_tsa", "r2plus1d_sta"
+]
 
 _SLOWR50_PAPER = "Neshov et al., Electronics 2024, 13, 1606"
 

@@ -96,6 +96,16 @@ class SymbolicGraph(Graph[Value]):
         self.nodes.append(Node(op, names, output, attributes, macs * max(factor, 1)))
         return output
 
+    def keep_only(self, output: Value) -> None:
+        """Forget nodes, weights and constants that ``output`` does not need."""
+        needed = {output.name}
+        for node in reversed(self.nodes):
+            if node.output.name in needed:
+                needed.update(node.inputs)
+        self.nodes = [node for node in self.nodes if node.output.name in needed]
+        self.weights = {name: info for name, info in self.weights.items() if name in needed}
+        self.constants = {name: value for name, value in self.constants.items() if name in needed}
+
     @property
     def macs(self) -> int:
         """Multiply-accumulates per sample."""

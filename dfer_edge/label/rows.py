@@ -38,9 +38,8 @@ class Setup:
 
     def recognizer(self) -> Recognizer:
         """The recogniser; of a worker, its own."""
-        return Recognizer(
-            self.model, self.weights, self.engine, self.precision, detector=self.detector, threads=self.threads
-        )
+        names: tuple[Any, Any, Any, Any] = (self.model, self.weights, self.engine, self.precision)  # checked there
+        return Recognizer(*names, detector=self.detector, threads=self.threads)
 
 
 def rows_of(recognizer: Recognizer, root: Path, name: str, window_s: float) -> list[Row]:

@@ -21,9 +21,10 @@ PACKAGE = ROOT / "dfer_edge"
 
 # From the ground up, a floor a line. A room imports from floors below its own, and nothing on its own.
 FLOORS = [
-    "_names _version errors labels types",
-    "metrics spec system",
-    "cache kernels sources",
+    "_names _version errors labels",
+    "_values metrics spec system",
+    "cache types",
+    "kernels sources",
     "faces inference",
     "flow synthesis",
     "models signals",

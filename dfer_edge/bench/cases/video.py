@@ -41,7 +41,8 @@ def run(context: Context, case: str) -> None:
     path = video_path(context.plan)
     model, weights = split_key(key)
     weights_files.resolve(model, weights)
-    recognizer = Recognizer(model, weights, engine, threads=context.plan.threads)
+    names: tuple[Any, Any, Any] = (model, weights, engine)
+    recognizer = Recognizer(*names, threads=context.plan.threads)
     info = recognizer.info()
     config = {"network": key, "model": model, "weights": info["weights"]["name"], "video": path.name, "batch": 1}
     config |= {name: info[name] for name in ("engine", "precision", "threads", "detector")}
