@@ -100,5 +100,7 @@ def data_frame(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> pd.D
     try:
         import pandas as pd
     except ImportError as error:
-        raise EngineUnavailable("a table needs pandas, which is not installed", 'pip install "dfer-edge[pandas]"') from error
+        raise EngineUnavailable(
+            "a table needs pandas, which is not installed", 'pip install "dfer-edge[pandas]"'
+        ) from error
     return pd.DataFrame(rows, columns=list(columns))
