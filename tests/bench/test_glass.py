@@ -6,10 +6,10 @@ import itertools
 from pathlib import Path
 
 import pytest
-from dfer_edge.bench.live_latency import SIZE, crowd
 
-from dfer_edge.bench import live_latency
+from dfer_edge.bench.cases import live_latency
 from dfer_edge.bench.cases.context import Context
+from dfer_edge.bench.cases.live_latency import SIZE, crowd
 from dfer_edge.bench.plan import SHIPPED, Plan
 from dfer_edge.bench.report.results import Row
 from dfer_edge.bench.report.table import section
