@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+# Test processes side by side; each holds torch and a few networks, about 2 GB.
+JOBS ?= 2
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .PHONY: demo test test-slow bench bench-results cuda rtx lint clean
@@ -12,8 +14,9 @@ demo: $(VENV)/.runtime
 		--overlay demo/overlay.mp4 --plot demo/timeline.png --json demo/prediction.json
 	@echo "wrote demo/overlay.mp4, demo/timeline.png, demo/prediction.json"
 
+# One thread a process: two processes with two threads each wait for each other on two cores.
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 test-slow: $(VENV)/.dev
 	$(BIN)/python -m pytest -m slow

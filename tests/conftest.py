@@ -18,9 +18,15 @@ ASTRONAUT = ROOT / "tests" / "assets" / "astronaut.mp4"
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Tests neither read nor fill the user's cache, and ignore a detector of the user's."""
+    """Tests neither read nor fill the user's cache, and ignore a detector of the user's.
+
+    Processes that run side by side share one: a network is exported once.
+    """
+    folder = tmp_path_factory.getbasetemp()
+    cache = (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "shared-cache"
+    cache.mkdir(exist_ok=True)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("DFER_EDGE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("DFER_EDGE_CACHE", str(cache))
         patch.delenv("DFER_EDGE_YUNET", raising=False)
         patch.delenv("DFER_EDGE_LANDMARKS", raising=False)
         yield
