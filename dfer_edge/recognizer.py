@@ -411,7 +411,7 @@ class Recognizer:
         for start in range(0, len(batch), _MAX_BATCH):
             part = batch[start : start + _MAX_BATCH]
             with watch.stage("preprocess"):
-                feed = preprocess.to_feed(part, self.spec)
+                feed = preprocess.to_feed(part, self.spec, self._engine.takes_pixels)
             with watch.stage("engine"):
                 rows = self._engine.infer(feed)[LOGITS]
             logits.extend(rows.reshape(len(part), -1, self.spec.num_classes))

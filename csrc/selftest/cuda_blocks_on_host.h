@@ -149,6 +149,13 @@ T __ldcg(const T* at) {
   return *at;
 }
 
+template <typename T>
+T __ldg(const T* at) {
+  return *at;
+}
+
+inline unsigned __umulhi(unsigned a, unsigned b) { return static_cast<unsigned>(std::uint64_t{a} * b >> 32); }
+
 using std::isnan;
 using std::max;
 using std::min;

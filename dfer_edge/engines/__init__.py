@@ -32,6 +32,7 @@ __all__ = [
     "file_precision",
     "load_engine",
     "reasons",
+    "runs_on_gpu",
 ]
 
 _LOG = logging.getLogger("dfer_edge")
@@ -135,7 +136,7 @@ def choose(engine: str = "auto", precision: str = "auto", device: str = "auto") 
             declined.append(f"{name}: {reason}")
             continue
         lacks = precision_reasons(name)
-        on_gpu = wanted_device == "cuda" or _BACKENDS[name].devices == ("cuda",)
+        on_gpu = runs_on_gpu(name, wanted_device)
         wanted = (
             next(p for p in _PREFERRED[on_gpu] if p == "fp32" or not lacks[p]) if precision == "auto" else precision
         )
@@ -152,6 +153,11 @@ def choose(engine: str = "auto", precision: str = "auto", device: str = "auto") 
             declined.append(f"{name}: {lacks[wanted]}")
     kind = EngineUnavailable if precision == "auto" else PrecisionUnavailable
     raise kind(f"no engine for precision {precision} on device {device}: {'; '.join(declined)}")
+
+
+def runs_on_gpu(engine: str, device: str) -> bool:
+    """Whether an engine, or ``auto``, runs on a GPU when asked for on ``device``."""
+    return device == "cuda" or (engine != "auto" and _BACKENDS[engine].devices == ("cuda",))
 
 
 def best_form(choice: Choice, spec: ModelSpec) -> Form:

@@ -3,25 +3,45 @@
 from __future__ import annotations
 
 import abc
+import contextlib
 import dataclasses
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from dfer_edge.errors import CorruptArtifact, EngineUnavailable, InvalidInput, PrecisionUnavailable
-from dfer_edge.inference.parts import LOGITS, PARTS, Part, check_feed, input_shapes, output_name
+from dfer_edge.inference import pixels
+from dfer_edge.inference.parts import FEATURES, LOGITS, PARTS, Part, check_feed, input_shapes, output_name
 from dfer_edge.spec import ModelSpec
 from dfer_edge.system import cpu
 from dfer_edge.system.call_lock import CallLock
 
-__all__ = ["LOGITS", "Engine", "EngineOptions", "FloatArray"]
+__all__ = ["LOGITS", "Engine", "EngineOptions", "Feed", "FloatArray", "Kept"]
 
 FloatArray = npt.NDArray[np.float32]
+Feed = dict[str, npt.NDArray[Any]]
+"""Input name -> contiguous array [B, ...] of the dtype that the engine's file takes."""
+
+
+@dataclasses.dataclass(eq=False)
+class Kept:
+    """Features of one step where an engine keeps them, in the memory that its device reads.
+
+    Attributes
+    ----------
+    owner
+        The engine that computed them; once it is closed they are gone.
+    value
+        As the engine holds them; freed with this object.
+    """
+
+    owner: Engine
+    value: Any
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,8 +92,10 @@ class Engine(abc.ABC):
         What of it the file holds: all, or a part for streaming (:mod:`dfer_edge.inference.parts`).
     weights_sha256
         Of the weights that the file was written from.
-    input_shapes
-        Input name -> shape without the batch axis.
+    takes_pixels
+        Whether the file reads uint8 crops and normalises them itself (:mod:`dfer_edge.inference.pixels`).
+    input_shapes, input_dtypes
+        Input name -> shape without the batch axis, and dtype: float32, but uint8 of crops.
     batch
         The batch size that the file is fixed to; None if it takes any.
     metadata
@@ -84,6 +106,8 @@ class Engine(abc.ABC):
 
     name: str
     kernels: tuple[str, ...] = ()
+    keeps_on_device: ClassVar[bool] = False
+    """Whether :meth:`keep` leaves features in the memory of a GPU."""
 
     def __init__(self, path: Path, options: EngineOptions) -> None:
         from dfer_edge.engines.external import check_weights  # onnx, which listing engines does not need
@@ -105,7 +129,10 @@ class Engine(abc.ABC):
         self.spec = ModelSpec.from_json(self.metadata["dfer_edge.spec"])
         self.part = part_of(self.metadata)
         self.weights_sha256 = self.metadata.get("dfer_edge.weights_sha256", "")
-        self.input_shapes = input_shapes(self.spec, self.part)
+        self.takes_pixels = pixels.are_taken(self.metadata)
+        shapes = input_shapes(self.spec, self.part)
+        self.input_shapes = pixels.pixel_shapes(shapes) if self.takes_pixels else shapes
+        self.input_dtypes = pixels.dtypes(shapes, self.takes_pixels)
         fixed = self.metadata.get("dfer_edge.batch", "dynamic")
         self.batch = None if fixed == "dynamic" else int(fixed)
 
@@ -122,7 +149,7 @@ class Engine(abc.ABC):
         """Make the file ready to run; return its metadata."""
 
     @abc.abstractmethod
-    def _infer(self, feed: dict[str, FloatArray]) -> FloatArray:
+    def _infer(self, feed: Feed) -> FloatArray:
         """The file's one output, of a checked feed: logits [B, K], or features [B, 1, ...]."""
 
     def _close(self) -> None:  # noqa: B027 - most engines free by reference count
@@ -138,7 +165,7 @@ class Engine(abc.ABC):
         Parameters
         ----------
         feed
-            Input name -> array [B, ...] of ``input_shapes``, float32, any B >= 1, the same for all inputs.
+            Input name -> array [B, ...] of ``input_shapes`` and ``input_dtypes``, any B >= 1, the same for all inputs.
 
         Returns
         -------
@@ -152,16 +179,74 @@ class Engine(abc.ABC):
         EngineUnavailable
             In a child made by a fork, where the engine does not survive one.
         """
-        check_feed(feed, self.input_shapes, np.dtype(np.float32))
+        checked = self._checked(feed)
+        with self._calls:
+            self._require_open()
+            return {output_name(self.part): self._infer(checked)}
+
+    def _checked(self, feed: Mapping[str, npt.NDArray[Any]]) -> Feed:
+        check_feed(feed, self.input_shapes, self.input_dtypes)
         checked = {name: np.ascontiguousarray(feed[name]) for name in self.input_shapes}
         rows = len(next(iter(checked.values())))
         if self.batch not in (None, rows):
             raise InvalidInput(f"expected a batch of {self.batch}, to which {self.path} is fixed; got {rows}")
         self._require_own_process()
+        return checked
+
+    def _require_open(self) -> None:
+        if self.metadata is None:
+            raise InvalidInput("expected an open engine, got one that was closed")
+
+    def keep(self, feed: Mapping[str, npt.NDArray[Any]]) -> list[Kept]:
+        """Features of each row of ``feed``, which only a features part computes, left where the engine has them.
+
+        Parameters, errors: as of :meth:`infer`.
+        """
+        checked = self._checked(feed)
+        if self.part != "features":
+            raise InvalidInput(f"expected the features part of a network, got {self.part}")
         with self._calls:
-            if self.metadata is None:
-                raise InvalidInput("expected an open engine, got one that was closed")
-            return {output_name(self.part): self._infer(checked)}
+            self._require_open()
+            return self._keep(checked)
+
+    def infer_kept(self, windows: Sequence[Sequence[Kept]]) -> FloatArray:
+        """Logits [B, K] of windows of steps that :meth:`keep` of the features part returned; of a head only.
+
+        Parameters
+        ----------
+        windows
+            B windows, oldest step first; all of as many steps as the network's windows have. A step may come twice.
+
+        Raises
+        ------
+        InvalidInput
+            For another part, windows of another length, none, or steps whose engine was closed.
+        EngineUnavailable
+            As of :meth:`infer`.
+        """
+        if self.part != "head":
+            raise InvalidInput(f"expected the head of a network, got {self.part}")
+        steps = next(iter(self.input_shapes.values()))[0]
+        if not windows or any(len(window) != steps for window in windows):
+            raise InvalidInput(f"expected windows of {steps} steps, got {[len(window) for window in windows]}")
+        self._require_own_process()
+        with contextlib.ExitStack() as turn:
+            # Closing an engine gives the memory of its features back: not before they were read.
+            owners = {kept.owner for window in windows for kept in window}
+            for engine in sorted({self, *owners}, key=lambda engine: engine._calls.number):
+                turn.enter_context(engine._calls)
+            self._require_open()
+            if any(owner.metadata is None for owner in owners):
+                raise InvalidInput("expected features of an open engine, got some of one that was closed")
+            return self._infer_kept(windows)
+
+    def _keep(self, feed: Feed) -> list[Kept]:
+        # A copy each: a row that is kept must not keep the others.
+        return [Kept(self, row.copy()) for row in self._infer(feed)[:, 0]]
+
+    def _infer_kept(self, windows: Sequence[Sequence[Kept]]) -> FloatArray:
+        stacked = np.stack([np.stack([kept.value for kept in window]) for window in windows])
+        return self._infer({FEATURES: stacked})
 
     def _require_own_process(self) -> None:
         if os.getpid() != self._process and (reason := self._lost_by_fork()):

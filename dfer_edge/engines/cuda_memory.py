@@ -107,6 +107,10 @@ class Cuda(abc.ABC):
         """Enqueue the copy of the first ``size`` bytes to the host."""
 
     @abc.abstractmethod
+    def copy(self, target: int, source: int, size: int, stream: int) -> None:
+        """Enqueue the copy of ``size`` bytes between two addresses of the device."""
+
+    @abc.abstractmethod
     def create_stream(self) -> int:
         """A stream that does not wait for the default stream."""
 
@@ -196,6 +200,11 @@ class CudaPython(Cuda):
             kind = self._runtime.cudaMemcpyKind.cudaMemcpyDeviceToHost
             self._call("cudaMemcpyAsync", buffer.host.ctypes.data, buffer.device, size, kind, stream)
 
+    def copy(self, target: int, source: int, size: int, stream: int) -> None:
+        # Either may be memory that the CPU shares: which it is, the addresses say.
+        kind = self._runtime.cudaMemcpyKind.cudaMemcpyDefault
+        self._call("cudaMemcpyAsync", target, source, size, kind, stream)
+
     def create_stream(self) -> int:
         return int(self._call("cudaStreamCreateWithFlags", self._runtime.cudaStreamNonBlocking))
 
@@ -274,6 +283,9 @@ class PyCuda(Cuda):
 
     def download(self, buffer: Buffer, size: int, stream: int) -> None:
         pass  # mapped
+
+    def copy(self, target: int, source: int, size: int, stream: int) -> None:
+        self._driver.memcpy_dtod_async(target, source, size, self._streams[stream])
 
     def create_stream(self) -> int:
         stream = self._driver.Stream()

@@ -18,6 +18,7 @@ from onnx import TensorProto, helper, numpy_helper
 from dfer_edge.engines.external import header, tensor_array
 from dfer_edge.errors import PrecisionUnavailable
 from dfer_edge.inference.onnx_writer import ExternalData
+from dfer_edge.inference.pixels import PREFIX
 
 FLOAT, HALF = TensorProto.FLOAT, TensorProto.FLOAT16
 
@@ -40,7 +41,8 @@ def is_quantised(model: onnx.ModelProto) -> bool:
 def islands(model: onnx.ModelProto) -> set[str]:
     """What computes in fp32 in a half-precision network: nodes, by their first output, which always has a name."""
     producers = {output: node for node in model.graph.node for output in node.output}
-    found = {node.output[0] for node in model.graph.node if node.op_type in _ISLANDS}
+    # The normalisation of pixels too: its first node says what type it casts to.
+    found = {node.output[0] for node in model.graph.node if node.op_type in _ISLANDS or node.name.startswith(PREFIX)}
     queue = [name for node in model.graph.node if node.op_type in _FED for name in node.input]
     while queue:
         node = producers.get(queue.pop())
@@ -79,7 +81,10 @@ class _Converter:
         self.fp32 = islands(model)
         self.weights = {tensor.name: tensor for tensor in model.graph.initializer}
         self.needed: dict[str, set[int]] = {}
-        self.versions: dict[str, dict[int, str]] = {value.name: {FLOAT: value.name} for value in model.graph.input}
+        self.versions: dict[str, dict[int, str]] = {
+            value.name: {FLOAT: value.name} if value.type.tensor_type.elem_type == FLOAT else {}
+            for value in model.graph.input
+        }
         self.nodes: list[onnx.NodeProto] = []
         self.extra: list[TensorProto] = []
         self.scales = {node.input[1] for node in model.graph.node if node.op_type in _QUANTISERS}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from dfer_edge.engines.base import Engine, FloatArray
+from dfer_edge.engines.base import Engine, Feed, FloatArray
 from dfer_edge.engines.external import mapped_bytes
 from dfer_edge.system.onnx_session import cpu_session
 
@@ -44,7 +44,7 @@ class OnnxRuntimeEngine(Engine):
             return super().info()
         return super().info() | {"precision_note": "simulated in float: the accuracy of int8, not its speed"}
 
-    def _infer(self, feed: dict[str, FloatArray]) -> FloatArray:
+    def _infer(self, feed: Feed) -> FloatArray:
         output: FloatArray = self._session.run(None, feed)[0]
         return output
 

@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto
 
-from dfer_edge.engines.base import Engine, FloatArray
+from dfer_edge.engines.base import Engine, Feed, FloatArray
 from dfer_edge.engines.external import header, tensor_array
 from dfer_edge.errors import CorruptArtifact
 from dfer_edge.system import cpu
@@ -106,7 +106,7 @@ class OpenVinoEngine(Engine):
         tensors = (t for t in file.graph.initializer if len(t.dims) == 2 and t.data_location == TensorProto.EXTERNAL)
         return {t.name: tensor_array(t, self.path.parent) for t in tensors if 4 * math.prod(t.dims) > _SHARE_FROM_BYTES}
 
-    def _infer(self, feed: dict[str, FloatArray]) -> FloatArray:
+    def _infer(self, feed: Feed) -> FloatArray:
         self._request.infer(feed, share_inputs=True)
         # The request keeps its output buffer: the caller gets a copy.
         return np.array(self._request.get_output_tensor(0).data, np.float32)

@@ -239,7 +239,12 @@ def latency_ms(engine: Engine, best_ms: float = math.inf) -> float:
     ``best_ms``: of the leader; an engine that is far behind it is timed less often.
     """
     rng = np.random.default_rng(0)
-    feed = {name: rng.standard_normal((1, *shape), np.float32) for name, shape in engine.input_shapes.items()}
+    feed = {
+        name: rng.integers(0, 256, (1, *shape), np.uint8)
+        if engine.input_dtypes[name] == np.uint8
+        else rng.standard_normal((1, *shape), np.float32)
+        for name, shape in engine.input_shapes.items()
+    }
     for _ in range(_WARM_UP):
         engine.infer(feed)
     times: list[float] = []

@@ -10,8 +10,11 @@ import contextlib
 import dataclasses
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import torch
+
+from dfer_edge.inference.torch_fusion import fuse
 
 Tensor = torch.Tensor
 Shapes = tuple[tuple[int, ...], ...]
@@ -24,6 +27,8 @@ _WARM_UPS = 3
 
 @dataclasses.dataclass(frozen=True)
 class _Capture:
+    # Pinned, so that the upload is a copy by the device itself; on the CPU the inputs themselves.
+    staging: dict[str, Tensor]
     inputs: dict[str, Tensor]
     output: Tensor
     replay: Callable[[], None]
@@ -35,17 +40,22 @@ class CapturedNetwork:
     Parameters
     ----------
     network
-        Takes tensors in the order of the feed, returns one.
-    place
-        Makes the buffer of a named input from its first host tensor: device, dtype, memory format.
+        Takes tensors on the device in the order of the feed, as the caller gives them; returns one.
+    device
+        Where it runs.
     """
 
-    def __init__(self, network: Callable[..., Tensor], place: Callable[[str, Tensor], Tensor]) -> None:
-        self._network, self._place = network, place
+    def __init__(self, network: Callable[..., Tensor], device: str) -> None:
+        self._network, self._device = network, device
         self._captures: OrderedDict[Shapes, _Capture] = OrderedDict()
+        # One pool of memory for the activations of all graphs, which run in turns.
+        self._pool: Any = None
 
     def __call__(self, feed: Mapping[str, Tensor]) -> Tensor:
-        """The output for host tensors of ``feed``, whose rows do not see each other; the next call overwrites it."""
+        """The output for tensors of the host or of the device, whose rows do not see each other.
+
+        It is on the device; the next call overwrites it.
+        """
         rows = len(next(iter(feed.values())))
         padded = 1 << (rows - 1).bit_length()
         shapes = tuple((padded, *value.shape[1:]) for value in feed.values())
@@ -55,21 +65,39 @@ class CapturedNetwork:
             if len(self._captures) > _MOST_GRAPHS:
                 self._captures.popitem(last=False)
         self._captures.move_to_end(shapes)
+        # The device may still read what was staged for a call whose output nobody has fetched.
+        self._finish()
         for name, value in feed.items():
-            # Converts and uploads in one step, into the memory that the graph reads.
-            capture.inputs[name][:rows].copy_(value)
+            source = value
+            if value.device.type == "cpu":
+                source = capture.staging[name][:rows].copy_(value)
+            # Types and layout are converted within the graph.
+            capture.inputs[name][:rows].copy_(source, non_blocking=True)
         capture.replay()
         return capture.output[:rows]
 
     def _capture(self, feed: Mapping[str, Tensor], padded: int) -> _Capture:
-        zeros = {name: value.new_zeros((padded, *value.shape[1:])) for name, value in feed.items()}
-        inputs = {name: self._place(name, value).clone() for name, value in zeros.items()}
-        output, replay = record(lambda: self._network(*inputs.values()))
-        return _Capture(inputs, output, replay)
+        on_gpu = self._device == "cuda"
+        shapes = {name: ((padded, *value.shape[1:]), value.dtype) for name, value in feed.items()}
+        staging = {
+            name: torch.zeros(shape, dtype=dtype, pin_memory=on_gpu and torch.cuda.is_available())
+            for name, (shape, dtype) in shapes.items()
+        }
+        inputs = {name: value.to(self._device, copy=True) for name, value in staging.items()}
+        network = fuse(self._network, list(inputs.values()))
+        output, replay, self._pool = record(lambda: network(*inputs.values()), self._pool)
+        return _Capture(staging, inputs, output, replay)
+
+    def _finish(self) -> None:
+        if self._device == "cuda" and torch.cuda.is_available():
+            torch.cuda.current_stream().synchronize()
 
 
-def record(run: Callable[[], Tensor]) -> tuple[Tensor, Callable[[], None]]:
-    """Capture ``run`` into a CUDA graph: its output, and what computes it again from the same inputs."""
+def record(run: Callable[[], Tensor], pool: Any) -> tuple[Tensor, Callable[[], None], Any]:
+    """Capture ``run`` into a CUDA graph: its output, what computes it again from the same inputs, and its memory pool.
+
+    ``pool`` is that of another graph, which does not run meanwhile, or None.
+    """
     # fp32 means fp32, in convolutions and in matrix products: tensor cores would round to 10 bits.
     with torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=False), _exact_products():
         side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
@@ -79,9 +107,9 @@ def record(run: Callable[[], Tensor]) -> tuple[Tensor, Callable[[], None]]:
                 run()
         torch.cuda.current_stream().wait_stream(side)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
+        with torch.cuda.graph(graph, pool=pool):
             output = run()
-    return output, graph.replay
+    return output, graph.replay, pool if pool is not None else graph.pool()
 
 
 @contextlib.contextmanager

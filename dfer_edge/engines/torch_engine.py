@@ -1,19 +1,22 @@
-"""Torch, 2-D form, channels-last: eager on the CPU, in CUDA graphs where there is a device (not yet run on one)."""
+"""Torch, 2-D form, channels-last: eager on the CPU, fused and in CUDA graphs on a device (not yet run on one)."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 import onnx
 import torch
 from google.protobuf.message import DecodeError
 
-from dfer_edge.engines.base import Engine, FloatArray, part_of
+from dfer_edge.engines.base import Engine, Feed, FloatArray, Kept, part_of
 from dfer_edge.engines.external import header, tensor_array
 from dfer_edge.engines.torch_capture import CapturedNetwork
 from dfer_edge.errors import CorruptArtifact, EngineUnavailable
-from dfer_edge.inference import Part, record
-from dfer_edge.inference.parts import FEATURES
+from dfer_edge.inference import Part, pixels, record
+from dfer_edge.inference.parts import FEATURES, input_shapes
 from dfer_edge.inference.torch_kernels import PLACES
+from dfer_edge.inference.torch_pixels import Normalise
 from dfer_edge.models.simplified import Simplified
 from dfer_edge.spec import ModelSpec
 from dfer_edge.system import cpu
@@ -42,6 +45,7 @@ class TorchEngine(Engine):
     """Rebuilds the inference form from the file's weights; needs a file in form ``3d`` or ``2d``."""
 
     name = "torch"
+    keeps_on_device = True
 
     def _load(self) -> dict[str, str]:
         if self.options.device == "cuda" and not torch.cuda.is_available():
@@ -50,8 +54,12 @@ class TorchEngine(Engine):
             model = header(self.path)
             metadata = {entry.key: entry.value for entry in model.metadata_props}
             if "dfer_edge.spec" in metadata:
-                self._network = self._rebuild(model, ModelSpec.from_json(metadata["dfer_edge.spec"]), part_of(metadata))
-                self._captured = CapturedNetwork(self._network, self._input)
+                spec, part = ModelSpec.from_json(metadata["dfer_edge.spec"]), part_of(metadata)
+                self._network = self._rebuild(model, spec, part)
+                self._names = tuple(input_shapes(spec, part))
+                read = pixels.pixel_input(input_shapes(spec, part)) if pixels.are_taken(metadata) else ""
+                self._normalise = {read: Normalise(spec, self.options.device)} if read else {}
+                self._captured = CapturedNetwork(self._run, self.options.device)
         except CorruptArtifact:
             raise
         except (DecodeError, OSError, ValueError) as error:
@@ -85,20 +93,35 @@ class TorchEngine(Engine):
             return value.squeeze(unit).contiguous(memory_format=torch.channels_last).unsqueeze(unit)
         return value.contiguous(memory_format=torch.channels_last) if value.ndim == 4 else value
 
-    def _infer(self, feed: dict[str, FloatArray]) -> FloatArray:
-        tensors = {name: torch.from_numpy(value) for name, value in feed.items()}
+    def _infer(self, feed: Feed) -> FloatArray:
+        return self._on_host(self._compute({name: torch.from_numpy(value) for name, value in feed.items()}))
+
+    def _keep(self, feed: Feed) -> list[Kept]:
+        rows = self._compute({name: torch.from_numpy(value) for name, value in feed.items()})[:, 0]
+        # A copy each: the next call overwrites the output, and a row that is kept must not keep the others.
+        return [Kept(self, row.clone()) for row in rows]
+
+    def _infer_kept(self, windows: Sequence[Sequence[Kept]]) -> FloatArray:
+        stacked = torch.stack([torch.stack([kept.value for kept in window]) for window in windows])
+        return self._on_host(self._compute({FEATURES: stacked}))
+
+    def _compute(self, feed: dict[str, torch.Tensor]) -> torch.Tensor:
         # The caller's own torch code has a number of threads too.
         before = torch.get_num_threads()
         torch.set_num_threads(self.options.thread_count)
         try:
-            with torch.inference_mode():
-                if self.options.device == "cuda":
-                    output = self._captured(tensors)
-                else:
-                    output = self._network(*(self._input(name, value) for name, value in tensors.items()))
-                return np.array(output.float().cpu().numpy(), np.float32)
+            with torch.no_grad():
+                return self._captured(feed) if self.options.device == "cuda" else self._run(*feed.values())
         finally:
             torch.set_num_threads(before)
+
+    @staticmethod
+    def _on_host(output: torch.Tensor) -> FloatArray:
+        return np.array(output.float().cpu().numpy(), np.float32)
+
+    def _run(self, *inputs: torch.Tensor) -> torch.Tensor:
+        """The network on tensors as a caller gives them, on the engine's device."""
+        return self._network(*(self._input(*pair) for pair in zip(self._names, inputs, strict=True)))
 
     def _lost_by_fork(self) -> str:
         # One thread runs without OpenMP's pool; more would wait for threads that the child does not have.
@@ -106,7 +129,9 @@ class TorchEngine(Engine):
         return super()._lost_by_fork() or ("torch's threads do not survive a fork" if many else "")
 
     def _input(self, name: str, value: torch.Tensor) -> torch.Tensor:
-        tensor = value.to(self.options.device, _DTYPES[self.options.precision])
+        if name in self._normalise:
+            value = self._normalise[name](value)
+        tensor = value.to(_DTYPES[self.options.precision])
         if name == FEATURES and tensor.ndim == 5:
             # Maps of a window, [B, T, C, H, W]. As for weights: or every residual addition of the head reorders.
             maps = tensor.flatten(0, 1).contiguous(memory_format=torch.channels_last)

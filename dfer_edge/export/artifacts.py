@@ -10,7 +10,7 @@ from dfer_edge._version import __version__
 from dfer_edge.cache import store as cache
 from dfer_edge.confidence import NOTE
 from dfer_edge.export import onnx_file as export
-from dfer_edge.inference import Form, Part, SymbolicGraph, record
+from dfer_edge.inference import Form, Part, SymbolicGraph, pixels, record
 from dfer_edge.weights.file import Weights
 
 if TYPE_CHECKING:
@@ -22,8 +22,10 @@ _QUANTISER = "2"
 """Raised when the same ranges give other bytes than before: cached files are then written anew."""
 
 
-def prepare(source: Weights, form: Form, part: Part = "whole") -> Path:
+def prepare(source: Weights, form: Form, part: Part = "whole", of_pixels: bool = False) -> Path:
     """Path of the ONNX file of ``source`` in ``form``, exported now if the cache has none that verifies.
+
+    ``of_pixels``: it reads uint8 crops (:mod:`dfer_edge.inference.pixels`).
 
     Raises
     ------
@@ -32,8 +34,13 @@ def prepare(source: Weights, form: Form, part: Part = "whole") -> Path:
     InvalidInput
         If the weights do not fit their network.
     """
-    build = lambda folder: export.write(source, folder / FILE, form, external=True, part=part)  # noqa: E731
-    return cache.obtain(key(source, form, part), build) / FILE
+
+    def build(folder: Path) -> None:
+        export.write(source, folder / FILE, form, external=True, part=part)
+        if of_pixels:
+            pixels.take_pixels(folder / FILE)
+
+    return cache.obtain(_of_pixels(key(source, form, part), of_pixels), build) / FILE
 
 
 def prepare_int8(
@@ -43,10 +50,12 @@ def prepare_int8(
     scheme: Scheme = "symmetric",
     pad_to: int | None = None,
     part: Part = "whole",
+    of_pixels: bool = False,
 ) -> Path:
     """Path of the Q/DQ file of ``source`` or a part of it, written now if the cache lacks it.
 
-    ``table``, ``scheme`` and ``pad_to`` are those of :func:`dfer_edge.calibration.quantize`.
+    ``table``, ``scheme`` and ``pad_to`` are those of :func:`dfer_edge.calibration.quantize`, ``of_pixels`` as in
+    :func:`prepare`.
 
     Raises
     ------
@@ -58,9 +67,20 @@ def prepare_int8(
     entry = key(source, form, part)
     options = {"scheme": scheme, "pad_to": str(pad_to or ""), "quantiser": _QUANTISER}
     fields = {**entry.fields, "ranges_sha256": table.scales_sha256, **options}
-    int8 = cache.Key(entry.kind, f"{entry.label}-int8", fields)
-    write = lambda folder: _write_int8(source, form, table, scheme, pad_to, part, folder)  # noqa: E731
-    return cache.obtain(int8, write) / FILE
+    int8 = _of_pixels(cache.Key(entry.kind, f"{entry.label}-int8", fields), of_pixels)
+
+    def build(folder: Path) -> None:
+        _write_int8(source, form, table, scheme, pad_to, part, folder)
+        if of_pixels:
+            pixels.take_pixels(folder / FILE)
+
+    return cache.obtain(int8, build) / FILE
+
+
+def _of_pixels(entry: cache.Key, of_pixels: bool) -> cache.Key:
+    if not of_pixels:
+        return entry
+    return cache.Key(entry.kind, f"{entry.label}-pixels", {**entry.fields, pixels.INPUT: pixels.PIXELS})
 
 
 def _write_int8(

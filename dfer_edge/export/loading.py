@@ -19,6 +19,7 @@ from dfer_edge.engines import (
     planner,
     precision_reasons,
     reasons,
+    runs_on_gpu,
 )
 from dfer_edge.engines.base import Engine
 from dfer_edge.errors import CalibrationError, CorruptArtifact, DferError, InvalidInput, PrecisionUnavailable
@@ -115,14 +116,16 @@ def load_parts(request: Request, whole: Engine) -> tuple[Engine, Engine] | None:
 
     Returns
     -------
-    None, with the reason in the log, for a network without such parts, an ``.onnx`` file or a GPU, and, as a
-    warning, if they cannot be loaded: they spare time and change no result, and ``whole`` runs.
+    None, with the reason in the log, for a network without such parts, an ``.onnx`` file, or an engine that would carry
+    features through host memory to a GPU, and, as a warning, if they cannot be loaded: they spare time and change no
+    result, and ``whole`` runs.
     """
     reasons_whole = {
         registry.find(whole.spec.name).no_steps: not registry.find(whole.spec.name).frames_per_step,
         "an .onnx file has no parts": Path(request.weights).suffix == ".onnx",
         # Larger than the clip itself, they would pass through host memory twice.
-        "features are not kept on the device": whole.options.device == "cuda",
+        "this engine does not keep features on the device": whole.options.device == "cuda"
+        and not whole.keeps_on_device,
     }
     if reason := next((text for text, holds in reasons_whole.items() if holds), None):
         _LOG.info("overlapping windows of %s are computed one by one: %s", request.name, reason)
@@ -190,7 +193,7 @@ def _table(request: Request, source: Weights) -> RangeTable | None:
 
 
 def _on_gpu(request: Request) -> bool:
-    return request.device == "cuda" or request.engine == "tensorrt"
+    return runs_on_gpu(request.engine, request.device)
 
 
 def _int8_competes(request: Request) -> bool:
@@ -203,11 +206,15 @@ def _fields(source: Weights, table: RangeTable) -> dict[str, str]:
 
 
 def _build(source: Weights, table: RangeTable | None, choice: Choice, request: Request, part: Part = "whole") -> Engine:
+    # Bytes go over the bus, and the device normalises them.
+    of_pixels = runs_on_gpu(choice.engine, request.device) and part != "head"
+
     def prepare() -> Path:
         if choice.precision == "int8" and table is not None:
             scheme, pad_to = SCHEMES.get(choice.engine, "symmetric"), PADDING.get(choice.engine)
-            return artifacts.prepare_int8(source, best_form(choice, source.spec), table, scheme, pad_to, part)
-        return artifacts.prepare(source, best_form(choice, source.spec), part)
+            form = best_form(choice, source.spec)
+            return artifacts.prepare_int8(source, form, table, scheme, pad_to, part, of_pixels)
+        return artifacts.prepare(source, best_form(choice, source.spec), part, of_pixels)
 
     path = prepare()
     try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -105,21 +106,29 @@ def inside_crop(spec: ModelSpec) -> Box:
     return square(Box(0, 0, spec.size, spec.size), 1 / (spec.face_margin * spec.crop_share))
 
 
-def to_feed(clips: Sequence[Clip], spec: ModelSpec) -> dict[str, npt.NDArray[np.float32]]:
+def to_feed(clips: Sequence[Clip], spec: ModelSpec, of_pixels: bool = False) -> dict[str, npt.NDArray[Any]]:
     """Engine inputs of a batch of clips, normalised.
 
     Returns ``clip`` [B, 3, T, S, S] for clip networks, ``image`` [B*T, 3, S, S] for image networks, and ``landmarks``
-    [B, T, 68, 2] in pixels of the crops, x then y, for networks that take them.
+    [B, T, 68, 2] in pixels of the crops, x then y, for networks that take them. With ``of_pixels``, for engines that
+    take pixels, uint8 crops: ``clip`` [B, T, S, S, 3] or ``image`` [B*T, S, S, 3].
 
     Raises
     ------
     InvalidInput
         If the network takes landmarks and a clip has none.
     """
-    arrays = np.stack([normalise(in_pixels_of(clip.frames, spec), spec) for clip in clips])
-    if spec.input == "image":
-        return {"image": np.ascontiguousarray(arrays.transpose(0, 2, 1, 3, 4)).reshape(-1, *spec.input_shape)}
-    feed = {"clip": arrays}
+    crops = [in_pixels_of(clip.frames, spec) for clip in clips]
+    feed: dict[str, npt.NDArray[Any]] = {}
+    if of_pixels:
+        if spec.input == "image":
+            return {"image": np.concatenate(crops)}
+        feed["clip"] = np.stack(crops)
+    else:
+        arrays = np.stack([normalise(crop, spec) for crop in crops])
+        if spec.input == "image":
+            return {"image": np.ascontiguousarray(arrays.transpose(0, 2, 1, 3, 4)).reshape(-1, *spec.input_shape)}
+        feed["clip"] = arrays
     if spec.landmarks:
         points = [clip.landmarks for clip in clips if clip.landmarks is not None]
         if len(points) != len(clips):

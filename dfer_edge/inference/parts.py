@@ -152,8 +152,8 @@ def record(spec: ModelSpec, form: Form = "3d", part: Part = "whole") -> tuple[Sy
     return graph, inputs, output
 
 
-def check_feed(feed: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]], dtype: Any) -> None:
-    """Check named arrays of numpy or torch against ``shapes`` (without the batch axis) and a dtype.
+def check_feed(feed: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]], dtypes: Mapping[str, Any]) -> None:
+    """Check named arrays of numpy or torch against ``shapes`` (without the batch axis) and dtypes.
 
     Raises
     ------
@@ -167,7 +167,7 @@ def check_feed(feed: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]], d
     if len(batches) != 1 or batches == {0}:
         raise InvalidInput(f"expected one batch size of at least 1 for all inputs, got {sorted(batches)}")
     for name, shape in shapes.items():
-        kind = getattr(feed[name], "dtype", None)
+        kind, dtype = getattr(feed[name], "dtype", None), dtypes[name]
         if actual[name][1:] != shape or kind != dtype:
             expected, got = (", ".join(map(str, s)) for s in (shape, actual[name][1:]))
             raise InvalidInput(f"expected {name} as {dtype} [B, {expected}], got {kind} [B, {got}]")

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from dfer_edge.engines.base import Kept
 from dfer_edge.spec import ModelSpec
 from dfer_edge.types import Box, Clip, Image, Points
 
@@ -41,10 +42,10 @@ class Glimpse:
 
 @dataclasses.dataclass(eq=False)
 class Step:
-    """The frames of a step, oldest first, and what a network computed of them."""
+    """The frames of a step, oldest first, and what a network computed of them: scores, or features that it keeps."""
 
     glimpses: tuple[Glimpse, ...]
-    features: npt.NDArray[np.float32] | None = None
+    features: npt.NDArray[np.float32] | Kept | None = None
 
     @property
     def newest(self) -> Glimpse:

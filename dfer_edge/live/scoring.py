@@ -7,10 +7,9 @@ from typing import Protocol
 
 import numpy as np
 
-from dfer_edge.engines.base import LOGITS, Engine, FloatArray
+from dfer_edge.engines.base import LOGITS, Engine, FloatArray, Kept
 from dfer_edge.flow import preprocess
-from dfer_edge.flow.streaming import PartRunner, require_parts
-from dfer_edge.inference.parts import FEATURES
+from dfer_edge.flow.streaming import require_parts
 from dfer_edge.live.history import Glimpse, Step, as_clip, frames_of
 
 # Windows of one engine call: bounds memory with many faces.
@@ -36,7 +35,7 @@ class StepScorer:
         Steps of all windows, and how many of them the first part was run on.
     """
 
-    def __init__(self, features: PartRunner, head: PartRunner) -> None:
+    def __init__(self, features: Engine, head: Engine) -> None:
         require_parts(features, head)
         self._features, self._head = features, head
         self.needed = self.computed = 0
@@ -53,15 +52,14 @@ class StepScorer:
         found: list[FloatArray] = []
         for start in range(0, len(windows), MAX_BATCH):
             part = windows[start : start + MAX_BATCH]
-            stacked = np.stack([np.stack([_known(step) for step in window]) for window in part])
-            found.extend(self._head.infer({FEATURES: stacked})[LOGITS])
+            found.extend(self._head.infer_kept([[_kept(step) for step in window] for window in part]))
         return found
 
     def _compute(self, steps: Sequence[Step]) -> None:
-        feed = preprocess.to_feed([step.clip() for step in steps], self._features.spec)
-        for step, row in zip(steps, self._features.infer(feed)[FEATURES][:, 0], strict=True):
-            # A copy: a row that is kept must not keep the others.
-            step.features = row.copy()
+        engine = self._features
+        feed = preprocess.to_feed([step.clip() for step in steps], engine.spec, engine.takes_pixels)
+        for step, kept in zip(steps, engine.keep(feed), strict=True):
+            step.features = kept
 
 
 class FrameScorer:
@@ -75,10 +73,11 @@ class FrameScorer:
         new = list(dict.fromkeys(step for window in windows for step in window if step.features is None))
         for start in range(0, len(new), MAX_BATCH):
             part = new[start : start + MAX_BATCH]
-            feed = preprocess.to_feed([step.clip() for step in part], self._engine.spec)
+            engine = self._engine
+            feed = preprocess.to_feed([step.clip() for step in part], engine.spec, engine.takes_pixels)
             for step, row in zip(part, self._engine.infer(feed)[LOGITS], strict=True):
                 step.features = row.copy()
-        return [np.stack([_known(step) for step in window]) for window in windows]
+        return [np.stack([_scores(step) for step in window]) for window in windows]
 
 
 class WholeScorer:
@@ -92,7 +91,8 @@ class WholeScorer:
         found: list[FloatArray] = []
         for start in range(0, len(windows), MAX_BATCH):
             clips = [as_clip(self._padded(frames_of(window))) for window in windows[start : start + MAX_BATCH]]
-            found.extend(self._engine.infer(preprocess.to_feed(clips, self._engine.spec))[LOGITS])
+            feed = preprocess.to_feed(clips, self._engine.spec, self._engine.takes_pixels)
+            found.extend(self._engine.infer(feed)[LOGITS])
         return found
 
     def _padded(self, glimpses: tuple[Glimpse, ...]) -> tuple[Glimpse, ...]:
@@ -100,12 +100,17 @@ class WholeScorer:
         return glimpses + glimpses[-1:] * (self._engine.spec.frames - len(glimpses))
 
 
-def _known(step: Step) -> FloatArray:
-    assert step.features is not None  # noqa: S101 - computed just before
+def _kept(step: Step) -> Kept:
+    assert isinstance(step.features, Kept)  # noqa: S101 - computed just before
     return step.features
 
 
-def make_scorer(engine: Engine, parts: tuple[PartRunner, PartRunner] | None) -> Scorer:
+def _scores(step: Step) -> FloatArray:
+    assert isinstance(step.features, np.ndarray)  # noqa: S101 - computed just before
+    return step.features
+
+
+def make_scorer(engine: Engine, parts: tuple[Engine, Engine] | None) -> Scorer:
     """The scorer of a network: by steps where its parts are loaded, by frames or whole otherwise."""
     if engine.spec.input == "image":
         return FrameScorer(engine)

@@ -70,7 +70,7 @@ class Simplified(nn.Module):
         InvalidInput
             For a missing or unknown name, another shape or dtype.
         """
-        check_feed(feed, self.input_shapes, self.values[0].dtype)
+        check_feed(feed, self.input_shapes, dict.fromkeys(self.input_shapes, self.values[0].dtype))
         with torch.no_grad():
             return {output_name(self.part): self(*(feed[name] for name in self.input_shapes))}
 

@@ -33,6 +33,7 @@ class cudaStreamCaptureMode(enum.IntEnum):
 class cudaMemcpyKind(enum.IntEnum):
     cudaMemcpyHostToDevice = 1
     cudaMemcpyDeviceToHost = 2
+    cudaMemcpyDefault = 4
 
 
 class Handle:
@@ -130,11 +131,11 @@ class FakeCuda:
             if kind in kinds
         )
 
-    def view(self, address: int, shape: tuple[int, ...]) -> np.ndarray:
-        """float32 memory that the device may touch."""
-        count = int(np.prod(shape))
-        assert self.within(address, 4 * count, ("device", "mapped")), f"{address} is no memory of the device"
-        return np.ctypeslib.as_array((ctypes.c_float * count).from_address(address)).reshape(shape)
+    def view(self, address: int, shape: tuple[int, ...], dtype: type[np.generic] = np.float32) -> np.ndarray:
+        """Memory that the device may touch."""
+        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+        assert self.within(address, size, ("device", "mapped")), f"{address} is no memory of the device"
+        return np.ctypeslib.as_array((ctypes.c_uint8 * size).from_address(address)).view(dtype).reshape(shape)
 
     def cudaMalloc(self, size: int) -> tuple[Any, int | None]:
         return self._new(size, "device")
@@ -159,15 +160,18 @@ class FakeCuda:
         return OK
 
     def cudaMemcpyAsync(self, dst: int, src: int, count: int, kind: cudaMemcpyKind, stream: int) -> tuple[Any]:
+        on_device = (("device", "mapped"),) * 2
         up = kind is cudaMemcpyKind.cudaMemcpyHostToDevice
         sides = (("device",), ("host",)) if up else (("host",), ("device",))
+        if kind is cudaMemcpyKind.cudaMemcpyDefault:
+            sides = on_device
         if not (self.within(dst, count, sides[0]) and self.within(src, count, sides[1]) and stream in self.streams):
             return INVALID
 
         def copy() -> None:
             assert self.within(dst, count, sides[0]), "a copy into memory that was given back"
             assert self.within(src, count, sides[1]), "a copy from memory that was given back"
-            self.copies += 1
+            self.copies += sides is not on_device
             ctypes.memmove(dst, src, count)
 
         self.push(stream, copy)

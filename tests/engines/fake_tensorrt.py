@@ -323,7 +323,8 @@ class ICudaEngine(Strict):
 
     def get_tensor_dtype(self, name: str) -> Any:
         kind = self._ports[name].type.tensor_type.elem_type
-        return {1: self._world.trt.float32, 10: self._world.trt.float16}[kind]
+        trt = self._world.trt
+        return {1: trt.float32, 2: trt.uint8, 10: trt.float16}[kind]
 
     def get_tensor_shape(self, name: str) -> tuple[int, ...]:
         return tuple(-1 if dim.dim_param else dim.dim_value for dim in self._ports[name].type.tensor_type.shape.dim)
@@ -393,7 +394,9 @@ class IExecutionContext(Strict):
 
         def execute() -> None:
             assert world.cuda.within(scratch, size, ("device",)), "scratch memory was given back"
-            feed = {name: world.cuda.view(addresses[name], shapes[name]).copy() for name in inputs}
+            kinds = {name: self._engine._ports[name].type.tensor_type.elem_type for name in inputs}
+            dtypes = {name: onnx.helper.tensor_dtype_to_np_dtype(kind).type for name, kind in kinds.items()}
+            feed = {name: world.cuda.view(addresses[name], shapes[name], dtypes[name]).copy() for name in inputs}
             (result,) = self._engine._session.run(None, feed)
             output = next(name for name in addresses if name not in inputs)
             world.cuda.view(addresses[output], result.shape)[...] = result + np.float32(world.error)
@@ -426,7 +429,7 @@ def module(world: World) -> types.ModuleType:
         setattr(trt, name, enumeration(world, name))
     severities = ("INTERNAL_ERROR", "ERROR", "WARNING", "INFO", "VERBOSE")
     trt.ILogger.Severity = types.SimpleNamespace(**{name: index for index, name in enumerate(severities)})
-    trt.float32, trt.float16 = trt.DataType.FLOAT, trt.DataType.HALF
+    trt.float32, trt.float16, trt.uint8 = trt.DataType.FLOAT, trt.DataType.HALF, trt.DataType.UINT8
     return trt
 
 

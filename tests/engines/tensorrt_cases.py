@@ -28,7 +28,7 @@ def small(name: str, **options: int) -> Weights:
 
 
 def feed_of(engine: engines.Engine, rows: int, seed: int = 3) -> dict[str, np.ndarray]:
-    return gate_feed(engine.input_shapes, rows, seed)
+    return gate_feed(engine.input_shapes, rows, seed, engine.input_dtypes)
 
 
 def quantised(path: Path, target: Path) -> Path:
@@ -40,8 +40,9 @@ class OnDevice:
     """An array as torch or CuPy show theirs."""
 
     def __init__(self, cuda: FakeCuda, shape: tuple[int, ...], typestr: str = "<f4", strides: object = None) -> None:
-        self.address = cuda.cudaMalloc(4 * int(np.prod(shape)))[1]
-        self.array = cuda.view(self.address, shape)
+        dtype = np.dtype(typestr)
+        self.address = cuda.cudaMalloc(dtype.itemsize * int(np.prod(shape)))[1]
+        self.array = cuda.view(self.address, shape, dtype.type)
         described = {
             "shape": shape,
             "typestr": typestr,

@@ -86,11 +86,20 @@ class Counting:
 
     def __init__(self, part: Any) -> None:
         self._part, self.spec, self.part, self.weights_sha256 = part, part.spec, part.part, part.weights_sha256
+        self.takes_pixels = getattr(part, "takes_pixels", False)
         self.calls: list[dict[str, tuple[int, ...]]] = []
 
     def infer(self, feed: dict[str, Any]) -> dict[str, Any]:
         self.calls.append({name: tuple(value.shape) for name, value in feed.items()})
         return self._part.infer(feed)
+
+    def keep(self, feed: dict[str, Any]) -> list[Any]:
+        self.calls.append({name: tuple(value.shape) for name, value in feed.items()})
+        return self._part.keep(feed)
+
+    def infer_kept(self, windows: list[list[Any]]) -> Any:
+        self.calls.append({"features": (len(windows), len(windows[0]))})
+        return self._part.infer_kept(windows)
 
 
 # -- costs --------------------------------------------------------------------------------------------------------

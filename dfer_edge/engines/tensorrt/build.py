@@ -150,7 +150,7 @@ def _ask_for(library: Library, network: Any, config: Any, precision: str, source
 
 def _hold_at_fp32(trt: Any, layer: Any) -> None:
     outputs = [index for index in range(layer.num_outputs) if layer.get_output(index).dtype == trt.float32]
-    if not outputs or layer.type == trt.LayerType.CONSTANT:
+    if not outputs or layer.type in (trt.LayerType.CONSTANT, trt.LayerType.CAST):
         return
     layer.precision = trt.float32
     for index in outputs:

@@ -11,10 +11,11 @@ import json
 import logging
 import math
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 from google.protobuf.message import DecodeError
 
@@ -22,7 +23,7 @@ from dfer_edge.cache import manifest as cache_manifest
 from dfer_edge.cache import store as cache
 from dfer_edge.cache.hashing import file_sha256
 from dfer_edge.engines import mixed_precision
-from dfer_edge.engines.base import Engine, FloatArray, part_of
+from dfer_edge.engines.base import Engine, Feed, FloatArray, Kept, part_of
 from dfer_edge.engines.cuda_memory import Device, open_cuda
 from dfer_edge.engines.external import check_weights, header, mapped_bytes
 from dfer_edge.engines.tensorrt import library as tensorrt_library
@@ -32,6 +33,7 @@ from dfer_edge.engines.tensorrt.gate import check, gate_feed, reference
 from dfer_edge.engines.tensorrt.library import Library, Messages
 from dfer_edge.engines.tensorrt.runner import Runner
 from dfer_edge.errors import CorruptArtifact, DferError, EngineUnavailable, InvalidInput, PrecisionUnavailable
+from dfer_edge.inference import pixels
 from dfer_edge.inference.parts import input_shapes, output_name
 from dfer_edge.spec import ModelSpec
 from dfer_edge.system import board
@@ -85,6 +87,7 @@ class TensorRtEngine(Engine):
     """Builds the file for this device, or takes the cache's own engine of it. int8 needs a Q/DQ file."""
 
     name = "tensorrt"
+    keeps_on_device = True
 
     def _load(self) -> dict[str, str]:
         model = self._read()
@@ -121,7 +124,9 @@ class TensorRtEngine(Engine):
     def _open(self, spec: ModelSpec, metadata: Mapping[str, str]) -> None:
         part, batch = part_of(metadata), metadata.get("dfer_edge.batch", "dynamic")
         self._fixed_rows = 0 if batch == "dynamic" else int(batch)
-        self._shapes, self._output = input_shapes(spec, part), output_name(part)
+        shapes, takes_pixels = input_shapes(spec, part), pixels.are_taken(metadata)
+        self._shapes = pixels.pixel_shapes(shapes) if takes_pixels else shapes
+        self._dtypes, self._output = pixels.dtypes(shapes, takes_pixels), output_name(part)
         workspace = self._device.memory_bytes // _WORKSPACE_SHARE if self._device.integrated else 0
         recipe = Recipe(self.options.precision, _profiles(spec, metadata), workspace)
         label = f"{spec.name}-{metadata.get('dfer_edge.form', '')}-{part}-{self.options.precision}"
@@ -149,7 +154,7 @@ class TensorRtEngine(Engine):
         }
 
     def _runner_of(self, plan: bytes) -> Runner:
-        return Runner(self._library, self._cuda, plan, self._shapes, self._output)
+        return Runner(self._library, self._cuda, plan, self._shapes, self._dtypes, self._output)
 
     def _build(self, label: str, recipe: Recipe, folder: Path) -> None:
         """Write the engine, and how far its results are from ONNX Runtime's; raises if they are too far."""
@@ -162,7 +167,7 @@ class TensorRtEngine(Engine):
         # Beyond the first profile's rows, so that every profile has run.
         most = recipe.profiles[0][-1] + 1 if recipe.profiles else self._fixed_rows
         sizes = (1, most) if recipe.profiles else (most,)
-        feed = gate_feed(self._shapes, most)
+        feed = gate_feed(self._shapes, most, dtypes=self._dtypes)
         # First: a board's memory holds one of the two.
         expected = reference(self.path, self._output, recipe.precision, feed)
         with contextlib.closing(self._runner_of(plan)) as runner:
@@ -192,10 +197,22 @@ class TensorRtEngine(Engine):
             # Only the next build is slower.
             _LOG.warning("the timing cache was not kept: %s", error)
 
-    def _infer(self, feed: dict[str, FloatArray]) -> FloatArray:
+    def _infer(self, feed: Feed) -> FloatArray:
         # Buffers and context are one: calls from several threads take turns.
         with self._lock:
             return self._runner.run(feed)
+
+    def _keep(self, feed: Feed) -> list[Kept]:
+        with self._lock:
+            return [Kept(self, slot) for slot in self._runner.keep(feed)]
+
+    def _infer_kept(self, windows: Sequence[Sequence[Kept]]) -> FloatArray:
+        owners = {kept.owner for window in windows for kept in window}
+        if foreign := [owner for owner in owners if not isinstance(owner, TensorRtEngine)]:
+            raise InvalidInput(f"expected features in memory of this device, got some of engine {foreign[0].name}")
+        producers = [owner._runner for owner in owners if isinstance(owner, TensorRtEngine)]
+        with self._lock:
+            return self._runner.run_kept([[kept.value for kept in window] for window in windows], producers)
 
     def enqueue(self, tensors: Mapping[str, Any], rows: int, stream: int) -> None:
         """Enqueue one inference on device memory and a stream of the caller's; nothing is copied or waited for.
@@ -207,8 +224,8 @@ class TensorRtEngine(Engine):
         ----------
         tensors
             Tensor name -> an address, or an object with ``__cuda_array_interface__`` (torch, CuPy, PyCUDA), of
-            contiguous float32 [rows, ...] that begins at a multiple of 256: all inputs, and ``logits`` or ``features``
-            for the result.
+            contiguous [rows, ...] that begins at a multiple of 256: all inputs, of ``input_dtypes``, and float32
+            ``logits`` or ``features`` for the result.
         rows, stream
             See :meth:`dfer_edge.engines.tensorrt.runner.Runner.enqueue`.
 
@@ -223,9 +240,8 @@ class TensorRtEngine(Engine):
         shapes = {**self._shapes, self._output: self._runner.output_shape}
         addresses, producers = {}, set()
         for name, value in tensors.items():
-            addresses[name], producer = _address(
-                name, value, (rows, *shapes.get(name, ())), written=name == self._output
-            )
+            shape, dtype = (rows, *shapes.get(name, ())), self._dtypes.get(name, np.dtype(np.float32))
+            addresses[name], producer = _address(name, value, shape, dtype, written=name == self._output)
             producers |= {producer} - {None}
         with self._lock:
             for producer in producers if stream else ():
@@ -253,7 +269,9 @@ def _profiles(spec: ModelSpec, metadata: Mapping[str, str]) -> tuple[tuple[int, 
     return (1, rows, rows), (1, rows * clips, rows * clips)
 
 
-def _address(name: str, value: Any, shape: tuple[int, ...], written: bool) -> tuple[int, int | None]:
+def _address(
+    name: str, value: Any, shape: tuple[int, ...], dtype: np.dtype[np.generic], written: bool
+) -> tuple[int, int | None]:
     """Where an array lies, and the stream that its producer wants waited for."""
     if isinstance(value, int):
         return value, None
@@ -263,17 +281,17 @@ def _address(name: str, value: Any, shape: tuple[int, ...], written: bool) -> tu
         expected = f"expected {name} as an address or an array on the device"
         raise InvalidInput(f"{expected}, got {type(value).__name__}") from error
     found = tuple(described["shape"]), described["typestr"]
-    if found != (shape, "<f4") or not _is_contiguous(shape, described.get("strides")):
-        raise InvalidInput(f"expected {name} as contiguous float32 {shape}, got {found[1]} {found[0]}")
+    if found != (shape, dtype.str) or not _is_contiguous(shape, described.get("strides"), dtype.itemsize):
+        raise InvalidInput(f"expected {name} as contiguous {dtype} {shape}, got {found[1]} {found[0]}")
     address, read_only = described["data"]
     if written and read_only:
         raise InvalidInput(f"expected {name} to write the result into, got a read-only array")
     return int(address), described.get("stream")
 
 
-def _is_contiguous(shape: tuple[int, ...], strides: tuple[int, ...] | None) -> bool:
-    """Whether float32 elements lie in C order without gaps; the stride of an axis of length 1 says nothing."""
+def _is_contiguous(shape: tuple[int, ...], strides: tuple[int, ...] | None, size: int) -> bool:
+    """Whether elements of ``size`` bytes lie in C order without gaps; of an axis of length 1 the stride says nothing."""
     if strides is None:
         return True
-    expected = [4 * math.prod(shape[axis + 1 :]) for axis in range(len(shape))]
+    expected = [size * math.prod(shape[axis + 1 :]) for axis in range(len(shape))]
     return all(n == 1 or step == wanted for n, step, wanted in zip(shape, strides, expected, strict=True))

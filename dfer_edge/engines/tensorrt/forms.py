@@ -55,7 +55,10 @@ def remember(spec: ModelSpec, precision: str, latency_ms: Mapping[Form, float]) 
 def latencies_ms(engines: Mapping[Form, Engine], samples: int) -> dict[Form, list[float]]:
     """Milliseconds of ``samples`` runs of one clip by each engine, taking turns, after a warm-up by time."""
     times: dict[Form, list[float]] = {form: [] for form in engines}
-    feeds = {form: gate_feed(engine.input_shapes, engine.batch or 1) for form, engine in engines.items()}
+    feeds = {
+        form: gate_feed(engine.input_shapes, engine.batch or 1, dtypes=engine.input_dtypes)
+        for form, engine in engines.items()
+    }
     for form, engine in engines.items():
         end = time.perf_counter() + _WARM_UP_S
         while time.perf_counter() < end:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from dfer_edge.engines import load_engine
-from dfer_edge.engines.base import FloatArray
+from dfer_edge.engines.base import Feed, FloatArray
 from dfer_edge.errors import PrecisionUnavailable
 from dfer_edge.flow.postprocess import softmax
 from dfer_edge.inference.parts import LOGITS
@@ -18,14 +18,25 @@ from dfer_edge.inference.parts import LOGITS
 TOLERANCE = {"fp32": 1e-3, "fp16": 2e-2, "int8": 5e-2}
 
 
-def gate_feed(shapes: Mapping[str, tuple[int, ...]], rows: int, seed: int = 0) -> dict[str, FloatArray]:
-    """Seeded noise [rows, ...] for every input; landmarks lie in the middle half of the crop."""
+def gate_feed(
+    shapes: Mapping[str, tuple[int, ...]],
+    rows: int,
+    seed: int = 0,
+    dtypes: Mapping[str, np.dtype[np.generic]] | None = None,
+) -> Feed:
+    """Seeded noise [rows, ...] for every input, float32 unless ``dtypes`` has uint8 for it.
+
+    Landmarks lie in the middle half of the crop.
+    """
     chance = np.random.default_rng(seed)
-    feed: dict[str, FloatArray] = {}
+    feed: Feed = {}
     for name, shape in shapes.items():
+        if dtypes is not None and dtypes[name] == np.uint8:
+            feed[name] = chance.integers(0, 256, (rows, *shape), np.uint8)
+            continue
         noise = chance.standard_normal((rows, *shape), np.float32)
         if name == "landmarks":
-            side = shapes["clip"][-1]
+            side = shapes["clip"][-2]
             noise = chance.uniform(0.25 * side, 0.75 * side, (rows, *shape)).astype(np.float32)
         feed[name] = noise
     return feed
@@ -41,7 +52,7 @@ def disagreement(output: str, expected: FloatArray, actual: FloatArray) -> float
     return float(np.linalg.norm(wide - narrow)) / max(float(np.linalg.norm(wide)), 1e-12)
 
 
-def reference(source: Path, output: str, precision: str, feed: dict[str, FloatArray]) -> FloatArray:
+def reference(source: Path, output: str, precision: str, feed: Feed) -> FloatArray:
     """What ONNX Runtime says of the same file and input [B, ...]; int8 is simulated."""
     exact = "int8" if precision == "int8" else "fp32"
     with load_engine(source, "onnxruntime", exact, "cpu") as engine:
@@ -52,9 +63,9 @@ def check(
     source: Path,
     output: str,
     precision: str,
-    feed: dict[str, FloatArray],
+    feed: Feed,
     expected: FloatArray,
-    run: Callable[[dict[str, FloatArray]], FloatArray],
+    run: Callable[[Feed], FloatArray],
     sizes: Iterable[int],
 ) -> dict[str, float]:
     """Hold an engine of ``source`` against :func:`reference`.

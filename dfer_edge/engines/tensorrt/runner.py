@@ -1,4 +1,4 @@
-"""A TensorRT engine in memory: a context, buffers and a CUDA graph a batch size, calls on any stream.
+"""A TensorRT engine in memory: a context, buffers and CUDA graphs a batch size, calls on any stream.
 
 Batches are padded to powers of two, so that a handful of graphs serves all. Contexts share one block of scratch memory,
 as large as the largest profile in use needs: calls take turns. Built, not yet run on hardware.
@@ -7,15 +7,17 @@ as large as the largest profile in use needs: calls take turns. Built, not yet r
 from __future__ import annotations
 
 import dataclasses
+import enum
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from dfer_edge.engines.base import FloatArray
+from dfer_edge.engines.base import Feed, FloatArray
 from dfer_edge.engines.cuda_memory import Buffer, Cuda, Scratch
+from dfer_edge.engines.feature_store import FeatureStore, Slot
 from dfer_edge.engines.tensorrt.library import Library, Messages
 from dfer_edge.errors import CorruptArtifact, EngineUnavailable, InvalidInput
 
@@ -26,15 +28,24 @@ _FLOAT_BYTES = 4
 ALIGNMENT = 256
 
 
+class _Moves(enum.Enum):
+    """What is copied around an inference."""
+
+    BOTH = enum.auto()
+    # Inputs up, the output stays on the device; or inputs are there already, the output comes down.
+    UP = enum.auto()
+    DOWN = enum.auto()
+
+
 @dataclasses.dataclass
 class _Slot:
-    """An execution context in a profile, set to ``rows``; the runner's own have buffers and, once run, a graph."""
+    """An execution context in a profile, set to ``rows``; the runner's own have buffers and, once run, graphs."""
 
     profile: int
     context: Any
     rows: int = 0
     buffers: dict[str, Buffer] = dataclasses.field(default_factory=dict)
-    graph: Any = None
+    graphs: dict[_Moves, Any] = dataclasses.field(default_factory=dict)
 
 
 class Runner:
@@ -46,8 +57,8 @@ class Runner:
         What built the engine, and the device.
     plan
         Its bytes, verified by the caller: an engine is code.
-    inputs
-        Input name -> shape without the batch axis.
+    inputs, dtypes
+        Input name -> shape without the batch axis, and dtype: float32, or uint8 of crops.
     output
         Name of its output.
 
@@ -70,8 +81,17 @@ class Runner:
         If the library takes the bytes for no engine of its own, or they hold another network.
     """
 
-    def __init__(self, library: Library, cuda: Cuda, plan: bytes, inputs: Mapping[str, Shape], output: str) -> None:
+    def __init__(
+        self,
+        library: Library,
+        cuda: Cuda,
+        plan: bytes,
+        inputs: Mapping[str, Shape],
+        dtypes: Mapping[str, np.dtype[np.generic]],
+        output: str,
+    ) -> None:
         self._library, self._cuda, self._inputs, self._output = library, cuda, dict(inputs), output
+        self._dtypes = dict(dtypes)
         self._messages = Messages(library)
         self._runtime = library.make("Runtime", self._messages)
         # Engines may carry code for the host; ours never do.
@@ -86,6 +106,7 @@ class Runner:
         self._own: dict[int, _Slot] = {}
         self._lent: dict[int, _Slot] = {}
         self._scratch: Scratch | None = None
+        self._store = FeatureStore(cuda, _FLOAT_BYTES * math.prod(self.output_shape))
         # The last work on a caller's stream: its stream and mark. Work on our own stream is always waited for.
         self._under_way: tuple[int, Any] | None = None
         self.no_graph = ""
@@ -96,10 +117,12 @@ class Runner:
         found = {}
         for name in (engine.get_tensor_name(index) for index in range(engine.num_io_tensors)):
             is_input = engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT
-            is_float = engine.get_tensor_dtype(name) == trt.float32
-            found[name] = (is_input, is_float, tuple(engine.get_tensor_shape(name))[1:] if is_input else None)
-        expected: dict[str, Any] = {name: (True, True, shape) for name, shape in self._inputs.items()}
-        expected[self._output] = (False, True, None)
+            dtype = {trt.float32: "float32", trt.uint8: "uint8"}.get(engine.get_tensor_dtype(name), "another")
+            found[name] = (is_input, dtype, tuple(engine.get_tensor_shape(name))[1:] if is_input else None)
+        expected: dict[str, Any] = {
+            name: (True, str(self._dtypes[name]), shape) for name, shape in self._inputs.items()
+        }
+        expected[self._output] = (False, "float32", None)
         if found != expected:
             raise CorruptArtifact(f"expected an engine with the tensors {expected}, got {found}")
 
@@ -112,7 +135,7 @@ class Runner:
         most = [self._engine.get_tensor_profile_shape(name, index)[2] for index in range(count)]
         return False, tuple(int(next(iter(shape))) for shape in most)
 
-    def run(self, feed: Mapping[str, FloatArray]) -> FloatArray:
+    def run(self, feed: Feed) -> FloatArray:
         """The output [B, ...] of checked inputs [B, ...], any B: more rows than a profile takes go in turns."""
         rows, most = len(next(iter(feed.values()))), max(self.limits)
         result: FloatArray = np.empty((rows, *self.output_shape), np.float32)
@@ -121,21 +144,70 @@ class Runner:
             result[start : start + most] = self._run_part(part)
         return result
 
-    def _run_part(self, feed: Mapping[str, FloatArray]) -> FloatArray:
-        rows = len(next(iter(feed.values())))
-        slot = self._own_slot(self._padded(rows))
+    def keep(self, feed: Feed) -> list[Slot]:
+        """As :meth:`run`, each row of the output left in device memory: valid for what follows on our stream."""
+        rows, most = len(next(iter(feed.values()))), max(self.limits)
+        kept: list[Slot] = []
+        for start in range(0, rows, most):
+            part = {name: value[start : start + most] for name, value in feed.items()}
+            slot = self._stage(part)
+            self._launch(slot, _Moves.UP)
+            output = slot.buffers[self._output].device
+            for row in range(len(next(iter(part.values())))):
+                kept.append(self._store.take())
+                self._cuda.copy(kept[-1].address, output + row * self._store.size, self._store.size, self.stream)
+        return kept
+
+    def run_kept(self, windows: Sequence[Sequence[Slot]], producers: Iterable[Runner]) -> FloatArray:
+        """The output [B, ...] for windows of slots that :meth:`keep` of ``producers`` returned; there is one input."""
+        (name,), most = self._inputs, max(self.limits)
+        for producer in producers:
+            self.follow(producer.stream, self.stream)
+        size = _FLOAT_BYTES * math.prod(self._inputs[name][1:])
+        results = []
+        for start in range(0, len(windows), most):
+            part = windows[start : start + most]
+            slot = self._own_slot(self._padded(len(part)))
+            self._follow(self.stream)
+            address = slot.buffers[name].device
+            for kept in (kept for window in part for kept in window):
+                self._cuda.copy(address, kept.address, size, self.stream)
+                address += size
+            self._launch(slot, _Moves.DOWN)
+            # A copy: the next part overwrites it.
+            results.append(self._fetched(slot, len(part)).copy())
+        return np.concatenate(results)
+
+    def _run_part(self, feed: Feed) -> FloatArray:
+        slot = self._stage(feed)
+        self._launch(slot, _Moves.BOTH)
+        return self._fetched(slot, len(next(iter(feed.values()))))
+
+    def _stage(self, feed: Feed) -> _Slot:
+        """The buffers for ``feed``, which is in their host memory; what is enqueued next may run."""
+        slot = self._own_slot(self._padded(len(next(iter(feed.values())))))
+        # What was kept before may still be on its way up.
+        self._cuda.synchronize(self.stream)
         for name, value in feed.items():
             # Rows beyond the batch keep what they held: rows do not see each other.
-            slot.buffers[name].host[: value.nbytes].view(np.float32)[:] = value.reshape(-1)
+            slot.buffers[name].host[: value.nbytes].view(value.dtype)[:] = value.reshape(-1)
         self._follow(self.stream)
-        if slot.graph is None:
-            self._step(slot)
-        else:
-            self._cuda.launch(slot.graph, self.stream)
-        self._cuda.synchronize(self.stream)
-        if slot.graph is None and not self.no_graph:
+        return slot
+
+    def _launch(self, slot: _Slot, moves: _Moves) -> None:
+        """Enqueue a step; in one launch from the second time on."""
+        if moves in slot.graphs:
+            self._cuda.launch(slot.graphs[moves], self.stream)
+            return
+        self._step(slot, moves)
+        if not self.no_graph:
             # After a first run, in which the library may still allocate.
-            self._capture(slot)
+            self._cuda.synchronize(self.stream)
+            self._capture(slot, moves)
+
+    def _fetched(self, slot: _Slot, rows: int) -> FloatArray:
+        """Wait for the output; a view of the buffer."""
+        self._cuda.synchronize(self.stream)
         size = rows * math.prod(self.output_shape) * _FLOAT_BYTES
         found: FloatArray = slot.buffers[self._output].host[:size].view(np.float32).reshape(rows, *self.output_shape)
         return found
@@ -146,17 +218,23 @@ class Runner:
             return self.limits[0]
         return min(n for n in (1 << (rows - 1).bit_length(), *self.limits) if n >= rows and n <= max(self.limits))
 
-    def _step(self, slot: _Slot) -> None:
+    def _step(self, slot: _Slot, moves: _Moves) -> None:
         """Upload, inference and download on our own stream and buffers."""
-        for name, shape in self._inputs.items():
-            self._cuda.upload(slot.buffers[name], slot.rows * math.prod(shape) * _FLOAT_BYTES, self.stream)
+        if moves is not _Moves.DOWN:
+            for name in self._inputs:
+                self._cuda.upload(slot.buffers[name], self._bytes(name, slot.rows), self.stream)
         self._enqueue(slot, {name: buffer.device for name, buffer in slot.buffers.items()}, self.stream)
-        size = slot.rows * math.prod(self.output_shape) * _FLOAT_BYTES
-        self._cuda.download(slot.buffers[self._output], size, self.stream)
+        if moves is not _Moves.UP:
+            self._cuda.download(slot.buffers[self._output], self._bytes(self._output, slot.rows), self.stream)
 
-    def _capture(self, slot: _Slot) -> None:
+    def _bytes(self, name: str, rows: int) -> int:
+        if name == self._output:
+            return rows * math.prod(self.output_shape) * _FLOAT_BYTES
+        return rows * math.prod(self._inputs[name]) * self._dtypes[name].itemsize
+
+    def _capture(self, slot: _Slot, moves: _Moves) -> None:
         try:
-            slot.graph = self._cuda.capture(self.stream, lambda: self._step(slot))
+            slot.graphs[moves] = self._cuda.capture(self.stream, lambda: self._step(slot, moves))
         except EngineUnavailable as error:
             self.no_graph = error.message
             _LOG.info("TensorRT runs without a CUDA graph: %s", error.message)
@@ -167,8 +245,8 @@ class Runner:
         Parameters
         ----------
         addresses
-            Tensor name -> address on the device, a multiple of 256, of contiguous float32 [rows, ...], of all inputs
-            and the output. They must stay valid until the stream is synchronised.
+            Tensor name -> address on the device, a multiple of 256, of contiguous [rows, ...] of the tensor's dtype, of
+            all inputs and the output. They must stay valid until the stream is synchronised.
         rows
             Batch size, at most the last of ``limits``.
         stream
@@ -238,8 +316,8 @@ class Runner:
             slot = self._slot(self._profile_of(rows))
             try:
                 self._set_rows(slot, rows)
-                for name, shape in {**self._inputs, self._output: self.output_shape}.items():
-                    slot.buffers[name] = self._cuda.allocate(rows * math.prod(shape) * _FLOAT_BYTES)
+                for name in (*self._inputs, self._output):
+                    slot.buffers[name] = self._cuda.allocate(self._bytes(name, rows))
                     slot.buffers[name].host[:] = 0
             except BaseException:
                 self._drop(slot)
@@ -272,20 +350,19 @@ class Runner:
         # The new one first: where there is no room for it, what was there still runs.
         larger = self._cuda.allocate_scratch(needed)
         for slot in (*self._own.values(), *self._lent.values()):
-            self._forget_graph(slot)
+            self._forget_graphs(slot)
             slot.context.set_device_memory(larger.address, larger.size)
         if self._scratch is not None:
             self._cuda.free_scratch(self._scratch)
         self._scratch = larger
         return larger
 
-    def _forget_graph(self, slot: _Slot) -> None:
-        if slot.graph is not None:
-            self._cuda.destroy_graph(slot.graph)
-            slot.graph = None
+    def _forget_graphs(self, slot: _Slot) -> None:
+        while slot.graphs:
+            self._cuda.destroy_graph(slot.graphs.popitem()[1])
 
     def _drop(self, slot: _Slot) -> None:
-        self._forget_graph(slot)
+        self._forget_graphs(slot)
         slot.context = None
         for buffer in slot.buffers.values():
             self._cuda.free(buffer)
@@ -297,6 +374,7 @@ class Runner:
         for slot in (*self._own.values(), *self._lent.values()):
             self._drop(slot)
         self._own, self._lent = {}, {}
+        self._store.close()
         if self._scratch is not None:
             self._cuda.free_scratch(self._scratch)
             self._scratch = None
