@@ -290,7 +290,7 @@ def _address(
 
 
 def _is_contiguous(shape: tuple[int, ...], strides: tuple[int, ...] | None, size: int) -> bool:
-    """Whether elements of ``size`` bytes lie in C order without gaps; of an axis of length 1 the stride says nothing."""
+    """Whether elements of ``size`` bytes lie in C order without gaps; the stride of an axis of 1 says nothing."""
     if strides is None:
         return True
     expected = [size * math.prod(shape[axis + 1 :]) for axis in range(len(shape))]
