@@ -4,7 +4,6 @@
 #pragma once
 
 #include <cstdint>
-#include <type_traits>
 
 #include "clip_to_tensor/clip_to_tensor_cuda.h"
 #include "common/elements.cuh"
@@ -67,20 +66,6 @@ __device__ inline CropPixel crop_read(const std::uint8_t* p, const std::uint8_t*
   return {__ldg(p), __ldg(p + 1), __ldg(p + 2)};
 }
 
-// Keeps the compiler from taking a value apart, or making it anew in a loop: one address for three bytes, and registers.
-template <typename T>
-__device__ inline T crop_keep(T value) {
-#ifdef __CUDACC__
-  if constexpr (std::is_pointer_v<T>)
-    asm volatile("" : "+l"(value));
-  else if constexpr (std::is_floating_point_v<T>)
-    asm volatile("" : "+f"(value));
-  else
-    asm volatile("" : "+r"(value));
-#endif
-  return value;
-}
-
 // How a thread sums a row across: from its first tap on, which is `at` bytes (columns, of NV12) into the row, of `near` to
 // the second and `far` to the last, the same where there are no more; `second` is 0 then.
 struct CropAcross {
@@ -91,8 +76,8 @@ template <bool kNv12>
 __device__ inline CropAcross crop_across(const CropTaps& taps, unsigned middle) {
   const auto count = static_cast<unsigned>(taps.last - taps.first);
   constexpr unsigned kBytes = kNv12 ? 1 : 3;
-  return {kBytes * static_cast<unsigned>(taps.first), crop_keep(kBytes * min(count, 1u)), crop_keep(kBytes * count), count,
-          crop_keep(taps.head), crop_keep(count > 1 ? middle : 0u), middle, crop_keep(taps.tail)};
+  return {kBytes * static_cast<unsigned>(taps.first), kept_value(kBytes * min(count, 1u)), kept_value(kBytes * count), count,
+          kept_value(taps.head), kept_value(count > 1 ? middle : 0u), middle, kept_value(taps.tail)};
 }
 
 // `row` is at the first tap; with kMany there may be more than three taps.
@@ -156,12 +141,12 @@ __device__ inline CropDown crop_down(const CropTaps& taps, const CropTaps* befor
 template <bool kNv12, bool kMany, typename Sum, typename Put>
 __device__ inline void crop_column(const CropFrames& frames, const std::uint8_t* frame, const CropAcross& across,
                                    const CropDown* downs, unsigned middle, int count, const CropShared& shared, Put put) {
-  const std::uint8_t* const column = crop_keep(frame + across.at);
+  const std::uint8_t* const column = kept_value(frame + across.at);
   const auto row_at = [&](int y) {
     const auto row = static_cast<std::uint64_t>(static_cast<unsigned>(y)), stride = static_cast<std::uint64_t>(frames.row_stride);
     const std::uint8_t* const pairs =
         kNv12 ? frame + (static_cast<std::uint64_t>(frames.height) + row / 2) * stride : nullptr;
-    return crop_row<kNv12, kMany>(crop_keep(column + row * stride), pairs, across);
+    return crop_row<kNv12, kMany>(kept_value(column + row * stride), pairs, across);
   };
   CropPixel row{};
 #pragma unroll 1

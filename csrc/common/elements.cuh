@@ -5,6 +5,7 @@
 #include <cuda_fp16.h>
 
 #include <cstdint>
+#include <type_traits>
 
 #include "common/dtypes.h"
 
@@ -36,6 +37,18 @@ __device__ inline Pack<T, kCount> load_pack(const T* from) {
 template <typename T, int kCount>
 __device__ inline void store_pack(T* to, const Pack<T, kCount>& pack) {
   *reinterpret_cast<Pack<T, kCount>*>(to) = pack;
+}
+
+// Keeps the compiler from taking a value apart, or making it anew in a loop: one address for neighbours, and registers.
+template <typename T>
+__device__ inline T kept_value(T value) {
+#ifdef __CUDACC__
+  if constexpr (std::is_pointer_v<T>)
+    asm volatile("" : "+l"(value));
+  else
+    asm volatile("" : "+r"(value));
+#endif
+  return value;
 }
 
 inline bool aligned_to(const void* pointer, std::uintptr_t bytes) {

@@ -121,7 +121,8 @@ class TorchEngine(Engine):
 
     def _run(self, *inputs: torch.Tensor) -> torch.Tensor:
         """The network on tensors as a caller gives them, on the engine's device."""
-        return self._network(*(self._input(*pair) for pair in zip(self._names, inputs, strict=True)))
+        output: torch.Tensor = self._network(*(self._input(*pair) for pair in zip(self._names, inputs, strict=True)))
+        return output
 
     def _lost_by_fork(self) -> str:
         # One thread runs without OpenMP's pool; more would wait for threads that the child does not have.

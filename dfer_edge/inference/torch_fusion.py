@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import fx
@@ -38,8 +39,10 @@ def conv_relu(
     ones = [1] * len(stride)
     if x.is_cuda:
         if z is None:
-            return aten.cudnn_convolution_relu(x, weight, bias, stride, padding, ones, 1)
-        return aten.cudnn_convolution_add_relu(x, weight, z, 1.0, bias, stride, padding, ones, 1)
+            done: Tensor = aten.cudnn_convolution_relu(x, weight, bias, stride, padding, ones, 1)
+        else:
+            done = aten.cudnn_convolution_add_relu(x, weight, z, 1.0, bias, stride, padding, ones, 1)
+        return done
     y = aten.convolution(x, weight, bias, stride, padding, ones, False, [0] * len(stride), 1)
     return torch.relu_(y if z is None else y.add_(z))
 
@@ -73,13 +76,15 @@ def _fuse_relu(graph: fx.Graph, relu: fx.Node) -> None:
     before = relu.args[0]
     if not isinstance(before, fx.Node):
         return
-    conv, z = _convolution(before), None
+    conv = _convolution(before)
+    z: fx.Node | None = None
     if conv is None and before.target in _ADDS and len(before.users) == 1 and not before.kwargs:
         sides = before.args[:2]
         for one, other in (sides, sides[::-1]):
             # Directly: what is added has the layout of the convolution's own output.
-            is_tensor = isinstance(other, fx.Node) and other is not one
-            if _is_plain(one) and is_tensor and _sizes(one) == _sizes(other):
+            if not (isinstance(one, fx.Node) and isinstance(other, fx.Node)) or other is one:
+                continue
+            if _is_plain(one) and _sizes(one) == _sizes(other):
                 conv, z = one, other
                 break
     if conv is None:
@@ -106,7 +111,8 @@ def _is_plain(node: object) -> bool:
     """A convolution that cuDNN fuses: with a bias, not dilated, transposed or grouped, read once."""
     if not isinstance(node, fx.Node) or node.target is not aten.convolution.default or len(node.users) != 1:
         return False
-    _, _, bias, _, _, dilation, transposed, _, groups = node.args
+    arguments: tuple[Any, ...] = node.args
+    _, _, bias, _, _, dilation, transposed, _, groups = arguments
     return isinstance(bias, fx.Node) and not transposed and groups == 1 and set(dilation) == {1}
 
 

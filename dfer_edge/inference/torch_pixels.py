@@ -22,4 +22,5 @@ class Normalise:
     def __call__(self, crops: torch.Tensor) -> torch.Tensor:
         scale_hi, bias_hi, scale_lo, bias_lo = self._maps
         x = crops.float()
-        return ((x * scale_hi - bias_hi) + (x * scale_lo - bias_lo)).movedim(-1, 1)
+        normalised: torch.Tensor = (x * scale_hi - bias_hi) + (x * scale_lo - bias_lo)
+        return normalised.movedim(-1, 1)
