@@ -13,7 +13,7 @@ cudaError_t pool(const LandmarkPoolShape& shape, const LandmarkPoolArrays& array
   const std::int64_t groups = (shape.landmarks + kPoolNodes) / kPoolNodes;
   if (blocks == 0) return cudaSuccess;
   const std::size_t meeting = sizeof(float) * kPoolNodes * kPoolChannels;
-  const std::size_t bytes = sizeof(float) * kPoolNodes * (shape.height + shape.width) + std::max(tile.bytes(), meeting);
+  const std::size_t bytes = sizeof(float) * kPoolPitch * (shape.height + shape.width) + std::max(tile.bytes(), meeting);
   if (shape.width > kLandmarkPoolWidth || shape.height > kLandmarkPoolHeight || blocks > 0x7fffffff || groups > 65535)
     return cudaErrorInvalidValue;
   const dim3 grid(static_cast<unsigned>(blocks), static_cast<unsigned>(groups));

@@ -1,6 +1,6 @@
 // Landmark pooling on the GPU, ring 1. A block pools kChannels channels of an image at kNodes landmarks. Rows of the map
-// are staged in shared memory, already gated, and read from memory once; a thread sums two channels over every fourth
-// row: over the row with gx, then once with gy, so that a map gy gx is never formed.
+// are staged in shared memory, already gated, and read from memory once; a thread sums two channels at half of the nodes over
+// every second row: over the row with gx, then once with gy, so that a map gy gx is never formed.
 #pragma once
 
 #include "common/elements.cuh"
@@ -12,7 +12,10 @@ namespace dfer {
 constexpr int kPoolThreads = 128;
 constexpr int kPoolChannels = 64;  // of a block: two of each lane
 constexpr int kPoolWarps = kPoolThreads / 32;
-constexpr int kPoolNodes = 20;  // 18 landmarks and the mean, and a multiple of four for whole words
+// 18 landmarks and the mean, in halves: two warps share a row, so that a thread's sums leave room for more blocks.
+constexpr int kPoolHalf = 10, kPoolNodes = 2 * kPoolHalf;
+constexpr int kPoolHalfPitch = 12, kPoolPitch = 2 * kPoolHalfPitch;  // floats: each half begins on 16 bytes
+constexpr int kPoolGroups = kPoolWarps / 2;                           // warps that take turns with rows
 constexpr int kPoolTileBytes = 25600;
 
 template <typename T>
@@ -31,7 +34,10 @@ struct PoolTile {
   __host__ __device__ std::size_t bytes() const { return sizeof(T) * kPoolChannels * pitch; }
 };
 
-// Profiles of kPoolNodes landmarks from `first` on: [cells, kPoolNodes].
+// Where a node's weight is in a cell's.
+__device__ inline int pool_slot(int node) { return node < kPoolHalf ? node : node - kPoolHalf + kPoolHalfPitch; }
+
+// Profiles of kPoolNodes landmarks from `first` on: [cells, kPoolPitch].
 __device__ inline void pool_profile(const LandmarkPoolShape& shape, const float* points, int first, int axis, int cells,
                                     float* out) {
   // 2^-(d unit)^2; finite for every sigma above 0.
@@ -53,7 +59,7 @@ __device__ inline void pool_profile(const LandmarkPoolShape& shape, const float*
       }
       value = exp2f(-exponent) / (shape.norm_heat ? 1.0f : static_cast<float>(cells));
     }
-    out[i] = value;
+    out[i / kPoolNodes * kPoolPitch + pool_slot(i % kPoolNodes)] = value;
   }
 }
 
@@ -62,8 +68,9 @@ __device__ inline void pool_normalise(const LandmarkPoolShape& shape, int first,
   const int node = threadIdx.x;
   if (node >= kPoolNodes || first + node >= shape.landmarks) return;
   float total = 0;
-  for (int cell = 0; cell < cells; ++cell) total += profile[cell * kPoolNodes + node];
-  for (int cell = 0; cell < cells; ++cell) profile[cell * kPoolNodes + node] /= total;
+  float* const mine = profile + pool_slot(node);
+  for (int cell = 0; cell < cells; ++cell) total += mine[cell * kPoolPitch];
+  for (int cell = 0; cell < cells; ++cell) mine[cell * kPoolPitch] /= total;
 }
 
 // A block's channels: which image, which first channel, how many.
@@ -102,13 +109,25 @@ __device__ inline void pool_stage(const LandmarkPoolShape& shape, const Landmark
   }
 }
 
+// A cell's weights of half of the nodes.
+struct PoolWeights {
+  float of[kPoolHalf];
+
+  __device__ explicit PoolWeights(const float* from) {
+    const float4 a = *reinterpret_cast<const float4*>(from), b = *reinterpret_cast<const float4*>(from + 4);
+    const float2 c = *reinterpret_cast<const float2*>(from + 8);
+    of[0] = a.x, of[1] = a.y, of[2] = a.z, of[3] = a.w, of[4] = b.x, of[5] = b.y, of[6] = b.z, of[7] = b.w;
+    of[8] = c.x, of[9] = c.y;
+  }
+};
+
 template <typename T, int kVector, bool kGated>
-__global__ void __launch_bounds__(kPoolThreads, 4)
+__global__ void __launch_bounds__(kPoolThreads, 6)
     landmark_pool_kernel(LandmarkPoolShape shape, LandmarkPoolArrays arrays, std::int64_t blocks_of_image) {
   DFER_DYNAMIC_SHARED(shared);
   float* const gx = reinterpret_cast<float*>(shared);
-  float* const gy = gx + shape.width * kPoolNodes;
-  T* const tile = reinterpret_cast<T*>(gy + shape.height * kPoolNodes);
+  float* const gy = gx + shape.width * kPoolPitch;
+  T* const tile = reinterpret_cast<T*>(gy + shape.height * kPoolPitch);
   const PoolTile<T> layout(shape.height, shape.width);
   PoolPlace place;
   place.image = blockIdx.x / blocks_of_image;
@@ -123,47 +142,42 @@ __global__ void __launch_bounds__(kPoolThreads, 4)
     pool_normalise(shape, first, shape.width, gx);
     pool_normalise(shape, first, shape.height, gy);
   }
-  float sums[2][kPoolNodes] = {};
+  const int half = warp % 2, group = warp / 2;
+  float sums[2][kPoolHalf] = {};
   for (int top = 0; top < shape.height; top += layout.rows) {
     const int rows = min(layout.rows, shape.height - top);
     __syncthreads();
     pool_stage<T, kVector, kGated>(shape, arrays, place, top * shape.width, rows * shape.width, layout.pitch, tile);
     __syncthreads();
-    for (int r = warp; r < rows; r += kPoolWarps) {
-      float row[2][kPoolNodes] = {};
+    for (int r = group; r < rows; r += kPoolGroups) {
+      float row[2][kPoolHalf] = {};
       const T* const upper = tile + lane * layout.pitch + r * shape.width;
       const T* const lower = upper + 32 * layout.pitch;
       for (int w = 0; w < shape.width; ++w) {
         const float a = to_float(upper[w]), b = to_float(lower[w]);
-        const float4* const weight = reinterpret_cast<const float4*>(gx + w * kPoolNodes);
+        const PoolWeights weights(gx + w * kPoolPitch + half * kPoolHalfPitch);
 #pragma unroll
-        for (int q = 0; q < kPoolNodes / 4; ++q) {
-          const float4 four = weight[q];
-          row[0][4 * q] += a * four.x, row[1][4 * q] += b * four.x;
-          row[0][4 * q + 1] += a * four.y, row[1][4 * q + 1] += b * four.y;
-          row[0][4 * q + 2] += a * four.z, row[1][4 * q + 2] += b * four.z;
-          row[0][4 * q + 3] += a * four.w, row[1][4 * q + 3] += b * four.w;
-        }
+        for (int j = 0; j < kPoolHalf; ++j) row[0][j] += a * weights.of[j], row[1][j] += b * weights.of[j];
       }
+      const PoolWeights weights(gy + (top + r) * kPoolPitch + half * kPoolHalfPitch);
 #pragma unroll
-      for (int j = 0; j < kPoolNodes; ++j) {
-        const float weight = gy[(top + r) * kPoolNodes + j];
-        sums[0][j] += row[0][j] * weight;
-        sums[1][j] += row[1][j] * weight;
+      for (int j = 0; j < kPoolHalf; ++j) {
+        sums[0][j] += row[0][j] * weights.of[j];
+        sums[1][j] += row[1][j] * weights.of[j];
       }
     }
   }
   // The warps' sums meet in the tile's memory, one warp after the other in a fixed order.
   float* const meeting = reinterpret_cast<float*>(tile);  // [kPoolNodes, kPoolChannels]
-  for (int turn = 0; turn < kPoolWarps; ++turn) {
+  for (int turn = 0; turn < kPoolGroups; ++turn) {
     __syncthreads();
-    if (warp != turn) continue;
+    if (group != turn) continue;
 #pragma unroll
-    for (int j = 0; j < kPoolNodes; ++j)
+    for (int j = 0; j < kPoolHalf; ++j)
 #pragma unroll
-      for (int half = 0; half < 2; ++half) {
-        float& total = meeting[j * kPoolChannels + half * 32 + lane];
-        total = turn ? total + sums[half][j] : sums[half][j];
+      for (int part = 0; part < 2; ++part) {
+        float& total = meeting[(half * kPoolHalf + j) * kPoolChannels + part * 32 + lane];
+        total = turn ? total + sums[part][j] : sums[part][j];
       }
   }
   __syncthreads();
