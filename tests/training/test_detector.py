@@ -141,7 +141,7 @@ def test_the_right_answer_costs_little() -> None:
 def test_resuming_is_exact(sprites: Sprites, pictures: Pictures, tmp_path: Path) -> None:
     recipe = Recipe(steps=2, batch=2, size=64)
     whole = Trainer(recipe, tmp_path / "whole")
-    whole.run(sprites, pictures, every=1)
+    whole.train(sprites, pictures, every=1)
 
     class Killed(Exception):
         pass
@@ -155,10 +155,10 @@ def test_resuming_is_exact(sprites: Sprites, pictures: Pictures, tmp_path: Path)
 
     broken.save = save_and_die  # type: ignore[method-assign]
     with pytest.raises(Killed):
-        broken.run(sprites, pictures, every=1)
+        broken.train(sprites, pictures, every=1)
     again = Trainer(recipe, tmp_path / "broken")
     assert again.step == 1
-    again.run(sprites, pictures, every=1)
+    again.train(sprites, pictures, every=1)
     for a, b in zip(whole.averaged.state_dict().values(), again.averaged.state_dict().values(), strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=0)
     with pytest.raises(InvalidInput, match="another folder"):

@@ -187,7 +187,7 @@ def test_points_of_no_face_do_not_count() -> None:
 def test_resuming_is_exact(renders: Renders, tmp_path: Path) -> None:
     recipe = Recipe(steps=6, batch=4)
     whole = Trainer(recipe, tmp_path / "whole")
-    whole.run(renders, every=3)
+    whole.train(renders, every=3)
 
     class Killed(Exception):
         pass
@@ -195,10 +195,10 @@ def test_resuming_is_exact(renders: Renders, tmp_path: Path) -> None:
     broken = Trainer(recipe, tmp_path / "broken")
     save, broken.save = broken.save, lambda: (save(), (_ for _ in ()).throw(Killed()))
     with pytest.raises(Killed):
-        broken.run(renders, every=3)
+        broken.train(renders, every=3)
     resumed = Trainer(recipe, tmp_path / "broken")
     assert resumed.step == 3
-    resumed.run(renders, every=3)
+    resumed.train(renders, every=3)
     for part in ("net", "averaged"):
         for a, b in zip(getattr(whole, part).parameters(), getattr(resumed, part).parameters(), strict=True):
             torch.testing.assert_close(a, b, rtol=0, atol=0)
@@ -208,9 +208,9 @@ def test_resuming_is_exact(renders: Renders, tmp_path: Path) -> None:
 
 def test_a_stage_starts_from_an_earlier_one(renders: Renders, tmp_path: Path) -> None:
     first = Recipe(steps=9, stop=2, batch=4)
-    Trainer(first, tmp_path / "a").run(renders)
+    Trainer(first, tmp_path / "a").train(renders)
     second = Trainer(Recipe(steps=3, batch=4, seed=1, start="a"), tmp_path / "b")
-    second.start_from(tmp_path / "a" / "checkpoint.pt", renders)
+    second.start_from_file(tmp_path / "a" / "checkpoint.pt", renders)
     assert [stage["stop"] for stage in second.earlier] == [2]
     saved = torch.load(tmp_path / "a" / "checkpoint.pt", weights_only=True)
     assert saved["step"] == 2
@@ -274,7 +274,7 @@ def test_training_goes_on_from_an_exported_file(tmp_path: Path, renders: Renders
         for a, b in zip(net(grey), again.train()(grey), strict=True):
             torch.testing.assert_close(a, b, atol=3e-3, rtol=3e-3)
     trainer = Trainer(Recipe(steps=2, batch=4, start="b"), tmp_path / "c")
-    trainer.start_from(tmp_path / "points.onnx", renders)
+    trainer.start_from_file(tmp_path / "points.onnx", renders)
     assert trainer.earlier == [{"file": "points.onnx"}]
     other = onnx.load(str(tmp_path / "points.onnx"))
     other.graph.node.remove(next(node for node in other.graph.node if node.op_type == "Conv" and len(node.input) == 3))

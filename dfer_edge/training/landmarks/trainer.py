@@ -1,28 +1,20 @@
-"""The training loop of the landmark network: renders from shards, one-cycle AdamW, averaged weights, exact resume."""
+"""The training of the landmark network: a stage of crops of renders from shards."""
 
 from __future__ import annotations
 
-import json
-import logging
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
 from dfer_edge.errors import InvalidInput
-from dfer_edge.training.checkpoint import publish
 from dfer_edge.training.landmarks.convention import annotated
 from dfer_edge.training.landmarks.crops import Jitter, training_crop
 from dfer_edge.training.landmarks.network import DENSE, POINTS, LandmarkNet, dense_loss, loss
 from dfer_edge.training.landmarks.render import detectors_box, read_shards
 from dfer_edge.training.landmarks.start import net_of
-from dfer_edge.training.optimise import average
-
-log = logging.getLogger(__name__)
+from dfer_edge.training.stage import Stage
 
 
 @dataclass(frozen=True)
@@ -114,16 +106,6 @@ def make_batch(renders: Renders, recipe: Recipe, step: int, jitter: Jitter) -> B
     return torch.from_numpy(grey)[:, None], torch.from_numpy(points), torch.from_numpy(face.astype(np.float32))
 
 
-def _batches(renders: Renders, recipe: Recipe, start: int, jitter: Jitter) -> Iterator[Batch]:
-    """Batches from ``start`` on, made ahead in a thread while the network trains."""
-    with ThreadPoolExecutor(1) as pool:
-        ahead = [pool.submit(make_batch, renders, recipe, step, jitter) for step in range(start, start + 4)]
-        for step in range(start, recipe.stop or recipe.steps):
-            ready = ahead.pop(0).result()
-            ahead.append(pool.submit(make_batch, renders, recipe, step + 4, jitter))
-            yield ready
-
-
 def total_loss(net: LandmarkNet, batch: Batch, dense_weight: float) -> tuple[torch.Tensor, torch.Tensor]:
     """Loss of a batch and the mean distance of its landmarks."""
     grey, points, face = batch
@@ -137,94 +119,26 @@ def total_loss(net: LandmarkNet, batch: Batch, dense_weight: float) -> tuple[tor
     return total, distance
 
 
-class Trainer:
-    """Trains :class:`LandmarkNet`; a checkpoint holds everything, also the recipe.
-
-    Parameters
-    ----------
-    out
-        Folder of ``checkpoint.pt`` and ``log.jsonl``.
-    """
+class Trainer(Stage[Recipe, LandmarkNet]):
+    """Trains :class:`LandmarkNet`; see :class:`~dfer_edge.training.stage.Stage`."""
 
     def __init__(self, recipe: Recipe, out: Path, jitter: Jitter | None = None) -> None:
-        torch.manual_seed(recipe.seed)
-        self.recipe, self.out, self.jitter = recipe, out, jitter or Jitter()
-        self.net = LandmarkNet().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.averaged = LandmarkNet().requires_grad_(False)
-        self.averaged.load_state_dict(self.net.state_dict())
-        self.optimiser = torch.optim.AdamW(self.net.parameters(), lr=recipe.rate, weight_decay=recipe.weight_decay)
-        self.schedule = torch.optim.lr_scheduler.OneCycleLR(
-            self.optimiser, recipe.rate, recipe.steps, pct_start=recipe.warm_up
-        )
-        self.step = 0
-        self.earlier: list[dict[str, Any]] = []
-        out.mkdir(parents=True, exist_ok=True)
-        if self._file.is_file():
-            self._resume()
+        super().__init__(LandmarkNet, recipe, out)
+        self.jitter = jitter or Jitter()
 
-    @property
-    def _file(self) -> Path:
-        return self.out / "checkpoint.pt"
-
-    def _parts(self) -> dict[str, torch.nn.Module]:
-        return {"net": self.net, "averaged": self.averaged}
-
-    def _resume(self) -> None:
-        saved = torch.load(self._file, weights_only=True)
-        if saved["recipe"] != asdict(self.recipe):
-            raise InvalidInput(
-                f"expected a checkpoint of {asdict(self.recipe)}, {self._file} has {saved['recipe']}",
-                "name another folder with --out or the same recipe",
-            )
-        for name, part in self._parts().items():
-            part.load_state_dict(saved[name])
-        self.optimiser.load_state_dict(saved["optimiser"])
-        self.schedule.load_state_dict(saved["schedule"])
-        self.step, self.earlier = saved["step"], saved["earlier"]
-
-    def start_from(self, path: Path, renders: Renders) -> None:
+    def start_from_file(self, path: Path, renders: Renders) -> None:
         """Take the averaged weights of an earlier stage's checkpoint, or those of an exported file."""
         if path.suffix == ".onnx":
-            state = net_of(path, make_batch(renders, self.recipe, -1 % 2**32, self.jitter)[0]).state_dict()
-            saved: dict[str, Any] = {"averaged": state, "earlier": [], "recipe": {"file": path.name}}
+            example = make_batch(renders, self.recipe, -1 % 2**32, self.jitter)[0]
+            self.start_from(net_of(path, example).state_dict(), [{"file": path.name}])
         else:
-            saved = torch.load(path, weights_only=True)
-        for part in self._parts().values():
-            part.load_state_dict(saved["averaged"])
-        self.earlier = [*saved["earlier"], saved["recipe"]]
+            self.start_from_checkpoint(path)
 
-    def save(self) -> None:
-        """Write the checkpoint; the old one stays until the new one is whole.
-
-        Raises
-        ------
-        DferError
-            If it cannot be written.
-        """
-        state: dict[str, Any] = {name: part.state_dict() for name, part in self._parts().items()}
-        state |= {"optimiser": self.optimiser.state_dict(), "schedule": self.schedule.state_dict()}
-        state |= {"step": self.step, "recipe": asdict(self.recipe), "earlier": self.earlier}
-        publish(self._file, lambda path: torch.save(state, path))
-
-    def run(self, renders: Renders, every: int = 100) -> LandmarkNet:
+    def train(self, renders: Renders, every: int = 100) -> LandmarkNet:
         """Train to the end of the recipe; save and log every so many steps. Returns the averaged network."""
-        self.net.train()
-        distances = []
-        for batch in _batches(renders, self.recipe, self.step, self.jitter):
-            total, distance = total_loss(self.net, batch, self.recipe.dense)
-            self.optimiser.zero_grad(set_to_none=True)
-            total.backward()  # type: ignore[no-untyped-call]
-            torch.nn.utils.clip_grad_norm_(self.net.parameters(), 5.0)
-            self.optimiser.step()
-            self.schedule.step()
-            average(self.averaged, self.net, self.recipe.average, self.step)
-            distances.append(float(distance))
-            self.step += 1
-            if self.step % every == 0 or self.step == (self.recipe.stop or self.recipe.steps):
-                self.save()
-                row = {"step": self.step, "distance": float(np.mean(distances)), "loss": float(total.detach())}
-                log.info("%s", row)
-                with (self.out / "log.jsonl").open("a") as file:
-                    file.write(json.dumps(row) + "\n")
-                distances = []
-        return self.averaged.eval()
+        recipe = self.recipe
+        return self.run(lambda step: make_batch(renders, recipe, step, self.jitter), self._loss, every, recipe.stop)
+
+    def _loss(self, net: LandmarkNet, batch: Batch) -> tuple[torch.Tensor, dict[str, float]]:
+        total, distance = total_loss(net, batch, self.recipe.dense)
+        return total, {"distance": float(distance), "loss": float(total.detach())}
