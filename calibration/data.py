@@ -16,9 +16,10 @@ import numpy as np
 
 from dfer_edge.engines.base import FloatArray
 from dfer_edge.errors import CalibrationError, DferError, InvalidInput
-from dfer_edge.faces import FaceFollower, for_network
+from dfer_edge.faces import FaceFinder, FaceFollower, for_network
 from dfer_edge.faces.detectors import Detector
 from dfer_edge.faces.landmarks import LandmarkDetector
+from dfer_edge.faces.prepared import FaceStore
 from dfer_edge.flow import preprocess
 from dfer_edge.flow.pipeline import Windower, WindowPlan
 from dfer_edge.inference.parts import check_feed
@@ -213,6 +214,7 @@ def from_folder(
     detector: str | Path | Detector = "auto",
     landmark_detector: str | Path | LandmarkDetector | None = None,
     progress: Progress | None = None,
+    prepared: str | Path | None = None,
 ) -> ClipSet:
     """Up to ``count`` different clips of the faces in a folder of videos and pictures, and in its sub-folders.
 
@@ -232,6 +234,8 @@ def from_folder(
         Where the network or its face boxes need one; that of :func:`dfer_edge.faces.make_landmark_detector` if None.
     progress
         Called with files read and files in all.
+    prepared
+        As for :class:`dfer_edge.Recognizer`: where found faces are kept.
 
     Raises
     ------
@@ -252,7 +256,8 @@ def from_folder(
     if not paths:
         raise CalibrationError(f"expected videos or pictures in {folder}, found none")
     clips = ClipSet(spec)
-    collector = _Collector(clips, count, *for_network(spec, detector, landmark_detector or "auto"))
+    finder, landmarks = for_network(spec, detector, landmark_detector or "auto")
+    collector = _Collector(clips, count, finder, landmarks, FaceStore(prepared, finder) if prepared else None)
     for number, seconds in enumerate(_WINDOWS):
         for done in collector.collect(paths, WindowPlan(*seconds)):
             if progress:
@@ -266,8 +271,15 @@ def from_folder(
 class _Collector:
     """Fills a set from files in turns, each read again from its start in each turn: one is open at a time."""
 
-    def __init__(self, clips: ClipSet, count: int, detector: Detector, landmarks: LandmarkDetector | None) -> None:
-        self._clips, self._count, self._detector, self._landmarks = clips, count, detector, landmarks
+    def __init__(
+        self,
+        clips: ClipSet,
+        count: int,
+        finder: FaceFinder,
+        landmarks: LandmarkDetector | None,
+        store: FaceStore | None,
+    ) -> None:
+        self._clips, self._count, self._finder, self._landmarks, self._store = clips, count, finder, landmarks, store
         self._barren: dict[str, str] = {}
 
     def collect(self, paths: Sequence[Path], plan: WindowPlan) -> Iterator[int]:
@@ -297,7 +309,9 @@ class _Collector:
             return True
         windower = Windower(self._clips.spec, plan, Stopwatch(), landmark_detector=self._landmarks)
         try:
-            for window in windower.windows(open_source(path), FaceFollower(self._detector)):
+            source = open_source(path)
+            tracker = FaceFollower(self._finder) if self._store is None else self._store.tracker(source)
+            for window in windower.windows(source, tracker):
                 for clip in window.clips.values():
                     if len(self._clips) >= most:
                         return True

@@ -19,6 +19,7 @@ from dfer_edge.errors import DferError, InvalidInput, NoFaceFound, WeightsNotFou
 from dfer_edge.export.loading import Request, load, load_embedding, require_whole
 from dfer_edge.faces import Detector, LandmarkDetector, for_network, make_detector
 from dfer_edge.faces import landmarks as faces_landmarks
+from dfer_edge.faces.prepared import FaceStore
 from dfer_edge.flow import preprocess
 from dfer_edge.flow.call_checks import bounded, checked_plan
 from dfer_edge.flow.clips import WINDOW_S
@@ -96,6 +97,9 @@ class Recognizer:
         The label is ``"unknown"`` where the network is less sure than it was on labelled data when at most this share
         (0 to 1) of its labels was wrong (:mod:`dfer_edge.confidence`); the probabilities stay. Weights have to state
         risk against confidence.
+    prepared
+        Folder where the faces found in files are kept, as ``dfer-edge prepare`` does, so that they are found once; None
+        finds them each time.
 
     Raises
     ------
@@ -115,6 +119,7 @@ class Recognizer:
         calibration: str | Path | None = None,
         signals: bool = False,
         unknown_risk: float | None = None,
+        prepared: str | Path | None = None,
     ) -> None:
         self._arguments = {key: value for key, value in locals().items() if key != "self"}
         if not isinstance(weights, (str, os.PathLike)) or not str(weights):
@@ -136,7 +141,8 @@ class Recognizer:
             self._engine.close()
             raise
         self._detector, self._landmark_detector = found
-        self._framing = Framing(self.spec, self._detector, self._landmark_detector, signals)
+        store = None if prepared is None else FaceStore(prepared, self._detector)
+        self._framing = Framing(self.spec, *found, signals, store)
         if signals and self._detector.landmarks is None:
             self._engine.close()
             what = "signals are read from landmarks: expected a landmark detector, got none"
@@ -353,7 +359,7 @@ class Recognizer:
     ) -> Timeline:
         watch, opened = Stopwatch(), bounded(source)
         windower = self._framing.windower(checked_plan(plan, opened), watch, opened, faces, landmarks)
-        tracker, reader = self._framing.tracker(faces, landmarks)
+        tracker, reader = self._framing.tracker(opened, faces, landmarks)
         recorder = Recorder(tracker, progress, opened.length_hint)
         observations, seen = [], []
         for window in windower.windows(opened, recorder):
@@ -372,7 +378,7 @@ class Recognizer:
         windower = self._framing.windower(
             WindowPlan(math.inf, math.inf, longest_only=True), watch, opened, faces, landmarks
         )
-        tracker, reader = self._framing.tracker(faces, landmarks)
+        tracker, reader = self._framing.tracker(opened, faces, landmarks)
         window = next(windower.windows(opened, tracker), None)
         if window is None or not window.clips:
             return None

@@ -13,6 +13,7 @@ from dfer_edge.flow.clips import SHORTEST_S
 
 DEVICE_HELP = "auto is the CPU, also where there is a GPU; cuda for engine tensorrt (default: %(default)s)"
 LANDMARKS_HELP = "landmark network (.onnx) or dlib's predictor (.dat), instead of the shipped network"
+PREPARED_HELP = "keep the faces found in files there, as dfer-edge prepare does (default: find them each time)"
 
 
 def seconds(text: str) -> float:

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from dfer_edge.cli import console
-from dfer_edge.cli.arguments import LANDMARKS_HELP, check_outputs, threads
+from dfer_edge.cli.arguments import LANDMARKS_HELP, PREPARED_HELP, check_outputs, threads
+from dfer_edge.errors import InvalidInput
 from dfer_edge.models import list_models
 from dfer_edge.weights import file as weights
 
@@ -44,6 +45,7 @@ def add(commands: Any, common: argparse.ArgumentParser) -> None:
     parser.add_argument("--report", type=Path, metavar="FOLDER", help="write the report as JSON, Markdown and PNG")
     parser.add_argument("--detector", default="auto", help="auto (the shipped one), haar, yunet, or an .onnx file")
     parser.add_argument("--landmarks", metavar="FILE", help=LANDMARKS_HELP)
+    parser.add_argument("--prepared", type=Path, metavar="DIR", help=PREPARED_HELP)
     parser.add_argument("--threads", type=threads, help="CPU threads (default: all cores)")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     parser.set_defaults(run=run)
@@ -73,6 +75,8 @@ def run(arguments: argparse.Namespace) -> int:
     from dfer_edge.calibration.report_files import report_paths, write_report
     from dfer_edge.export.onnx_file import export_onnx
 
+    if arguments.render and arguments.prepared:
+        raise InvalidInput("expected --prepared with --clips: rendered clips need no faces found")
     outputs = [arguments.out]
     if arguments.report is not None:
         outputs += report_paths(arguments.model, arguments.report)
@@ -83,7 +87,10 @@ def run(arguments: argparse.Namespace) -> int:
         path = export_onnx(arguments.model, Path(folder) / "fp32.onnx", arguments.weights)
         with console.progress("clips") as progress:
             given = (spec, arguments.count, arguments.detector, arguments.landmarks, progress)
-            clips = render(*given, workers=_RENDERERS) if arguments.render else from_folder(arguments.clips, *given)
+            if arguments.render:
+                clips = render(*given, workers=_RENDERERS)
+            else:
+                clips = from_folder(arguments.clips, *given, prepared=arguments.prepared)
         table, report = flow.run(
             path, clips, arguments.method, arguments.max_drop, arguments.threads, bar=console.progress
         )

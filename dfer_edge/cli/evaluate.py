@@ -10,7 +10,7 @@ from typing import Any
 from rich.table import Column, Table
 
 from dfer_edge.cli import console
-from dfer_edge.cli.arguments import DEVICE_HELP, LANDMARKS_HELP, threads
+from dfer_edge.cli.arguments import DEVICE_HELP, LANDMARKS_HELP, PREPARED_HELP, threads
 from dfer_edge.engines import ENGINES, PRECISIONS
 from dfer_edge.errors import InvalidInput
 from dfer_edge.models import list_models
@@ -34,6 +34,7 @@ def add(commands: Any, common: argparse.ArgumentParser) -> None:
     parser.add_argument("--detector", default="auto", help="auto (the shipped one), haar, yunet, or an .onnx file")
     parser.add_argument("--landmarks", metavar="FILE", help=LANDMARKS_HELP)
     parser.add_argument("--threads", type=threads, help="CPU threads of the engine (default: all cores)")
+    parser.add_argument("--prepared", type=Path, metavar="DIR", help=PREPARED_HELP)
     parser.add_argument(
         "--faces",
         default="auto",
@@ -86,6 +87,7 @@ def run(arguments: argparse.Namespace) -> int:
         jitter=Jitter(arguments.jitter, seed=arguments.seed) if arguments.jitter else None,
         fit_on=arguments.fit_temperature,
         video=arguments.video,
+        prepared=arguments.prepared,
         runs=[parse_run(text) for text in arguments.expect],
     )
     with console.progress("evaluate") as progress:

@@ -67,7 +67,9 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--detector", default="auto", help="face detector, as in predict")
     parser.add_argument("--landmarks", help="landmark network, as in predict")
-    parser.add_argument("--prepared", metavar="DIR", help="keep found faces there, as dfer-edge prepare does")
+    parser.add_argument(
+        "--prepared", metavar="DIR", help="keep found faces there, as dfer-edge prepare does (default: in the cache)"
+    )
 
 
 def _add_recipe(parser: argparse.ArgumentParser) -> None:
@@ -236,11 +238,9 @@ def _cropper(arguments: argparse.Namespace, recipe: Recipe, base: ModelSpec | No
     rendered = all(data.startswith("shards:") for data in arguments.data)
     if spec.landmarks and landmarks is None and not rendered:
         raise InvalidInput(f"expected landmarks for {spec.name}, the data have none", CHOICES)
-    store = None
-    if arguments.prepared:
-        if detector is None:
-            raise InvalidInput("expected whole frames for --prepared, --faces cropped says that frames are crops")
-        store = FaceStore(arguments.prepared, detector)
+    if arguments.prepared and detector is None:
+        raise InvalidInput("expected whole frames for --prepared, --faces cropped says that frames are crops")
+    store = None if detector is None else FaceStore(arguments.prepared, detector)
     return FaceCropper(spec, detector, landmarks, store)
 
 

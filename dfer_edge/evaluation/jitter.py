@@ -13,6 +13,7 @@ import zlib
 import numpy as np
 
 from dfer_edge.faces import Detector
+from dfer_edge.faces.prepared import fingerprint
 from dfer_edge.types import Box, Detection, Image
 
 
@@ -75,7 +76,7 @@ class MovableDetector:
 
     def __init__(self, detector: Detector) -> None:
         self._detector = detector
-        self.name = detector.name
+        self.name, self.fingerprint = detector.name, fingerprint(detector)
         self.move: Move | None = None
         self._image: Image | None = None
         self._found: list[Detection] = []

@@ -47,6 +47,9 @@ class Plan:
         Also evaluate moved boxes.
     fit_on
         Another split, on which each column's temperature is fitted.
+    prepared
+        Folder where the faces found in files are kept, as for :class:`dfer_edge.Recognizer`; not with ``jitter``, which
+        moves what is found.
     video, runs
         A video and its expected labels, see :mod:`dfer_edge.evaluation.timeline`.
     """
@@ -67,6 +70,7 @@ class Plan:
     fit_on: str | Path | None = None
     video: str | Path | None = None
     runs: Sequence[Run] = ()
+    prepared: str | Path | None = None
 
     @property
     def all_weights(self) -> tuple[str | Path, ...]:
@@ -115,6 +119,8 @@ def evaluate(plan: Plan, progress: Progress | None = None) -> Evaluation:
         As :class:`dfer_edge.Recognizer` and :func:`dfer_edge.evaluation.data.read`; if no column can run, why the
         first cannot; if weights have different classes.
     """
+    if plan.jitter is not None and plan.prepared is not None:
+        raise InvalidInput("expected faces found anew for moved boxes, got a folder of prepared ones", "leave one out")
     run = _Run(plan, progress)
     combinations = list(itertools.product(plan.all_weights, plan.engines, plan.precisions))
     for combination in combinations:
@@ -156,7 +162,7 @@ class _Run:
         plan, detector = self._plan, MovableDetector(make_detector(self._plan.detector))
         marks = plan.landmark_detector
         names: tuple[Any, Any, Any, Any, Any] = (plan.model, weights, engine, precision, plan.device)  # checked there
-        recognizer = Recognizer(*names, detector, plan.threads, landmark_detector=marks)
+        recognizer = Recognizer(*names, detector, plan.threads, landmark_detector=marks, prepared=plan.prepared)
         info, labels = recognizer.info(), recognizer.spec.labels
         name = f"{info['engine']}/{info['precision']}"
         name += f", {info['weights']['name']}" if len(plan.all_weights) > 1 else ""

@@ -8,6 +8,7 @@ face, whichever detector found it, is worth more than another detector.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -96,7 +97,9 @@ class FaceFinder:
     def place(self, image: Image, detections: Sequence[Detection]) -> list[Found]:
         """The detections with their points; boxes laid anew where that is asked for and the points are there."""
         placed = []
-        for detection, points in zip(detections, self.look(image, [d.box for d in detections]), strict=True):
+        rolls = [math.radians(detection.roll_deg or 0.0) for detection in detections]
+        seen = self.look(image, [detection.box for detection in detections], rolls)
+        for detection, points in zip(detections, seen, strict=True):
             believed = points is not None and box_of(points).iou(detection.box) >= _LEAST_IOU
             own = points if believed else None
             box = box_of(own) if own is not None and self.aligns else detection.box

@@ -13,7 +13,7 @@ import hashlib
 import json
 import logging
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +28,11 @@ from dfer_edge.faces.follow import FaceFollower
 from dfer_edge.faces.geometry import box_of
 from dfer_edge.sources.opening import FolderSource, Source, open_source
 from dfer_edge.system import settings
-from dfer_edge.types import Box, Points
+from dfer_edge.types import Box, Frame, Points, TrackedFace
 
 _LOG = logging.getLogger("dfer_edge")
 
-RULE = "1"
+RULE = "2"
 """Of following and placing: another number where the same detectors would find other faces."""
 
 _SUFFIX = ".faces"
@@ -156,7 +156,21 @@ class FaceStore:
         file, key = self._place(Path(path))
         length, arrays = _find(open_source(path), self._finder)
         self._write(file, key, length, arrays)
-        return self._faces(length, arrays)
+        return _faces(self._finder, length, arrays)
+
+    def tracker(self, source: Source) -> FaceFollower | KeptFaces:
+        """The tracker of a source: of a file the kept faces, found now if they are not there; else one that follows.
+
+        Raises
+        ------
+        DferError
+            As :meth:`obtain`.
+        """
+        path = Path(source.name)
+        # A live source, an address or an array has no bytes to know it by.
+        if getattr(source, "live", False) or not path.exists():
+            return FaceFollower(self._finder)
+        return KeptFaces(self.obtain(path))
 
     def _place(self, path: Path) -> tuple[Path, dict[str, str]]:
         key = {**self._made_by, "source": _source_sha256(path)}
@@ -180,7 +194,7 @@ class FaceStore:
             raise CorruptArtifact(f"expected prepared faces, got {file}: {error!r}") from error
         if metadata.get("sha256") != _sha256(length, arrays) or not _whole(arrays):
             raise CorruptArtifact(f"expected the faces that were written to {file}, its bytes have changed")
-        return self._faces(length, arrays)
+        return _faces(self._finder, length, arrays)
 
     def _write(self, file: Path, key: dict[str, str], length: int, arrays: dict[str, Any]) -> None:
         from safetensors.numpy import save
@@ -201,18 +215,40 @@ class FaceStore:
             hint = "name another folder for prepared faces"
             raise DferError(f"cannot write prepared faces to {self.folder}: {error}", hint) from error
 
-    def _faces(self, length: int, arrays: Mapping[str, Any]) -> FileFaces:
-        tracks = []
-        for track_id in np.unique(arrays["tracks"]).tolist():
-            rows = arrays["tracks"] == track_id
-            boxes, points = arrays["boxes"][rows], arrays["landmarks"][rows]
-            if self._finder.aligns:
-                boxes = boxes.copy()
-                for row in np.flatnonzero(~np.isnan(points).any((1, 2))).tolist():
-                    boxes[row] = box_of(points[row])
-            tracks.append(PreparedTrack(track_id, arrays["frames"][rows], boxes, points, arrays["scores"][rows]))
-        tracks.sort(key=lambda track: (-len(track), -_area(track)))
-        return FileFaces(length, tuple(tracks))
+
+class KeptFaces:
+    """The tracker of a file whose faces are known: gives each of its frames what was found in it.
+
+    Parameters
+    ----------
+    found
+        Of the file.
+    """
+
+    def __init__(self, found: FileFaces) -> None:
+        self._by_frame: dict[int, list[TrackedFace]] = {}
+        for track in sorted(found.tracks, key=lambda track: track.track_id):
+            for index, box, points, score in zip(
+                track.frame_indices.tolist(), track.boxes.tolist(), track.landmarks, track.scores.tolist(), strict=True
+            ):
+                known = None if np.isnan(points).any() else points
+                self._by_frame.setdefault(index, []).append(TrackedFace(track.track_id, Box(*box), known, score))
+
+    def track(self, frames: Iterable[Frame]) -> Iterator[tuple[Frame, tuple[TrackedFace, ...]]]:
+        """Every frame with its faces, in order."""
+        for frame in frames:
+            yield frame, tuple(self._by_frame.get(frame.index, ()))
+
+
+def find_faces(source: Source, finder: FaceFinder) -> FileFaces:
+    """The faces of a source as :class:`FaceStore` would find them, kept nowhere.
+
+    Raises
+    ------
+    DferError
+        If the source does not read.
+    """
+    return _faces(finder, *_find(source, finder))
 
 
 def prepare(paths: Iterable[str | Path], store: FaceStore, progress: Callable[[int], None] | None = None) -> Report:
@@ -272,6 +308,20 @@ def _find(source: Source, finder: FaceFinder) -> tuple[int, dict[str, Any]]:
     for (name, (dtype, shape)), column in zip(_SHAPES.items(), columns, strict=True):
         arrays[name] = np.asarray(column, dtype).reshape(len(rows), *shape)
     return length, arrays
+
+
+def _faces(finder: FaceFinder, length: int, arrays: Mapping[str, Any]) -> FileFaces:
+    tracks = []
+    for track_id in np.unique(arrays["tracks"]).tolist():
+        rows = arrays["tracks"] == track_id
+        boxes, points = arrays["boxes"][rows], arrays["landmarks"][rows]
+        if finder.aligns:
+            boxes = boxes.copy()
+            for row in np.flatnonzero(~np.isnan(points).any((1, 2))).tolist():
+                boxes[row] = box_of(points[row])
+        tracks.append(PreparedTrack(track_id, arrays["frames"][rows], boxes, points, arrays["scores"][rows]))
+    tracks.sort(key=lambda track: (-len(track), -_area(track)))
+    return FileFaces(length, tuple(tracks))
 
 
 def _whole(arrays: Mapping[str, Any]) -> bool:

@@ -10,6 +10,7 @@ from dfer_edge.errors import InvalidInput, WeightsNotFound
 from dfer_edge.faces import FaceFinder, FaceFollower, LandmarkDetector
 from dfer_edge.faces import landmarks as faces_landmarks
 from dfer_edge.faces.crops import CroppedFace, GivenPoints
+from dfer_edge.faces.prepared import FaceStore
 from dfer_edge.flow.call_checks import checked_landmarks
 from dfer_edge.flow.pipeline import Tracker, WholeFrame, Windower, WindowPlan
 from dfer_edge.live.tracking import Watching
@@ -34,15 +35,18 @@ class Framing:
         For networks that take landmarks.
     signals
         Whether signals are read off the landmarks.
+    store
+        Where the faces of files are kept; None finds them each time.
     """
 
     spec: ModelSpec
     finder: FaceFinder
     landmark_detector: LandmarkDetector | None
     signals: bool
+    store: FaceStore | None = None
 
-    def tracker(self, faces: str, landmarks: Points | None = None) -> tuple[Tracker, SignalReader | None]:
-        """A tracker, and what reads signals off it if they are asked for.
+    def tracker(self, source: Source, faces: str, landmarks: Points | None) -> tuple[Tracker, SignalReader | None]:
+        """A tracker for a source, and what reads signals off it if they are asked for.
 
         Raises
         ------
@@ -51,7 +55,11 @@ class Framing:
         """
         if faces not in ("detect", "cropped"):
             raise InvalidInput(f'expected faces "detect" or "cropped", got {faces!r}')
-        tracker: Tracker = FaceFollower(self.finder) if faces == "detect" else self._crop_tracker(landmarks)
+        tracker: Tracker
+        if faces == "cropped":
+            tracker = self._crop_tracker(landmarks)
+        else:
+            tracker = FaceFollower(self.finder) if self.store is None else self.store.tracker(source)
         if not self.signals:
             return tracker, None
         reader = SignalReader()

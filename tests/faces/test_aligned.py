@@ -77,6 +77,25 @@ def test_the_detector_is_believed_where_landmarks_are_lost_or_elsewhere() -> Non
     assert aligned(face(150, 175, 10), box)[0].box == box, "another size"
 
 
+def test_a_face_that_the_detector_sees_rolled_is_looked_at_levelled_at_once() -> None:
+    class Seen:
+        name = "seen"
+
+        def __init__(self) -> None:
+            self.shapes: list[tuple[int, ...]] = []
+
+        def detect(self, image: np.ndarray, box: Box) -> None:
+            self.shapes.append(image.shape)
+
+    image, box = np.zeros((300, 400, 3), np.uint8), Box(100, 100, 180, 180)
+    for roll_deg, levelled in ((0.0, False), (8.0, False), (35.0, True), (-35.0, True)):
+        along = np.array([np.cos(np.radians(roll_deg)), np.sin(np.radians(roll_deg))]) * 20
+        eyes = [tuple(np.array(box.centre) + side * along) for side in (-1, 1)]
+        seen = Seen()
+        FaceFinder(Seen(), seen).place(image, [Detection(box, 0.9, (*eyes, eyes[0], eyes[0], eyes[1]))])
+        assert [shape != image.shape for shape in seen.shapes] == [levelled]
+
+
 def test_the_spec_decides(tmp_path: Path) -> None:
     landmarks = Fixed(mean_shape() * 100)
     plain, none = for_network(PLAIN, "haar", landmarks)

@@ -12,14 +12,20 @@ import cv2
 import numpy as np
 import pytest
 
-from dfer_edge import DferError
+from dfer_edge import DferError, Recognizer
+from dfer_edge.calibration import from_folder
 from dfer_edge.cli.main import main
-from dfer_edge.faces import FaceFinder
+from dfer_edge.errors import InvalidInput
+from dfer_edge.evaluation.jitter import Jitter
+from dfer_edge.evaluation.plan import Plan, evaluate
+from dfer_edge.faces import FaceFinder, FaceFollower
 from dfer_edge.faces.geometry import box_of
 from dfer_edge.faces.prepared import FaceStore, FileFaces, prepare
 from dfer_edge.inference import registry
+from dfer_edge.sources.opening import open_source
 from dfer_edge.training.data.faces import FaceCropper
 from dfer_edge.training.data.listing import Entry, ListedClips
+from dfer_edge.training.data.samples import LostFace
 from dfer_edge.types import Box, Detection, Image, Points
 from tests.faces.world import face_at, points_of
 
@@ -185,9 +191,55 @@ def test_training_reads_the_person_seen_longest_from_the_store(pictures: Path, t
         clips.read(0, lambda length: range(length))
     assert detector.searches == calls, "found once, whatever is read"
     without = FaceCropper(registry.find("slowr50_sa").spec, finder)
-    large = ListedClips("set", ("happy",), [Entry(pictures, "happy")], False, without).read(0, lambda _: [0])
-    assert large.boxes is not None
-    assert large.boxes[0].centre[0] == pytest.approx(160, abs=1), "without a store the largest of each frame"
+    own = ListedClips("set", ("happy",), [Entry(pictures, "happy")], False, without)
+    assert own.read(0, lambda length: [0, 1, length - 1]).boxes == sample.boxes, "the same person without a store"
+
+
+def test_frames_in_memory_give_the_person_seen_in_most_of_them(pictures: Path) -> None:
+    detector = Bright()
+    cropper = FaceCropper(registry.find("slowr50_sa").spec, FaceFinder(detector, detector))
+    frames = [frame.image for frame in open_source(pictures)]
+    found = cropper.find(frames, cropped=False)
+    assert found.boxes is not None
+    assert {round(box.centre[0]) // 10 for box in found.boxes} == {44}, "the small face, seen once more often"
+    with pytest.raises(LostFace):
+        cropper.find([np.zeros_like(frames[0])], cropped=False)
+
+
+def test_the_kept_tracker_gives_what_following_gives(pictures: Path, tmp_path: Path) -> None:
+    detector = Bright()
+    finder = FaceFinder(detector, detector)
+    store = FaceStore(tmp_path / "faces", finder)
+    followed = list(FaceFollower(finder).track(open_source(pictures)))
+    kept = list(store.tracker(open_source(pictures)).track(open_source(pictures)))
+    calls = detector.searches
+    again = list(store.tracker(open_source(pictures)).track(open_source(pictures)))
+    assert detector.searches == calls, "found once"
+    for (_, own), (_, first), (_, second) in zip(followed, kept, again, strict=True):
+        assert [face.track_id for face in own] == [face.track_id for face in first] == [f.track_id for f in second]
+        for a, b in zip(own, first, strict=True):
+            np.testing.assert_allclose(a.box, b.box, atol=1e-3)
+            np.testing.assert_allclose(a.landmarks, b.landmarks, atol=1e-3)
+    assert isinstance(store.tracker(open_source([np.zeros((40, 40, 3), np.uint8)])), FaceFollower), "no file to keep"
+
+
+def test_predictions_and_calibration_take_kept_faces(
+    astronaut: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "clips"
+    folder.mkdir()
+    (folder / "a.mp4").symlink_to(astronaut)
+    given = ("slowr50_sa", "random", "onnxruntime", "fp32")
+    own = Recognizer(*given, detector="haar").predict(folder / "a.mp4")
+    recognizer = Recognizer(*given, detector="haar", prepared=tmp_path / "faces")
+    first = recognizer.predict(folder / "a.mp4")
+    np.testing.assert_allclose(first.probabilities, own.probabilities, atol=1e-5)
+    monkeypatch.setattr(FaceFollower, "update", None)
+    np.testing.assert_array_equal(recognizer.predict(folder / "a.mp4").probabilities, first.probabilities)
+    clips = from_folder(folder, recognizer.spec, 1, "haar", prepared=tmp_path / "faces")
+    assert len(clips) == 1
+    with pytest.raises(InvalidInput, match="moved boxes"):
+        evaluate(Plan("slowr50_sa", folder, jitter=Jitter(1), prepared=tmp_path))
 
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -192,7 +192,9 @@ def test_found_and_given_landmarks_are_the_same(yunet: Path, faceapi: Path, sing
     assert np.abs(a - b).max() < 0.01
     windower = Windower(SPEC, WindowPlan(9.0, 9.0), Stopwatch(), landmark_detector=network)
     tracked = Script({0: range(72)})
-    tracked.track = lambda frames: recognizer._framing.tracker("detect")[0].track(frames)
+    tracked.track = lambda frames: recognizer._framing.tracker(open_source(single_face), "detect", None)[0].track(
+        frames
+    )
     (window,) = windower.windows(open_source(single_face), tracked)
     clip = window.clips[0]
     for index, points in zip(clip.frame_indices, clip.landmarks, strict=True):

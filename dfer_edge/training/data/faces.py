@@ -13,9 +13,10 @@ from dfer_edge.faces.aligned import FaceFinder
 from dfer_edge.faces.crops import CroppedFace
 from dfer_edge.faces.detectors import Detector
 from dfer_edge.faces.landmarks import LandmarkDetector
-from dfer_edge.faces.prepared import FaceStore
+from dfer_edge.faces.prepared import FaceStore, FileFaces, find_faces
 from dfer_edge.flow import preprocess
 from dfer_edge.inference.keypoint_graph import fill_missing
+from dfer_edge.sources.opening import open_source
 from dfer_edge.spec import ModelSpec
 from dfer_edge.training.data.samples import LostFace
 from dfer_edge.types import Box, Image, Points
@@ -38,7 +39,7 @@ class Found:
 
 
 class FaceCropper:
-    """Finds the largest face of each frame, and its landmarks on the crop that inference would make.
+    """Finds the person seen longest, as inference does, and the landmarks on the crop that inference would make.
 
     Frames stay as they are: what is read of them is cut once, straight from them.
 
@@ -51,8 +52,7 @@ class FaceCropper:
     landmark_detector
         Finds the 68 points on the crops; None for networks that take none.
     store
-        Where faces of files are kept: they are then those of the person seen longest, followed through the whole file,
-        and found once. None finds the largest face of each frame that is read, each time.
+        Where faces of files are kept, so that they are found once. None follows everybody through the file each time.
     """
 
     def __init__(
@@ -65,7 +65,9 @@ class FaceCropper:
         self._store = store
         laying = landmark_detector or (detector.landmarks if isinstance(detector, FaceFinder) else None)
         # Levelled crops need the points too.
-        self._spec, self._detector = spec, detector
+        self._spec = spec
+        is_finder = detector is None or isinstance(detector, FaceFinder)
+        self._finder = detector if is_finder else FaceFinder(detector, aligns=False)
         self._landmark_detector = laying if spec.level else landmark_detector
         self._only_levels = spec.level and landmark_detector is None
         self._in_crops = CroppedFace(laying, spec) if laying and spec.face_box == "landmarks" else None
@@ -73,17 +75,16 @@ class FaceCropper:
     def find(self, frames: Sequence[Image], cropped: bool) -> Found:
         """Boxes and landmarks of a clip.
 
-        A frame without a face takes the box of the frame nearest in time that has one.
+        A frame without the face takes the box of the frame nearest in time that has it.
 
         Raises
         ------
         LostFace
             If no frame shows a face.
         """
-        if cropped or self._detector is None:
+        if cropped or self._finder is None:
             return self._find_in_crops(frames)
-        boxes = _without_gaps([_largest(self._detector, frame) for frame in frames])
-        return Found(boxes, self._points(frames, boxes))
+        return self._of(find_faces(open_source(list(frames)), self._finder), range(len(frames)), frames)
 
     def _find_in_crops(self, frames: Sequence[Image]) -> Found:
         if self._in_crops is None:
@@ -94,7 +95,7 @@ class FaceCropper:
         return Found(boxes, self._points(frames, boxes))
 
     def find_in(self, path: Path, positions: Sequence[int], frames: Sequence[Image], cropped: bool) -> Found:
-        """:meth:`find` for the frames at ``positions`` of a file; from the store, if there is one.
+        """:meth:`find` for the frames at ``positions`` of a file, in which everybody is followed from the start.
 
         Raises
         ------
@@ -103,15 +104,19 @@ class FaceCropper:
         DferError
             If the store cannot be written.
         """
-        if cropped or self._store is None or self._detector is None:
+        if cropped or self._finder is None:
             return self.find(frames, cropped)
-        tracks = self._store.obtain(path).tracks
-        if not tracks:
+        kept = find_faces(open_source(path), self._finder) if self._store is None else self._store.obtain(path)
+        return self._of(kept, positions, frames)
+
+    def _of(self, found: FileFaces, positions: Sequence[int], frames: Sequence[Image]) -> Found:
+        """Of the person seen longest."""
+        if not found.tracks:
             raise LostFace("expected a face in the clip, the detector found none")
-        boxes, points = zip(*(tracks[0].at(position) for position in positions), strict=True)
+        boxes, points = zip(*(found.tracks[0].at(position) for position in positions), strict=True)
         if self._landmark_detector is None:
             return Found(boxes, None)
-        known = np.stack([faces_landmarks.lost() if found is None else found for found in points])
+        known = np.stack([faces_landmarks.lost() if own is None else own for own in points])
         height, width = frames[0].shape[:2]
         filled = fill_missing(known, max(height, width)) if np.isfinite(known).any() else None
         return Found(boxes, self._points(frames, boxes) if filled is None else filled.astype(np.float32))
@@ -131,15 +136,3 @@ class FaceCropper:
         filled = fill_missing(np.stack(found), size)
         moved = [preprocess.points_in_frame(p, region, size) for p, region in zip(filled, regions, strict=True)]
         return np.stack(moved).astype(np.float32)
-
-
-def _largest(detector: Detector, frame: Image) -> Box | None:
-    return max((face.box for face in detector.detect(frame)), key=lambda box: box.area, default=None)
-
-
-def _without_gaps(boxes: Sequence[Box | None]) -> tuple[Box, ...]:
-    known = [index for index, box in enumerate(boxes) if box is not None]
-    if not known:
-        raise LostFace("expected a face in the clip, the detector found none")
-    nearest = (min(known, key=lambda index: abs(index - place)) for place in range(len(boxes)))
-    return tuple(box for index in nearest if (box := boxes[index]) is not None)
