@@ -56,7 +56,7 @@ def train_fold(job: Job, row: Row, fold: int, recipe: Recipe, folder: Path) -> d
         precision=job.precision,
         workers=job.workers,
         data_name=source,
-        curves=not job.quick,
+        resumes=not job.quick,
     )
     trainer = Trainer(network, clips.train, clips.test, recipe, settings, inner_set=clips.inner)
     trainer.run()

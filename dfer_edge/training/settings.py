@@ -37,8 +37,9 @@ class Settings:
         Seconds between checkpoints within an epoch; one is written after each epoch anyway.
     data_name
         For the notes of the weights file.
-    curves
-        Draw the curves anew after each epoch.
+    resumes
+        Write checkpoints, curves and the last weights. False keeps the best weights and the log alone, for runs of
+        seconds: one that was killed starts over.
     """
 
     out: Path
@@ -50,7 +51,7 @@ class Settings:
     accumulate: int = 1
     save_every_s: float = 300.0
     data_name: str = ""
-    curves: bool = True
+    resumes: bool = True
 
 
 def check(recipe: Recipe, settings: Settings, clips: int, world: int) -> None:

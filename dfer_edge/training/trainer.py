@@ -266,7 +266,7 @@ class Trainer:
             self.export(self.settings.out / "best.safetensors")
         if self.rank == 0:
             journal.write_table(self.settings.out / "log.csv", position.history)
-            if self.settings.curves:
+            if self.settings.resumes:
                 journal.write_curves(self.settings.out / "curves.png", position.history)
             if position.skipped:
                 journal.write_skipped(self.settings.out / "skipped.csv", position.skipped)
@@ -329,7 +329,7 @@ class Trainer:
     def save(self) -> None:
         """Publish a checkpoint now."""
         self._saved_s = time.monotonic()
-        if self.rank:
+        if self.rank or not self.settings.resumes:
             return
         tensors = {f"objective.{name}": value for name, value in self.objective.state_dict().items()}
         if self.averaged is not None:
@@ -381,9 +381,12 @@ class Trainer:
         checkpoint.publish(path, lambda scratch: weights.save(scratch, network, untrained=0, compact=False, **notes))
 
     def _finish(self) -> dict[str, Any]:
-        last = self.settings.out / "last.safetensors"
-        self.export(last)
-        self.save()
+        written = {name: self.settings.out / f"{name}.safetensors" for name in ("best", "last")}
+        if self.settings.resumes:
+            self.export(written["last"])
+            self.save()
+        else:
+            written.pop("last")
         return {
             "model": spec_of(self.objective.network).name,
             "recipe": self.recipe.name,
@@ -392,7 +395,7 @@ class Trainer:
             "best": self.progress.best.get("row"),
             "last": self.progress.history[-1] if self.progress.history else None,
             "skipped_clips": len(self.progress.skipped),
-            "weights": {"best": str(self.settings.out / "best.safetensors"), "last": str(last)},
+            "weights": {name: str(path) for name, path in written.items()},
         }
 
 

@@ -1,0 +1,125 @@
+"""A reproduction that is killed at random points and started again ends with the numbers of one that was not."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from dfer_edge.faces import FaceFinder
+from dfer_edge.reproduce import Job, find_paper, run
+from dfer_edge.reproduce.data import Fold
+from dfer_edge.types import Detection
+from tests.reproduce import fakes
+from tests.training.test_resume import two_phases
+from tests.training.tiny import tiny_clips, tiny_net
+
+FORK = multiprocessing.get_context("fork")
+
+
+class Nobody:
+    """A detector: nothing is looked for in these clips."""
+
+    name = "nobody"
+
+    def detect(self, image: np.ndarray) -> list[Detection]:
+        raise AssertionError("no face is looked for")
+
+
+@pytest.fixture
+def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Paper 000 with a network of a few hundred numbers, whose folds differ."""
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+
+    def fold(data: str, number: int, *_: object) -> Fold:
+        return Fold(tiny_clips(24, seed=number), tiny_clips(9, seed=10 + number), tiny_clips(9, seed=20 + number))
+
+    monkeypatch.setattr("dfer_edge.reproduce.data.open_fold", fold)
+    monkeypatch.setattr("dfer_edge.reproduce.runs.recipe_of", lambda job, row: two_phases())
+    monkeypatch.setattr("dfer_edge.reproduce.fold.for_network", lambda *_, **__: (FaceFinder(Nobody()), None))
+    monkeypatch.setattr("dfer_edge.training.journal.write_curves", lambda *_: True)
+    monkeypatch.setattr("dfer_edge.training.network.build_network", lambda *_, **__: tiny_net())
+
+
+def job(out: Path) -> Job:
+    return Job(find_paper("000"), {"*": "shards:none"}, out, variants=["slowr50", "slowr50-sa"], most_folds=2)
+
+
+@pytest.mark.usefixtures("tiny")
+@pytest.mark.parametrize("seed", [0, 1])
+def test_killed_at_random_points(tmp_path: Path, seed: int) -> None:
+    run(job(tmp_path / "warm"))  # what is imported once is not part of the time
+    began = time.monotonic()
+    whole = run(job(tmp_path / "whole"))
+    taken_s, rng, kills = time.monotonic() - began, random.Random(seed), 0
+    for _ in range(4):
+        process = FORK.Process(target=run, args=(job(tmp_path / "killed"),))
+        process.start()
+        process.join(rng.uniform(0.1, 0.3) * taken_s)
+        process.kill()
+        process.join()
+        kills += process.exitcode == -signal.SIGKILL
+    assert kills >= 2
+    assert run(job(tmp_path / "killed")) == whole
+    assert [len(result["runs"]) for result in whole] == [2, 2]
+    assert whole[0]["runs"][0]["history"] != whole[0]["runs"][1]["history"]
+    assert not list((tmp_path / "killed").rglob("checkpoint.safetensors"))
+
+
+def command(out: Path, data: list[str]) -> list[str]:
+    arguments = ["reproduce", "003", *data, "--small", "--epochs", "2", "--folds", "1", "--threads", "1"]
+    arguments += ["--variant", "full", "--variant", "model-A", "--out", str(out)]
+    return [sys.executable, "-m", "dfer_edge", *arguments]
+
+
+def rows(out: Path) -> Any:
+    return json.loads((out / "reproduction.json").read_text())["rows"]
+
+
+@pytest.mark.slow
+def test_the_command_is_killed_at_random_points(tmp_path: Path, astronaut_frames: list[np.ndarray]) -> None:
+    """Real networks, real faces, a process of its own."""
+    data = fakes.make("003", tmp_path / "data", astronaut_frames)[:2]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    began = time.monotonic()
+    subprocess.run(command(tmp_path / "whole", data), check=True, env=environment, capture_output=True)
+    taken_s, rng = time.monotonic() - began, random.Random(3)
+    for _ in range(4):
+        process = subprocess.Popen(command(tmp_path / "killed", data), env=environment, stdout=subprocess.DEVNULL)
+        try:
+            process.wait(rng.uniform(0.3, 0.7) * taken_s)
+        except subprocess.TimeoutExpired:
+            process.kill()
+        process.wait()
+    subprocess.run(command(tmp_path / "killed", data), check=True, env=environment, capture_output=True)
+    assert rows(tmp_path / "killed") == rows(tmp_path / "whole")
+    assert [len(row["runs"]) for row in rows(tmp_path / "whole")] == [1, 1, 0, 0, 0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("paper", fakes.LAYOUTS)
+def test_quick_tables_are_complete(paper: str, tmp_path: Path, astronaut_frames: list[np.ndarray]) -> None:
+    """Every row of every paper on fakes of its layouts; minutes of a whole processor each."""
+    from dfer_edge.cli.main import main
+
+    data = fakes.make(paper, tmp_path / "data", astronaut_frames)
+    assert main(["reproduce", paper, *data, "--quick", "--threads", "1", "--out", str(tmp_path / "out")]) == 0
+    for row in rows(tmp_path / "out"):
+        assert row["runs"], row["row"]["name"]
+        assert np.isfinite(
+            [row["ours"][f"{choice}_{name}"]["mean"] for choice in ("on_test", "on_inner") for name in ("war", "uar")]
+        ).all()
+        assert sum(map(sum, row["ours"]["confusion"])) == sum(run["clips"]["test"] for run in row["runs"])
