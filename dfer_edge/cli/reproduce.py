@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,12 @@ def add(commands: Any, common: argparse.ArgumentParser) -> None:
     parser.add_argument("--folds", type=types.positive, default=0, help="at most as many (default: all)")
     parser.add_argument("--epochs", type=types.positive, default=0, help="of every stage, in place of the paper's")
     parser.add_argument("--batch", type=types.positive, default=0, help="clips a step, in place of the paper's")
-    parser.add_argument("--init", default="", metavar="FILE", help="public backbone or weights (default: noise)")
+    parser.add_argument(
+        "--init",
+        default="",
+        metavar="FILE",
+        help="public backbone (torch, safetensors, Flax, npz), or weights of ours (default: noise)",
+    )
     parser.add_argument("--landmarks", default="auto", metavar="FILE", help="landmark network, as in predict")
     parser.add_argument("--seed", type=types.whole, default=0)
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
@@ -78,6 +84,8 @@ def run(arguments: argparse.Namespace) -> int:
         workers=arguments.workers,
         landmarks=arguments.landmarks,
     )
+    for name, address in reproduce.missing_starts(job).items():
+        print(f"starts from noise, the paper from {name}: pass --init FILE, published at {address}", file=sys.stderr)
     with console.progress(f"paper {paper.number}") as bar:
         results = reproduce.run(job, lambda _, done, total: bar(done, total))
     written = report.write(job, results)

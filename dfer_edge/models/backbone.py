@@ -35,6 +35,92 @@ class BackboneReport:
         return f"{len(self.matched)} tensors matched, {len(self.skipped)} skipped, {len(self.missing)} missing"
 
 
+@dataclasses.dataclass(frozen=True)
+class PublicBackbone:
+    """What a paper starts from.
+
+    Attributes
+    ----------
+    name, address
+        What it is, and where its publishers keep it; nothing is downloaded.
+    spare
+        Beginnings of its keys that the network has no use for.
+    fresh
+        Beginnings of our keys that may stay as they are: classifiers, and what the paper adds.
+    """
+
+    name: str
+    address: str
+    spare: tuple[str, ...] = ()
+    fresh: tuple[str, ...] = ()
+
+
+PUBLIC = {
+    "slowr50": PublicBackbone(
+        "pytorchvideo slow_r50 8x8, Kinetics-400",
+        "https://dl.fbaipublicfiles.com/pytorchvideo/model_zoo/kinetics/SLOW_8x8_R50.pyth",
+        ("blocks.5.",),
+        ("head.",),
+    ),
+    "smate": PublicBackbone(
+        "Scenic ViViT-B/16x2 FE, Kinetics-400 (Flax)",
+        "https://storage.googleapis.com/scenic-bucket/vivit/kinetics_400/vivit_base_16x2_fe/checkpoint",
+        ("output_projection/", "pre_logits/", "TemporalTransformer/posembed_input/"),
+        # Its four temporal layers are the first of our twelve.
+        ("head.", "temporal_positions", "spatial_positions", *(f"temporal.layers.{layer}." for layer in range(4, 12))),
+    ),
+    "vgg": PublicBackbone(
+        "torchvision vgg16, ImageNet (the paper starts from noise)",
+        "https://download.pytorch.org/models/vgg16-397923af.pth",
+        ("classifier.",),
+        ("head.",),
+    ),
+    "keypoint": PublicBackbone(
+        "torchvision resnet18, ImageNet",
+        "https://download.pytorch.org/models/resnet18-f37072fd.pth",
+        ("fc.",),
+        ("regions.",),
+    ),
+    "r2plus1d": PublicBackbone(
+        "torchvision r2plus1d_18, Kinetics-400",
+        "https://download.pytorch.org/models/r2plus1d_18-91a641e6.pth",
+        ("layer4.", "fc."),
+    ),
+}
+
+
+def require_backbone(module: nn.Module, report: BackboneReport) -> None:
+    """Refuse the backbone of another network, which may share some names and shapes with the right one.
+
+    Raises
+    ------
+    InvalidInput
+        If the file has tensors that the right one does not have, or lacks some of its.
+    """
+    entry = registry.find(spec_of(module).name)
+    public, keys = PUBLIC[entry.family], entry.training().public_keys()
+    own = {public_key: key for key, public_key in keys.items()}
+    odd = [
+        key
+        for key in report.skipped
+        if not key.startswith(public.spare) and not own.get(key, "").startswith(public.fresh or ("-",))
+    ]
+    state, filled = module.state_dict(), set(report.matched)
+    lacking = [
+        public_key
+        for public_key, key in own.items()
+        # Old files have no counters of batches.
+        if key in state and key not in filled and not key.startswith(public.fresh) and "num_batches" not in key
+    ]
+    if odd or lacking:
+        wrong = [f"it has {', '.join(odd[:3])}"] if odd else []
+        wrong += [f"it lacks {', '.join(lacking[:3])}"] if lacking else []
+        raise InvalidInput(
+            f"expected {public.name} for {entry.spec.name}, got another network's weights: {'; '.join(wrong)}",
+            f"it is at {public.address}",
+        )
+
+
 def import_backbone(module: nn.Module, state_dict: Mapping[str, torch.Tensor]) -> BackboneReport:
     """Copy every tensor that a public layout and ``module`` share.
 

@@ -95,7 +95,9 @@ def from_public(params: Mapping[str, Array]) -> dict[str, torch.Tensor]:
     InvalidInput
         If a tensor has another shape than ViViT-B's.
     """
-    return {path: torch.from_numpy(np.ascontiguousarray(_to_own(path, value))) for path, value in params.items()}
+    return {
+        path: torch.from_numpy(np.ascontiguousarray(_to_own(path, np.asarray(value)))) for path, value in params.items()
+    }
 
 
 def _to_own(path: str, value: Array) -> Array:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from dfer_edge.reproduce.runs import Job
+from dfer_edge.reproduce.runs import Job, missing_starts
 from dfer_edge.system.provenance import versions
 
 SCHEMA = "dfer_edge.reproduction/1"
@@ -55,7 +55,8 @@ def warnings(job: Job, results: Sequence[Mapping[str, Any]]) -> list[str]:
     if job.epochs:
         lines.append(f"Every stage has {job.epochs} epochs, not the paper's.")
     if "noise" in starts:
-        lines.append("Networks started from noise; where the paper starts from public weights, pass them with --init.")
+        for name, address in missing_starts(job).items():
+            lines.append(f"NOISE: networks started from it, the paper's from {name}: --init the file of {address}")
     lines.append("A tenth of the training people is held out to choose an epoch: the papers train on all.")
     return lines
 

@@ -145,6 +145,17 @@ def _require_data(job: Job, rows: Sequence[Row]) -> None:
         )
 
 
+def missing_starts(job: Job) -> dict[str, str]:
+    """What the rows' networks start from in the paper and was not given -> where it is published; empty with it."""
+    from dfer_edge.models.backbone import PUBLIC
+
+    found = {}
+    for row in chosen_rows(job.paper, job.variants) if not job.init else ():
+        if wanted := find_recipe("paper", row.model).pretrained:
+            found[wanted] = PUBLIC[registry.find(row.model).family].address
+    return found
+
+
 def recipe_of(job: Job, row: Row) -> Recipe:
     """The paper's recipe with the row's changes, and what a small or quick run changes for all rows alike."""
     recipe = find_recipe("paper", row.model)

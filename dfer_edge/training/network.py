@@ -15,6 +15,7 @@ from dfer_edge.errors import CorruptArtifact, InvalidInput, WeightsNotFound
 from dfer_edge.inference import registry
 from dfer_edge.labels import canonical, position
 from dfer_edge.models import require_torch
+from dfer_edge.models.backbone import require_backbone
 from dfer_edge.models.input_size import fit_spec
 from dfer_edge.models.keypoint import BasicBlock
 from dfer_edge.models.r2plus1d import R2Plus1D, ResidualBlock
@@ -24,6 +25,7 @@ from dfer_edge.spec import ModelSpec
 from dfer_edge.training.pixels import GREY
 from dfer_edge.training.recipes import Recipe, Stage
 from dfer_edge.weights import file as weights
+from dfer_edge.weights.public import read_public
 
 
 def build_network(
@@ -182,8 +184,8 @@ def start_from(network: nn.Module, source: str | Path) -> str:
     network
         Training form.
     source
-        ``"default"`` for the shipped weights, or a path: a file of ours, full or compact, or a public backbone's
-        safetensors.
+        ``"default"`` for the shipped weights, or a path: a file of ours, full or compact, or a public backbone
+        as :func:`dfer_edge.weights.public.read_public` reads it.
 
     Returns
     -------
@@ -195,7 +197,9 @@ def start_from(network: nn.Module, source: str | Path) -> str:
     """
     foreign = None if source == "default" else _foreign_state(Path(source))
     if foreign is not None:
-        return str(weights.import_backbone(network, foreign))
+        report = weights.import_backbone(network, foreign)
+        require_backbone(network, report)
+        return str(report)
     found = weights.resolve(spec_of(network).name, "default") if source == "default" else weights.load(source)
     loaded = {key: torch.from_numpy(np.array(value)) for key, value in (found.state or {}).items()}
     own = network.state_dict()
@@ -240,9 +244,11 @@ def class_tensors(network: nn.Module) -> list[str]:
 
 
 def _foreign_state(path: Path) -> dict[str, torch.Tensor] | None:
-    """Tensors of a safetensors file that is not ours; None if it is."""
+    """Tensors of a file that is not ours; None if it is."""
     if not path.is_file():
         raise WeightsNotFound(f"expected a weights file, found nothing at {path}")
+    if path.suffix != ".safetensors":
+        return read_public(path)
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             if (file.metadata() or {}).get("format") in (weights.FORMAT, weights.COMPACT_FORMAT):

@@ -13,11 +13,12 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from dfer_edge.errors import CorruptArtifact, InvalidInput, WeightsNotFound
+from dfer_edge.errors import CorruptArtifact, InvalidInput
 from dfer_edge.inference import registry
 from dfer_edge.models import create_model
-from dfer_edge.models.backbone import BackboneReport, import_backbone
+from dfer_edge.models.backbone import BackboneReport, import_backbone, require_backbone
 from dfer_edge.weights import file as weights
+from dfer_edge.weights.public import read_public
 
 # Where training programs keep the state dict, outermost first.
 _WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model", "net", "module")
@@ -54,9 +55,7 @@ def convert(
     ------
     WeightsNotFound, CorruptArtifact, InvalidInput
     """
-    if not checkpoint.is_file():
-        raise WeightsNotFound(f"expected a checkpoint, found nothing at {checkpoint}")
-    loaded = _state(_opened(checkpoint), checkpoint)
+    loaded = read_public(checkpoint)
     module = _module(name, like)
     own = module.state_dict()
     if set(loaded) == set(own):
@@ -65,8 +64,20 @@ def convert(
         report = BackboneReport(tuple(loaded), {}, ())
     else:
         report = import_backbone(module, loaded)
+        require_backbone(module, report)
     weights.save(path, module, untrained=len(report.missing), compact=compact, converted_from=checkpoint.name)
     return report
+
+
+def opened_state(checkpoint: Path) -> Mapping[str, torch.Tensor]:
+    """The state dict of a pickle or a safetensors file.
+
+    Raises
+    ------
+    CorruptArtifact, InvalidInput
+        If it does not read, or holds something else.
+    """
+    return _state(_opened(checkpoint), checkpoint)
 
 
 def _opened(checkpoint: Path) -> Any:
