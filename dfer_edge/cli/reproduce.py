@@ -40,7 +40,7 @@ def add(commands: Any, common: argparse.ArgumentParser) -> None:
         "--init",
         default="",
         metavar="FILE",
-        help="public backbone (torch, safetensors, Flax, npz), or weights of ours (default: noise)",
+        help="public backbone, or weights of ours (default: noise)",
     )
     parser.add_argument("--landmarks", default="auto", metavar="FILE", help="landmark network, as in predict")
     parser.add_argument("--seed", type=types.whole, default=0)
