@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from dfer_edge.cli import console
 from dfer_edge.cli.arguments import threads
 from dfer_edge.errors import DferError, InvalidInput
+from dfer_edge.system.whole_files import write_text
 
 if TYPE_CHECKING:
     from dfer_edge.bench.plan import Plan
@@ -172,7 +173,7 @@ def _write(results: Results) -> list[Path]:
     from dfer_edge.bench.report import plots, table
 
     page = results.path.with_suffix(".md")
-    page.write_text(table.markdown(results))
+    write_text(page, table.markdown(results))
     written = [results.path, page]
     try:
         written += plots.write(results, results.path.parent)

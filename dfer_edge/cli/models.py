@@ -128,9 +128,10 @@ def _rewrite(arguments: argparse.Namespace) -> int:
 def run_card(arguments: argparse.Namespace) -> int:
     """Make the card from the committed figures."""
     from dfer_edge.evaluation.card import from_folder
+    from dfer_edge.system.whole_files import write_text
 
     path = arguments.folder / f"{arguments.name}.md"
-    path.write_text(from_folder(arguments.folder, arguments.name), encoding="utf-8")
+    write_text(path, from_folder(arguments.folder, arguments.name))
     if arguments.json:
         console.print_json({"path": str(path)})
     else:

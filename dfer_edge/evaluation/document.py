@@ -17,6 +17,7 @@ from dfer_edge.evaluation.jitter import Jitter
 from dfer_edge.evaluation.run import Column, together
 from dfer_edge.sinks import note_on
 from dfer_edge.system.provenance import versions
+from dfer_edge.system.whole_files import write_text
 
 SCHEMA = "dfer_edge.evaluation/1"
 
@@ -162,8 +163,8 @@ def _rounded(probabilities: Any) -> list[float]:
 
 
 def write_json(path: str | Path, content: Mapping[str, Any]) -> None:
-    """Write a document, indented."""
-    Path(path).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    """Write a document, indented; DferError if it cannot be written, and what was there stays."""
+    write_text(path, json.dumps(content, indent=1) + "\n")
 
 
 def read_json(path: str | Path) -> dict[str, Any]:

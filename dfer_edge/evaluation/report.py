@@ -16,6 +16,7 @@ from dfer_edge.evaluation.document import write_json
 from dfer_edge.evaluation.page import page
 from dfer_edge.evaluation.plan import Evaluation, Progress
 from dfer_edge.evaluation.run import Column, source_of
+from dfer_edge.system.whole_files import replacing, write_text
 from dfer_edge.types import Clip
 from dfer_edge.weights import file as weights_files
 
@@ -53,6 +54,8 @@ def write_report(
     ------
     EngineUnavailable
         If matplotlib is not installed.
+    DferError
+        If a file cannot be written; what was there stays.
     """
     figures.require_matplotlib()
     folder = Path(folder)
@@ -64,10 +67,11 @@ def write_report(
     content = {**result.content, "not_drawn": skipped}
     written = []
     for name, figure in drawn.items():
-        figure.savefig(folder / f"{name}.png")
+        with replacing(folder / f"{name}.png") as partial:
+            figure.savefig(partial)
         written.append(folder / f"{name}.png")
     write_json(folder / "evaluation.json", content)
-    (folder / "report.html").write_text(page(content, drawn), encoding="utf-8")
+    write_text(folder / "report.html", page(content, drawn))
     return [folder / "report.html", folder / "evaluation.json", *written]
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dfer_edge._version import __version__
 from dfer_edge.confidence import NOTE
-from dfer_edge.errors import InvalidInput, PrecisionUnavailable
+from dfer_edge.errors import DferError, InvalidInput, PrecisionUnavailable
 from dfer_edge.inference import FORMS, Form, Part, record, registry
 from dfer_edge.inference.folding import Array
 from dfer_edge.inference.onnx_writer import write_onnx
@@ -63,6 +64,8 @@ def export_onnx(
 
     Raises
     ------
+    DferError
+        If it cannot be written; what was there stays.
     InvalidInput, WeightsNotFound, CorruptArtifact
     """
     path = Path(path)
@@ -79,8 +82,23 @@ def export_onnx(
     source = (
         weights_files.resolve(name_or_module, weights) if isinstance(name_or_module, str) else of_module(name_or_module)
     )
-    write(source, path, form, batch, part=part)
+    publish(path, lambda scratch: write(source, scratch, form, batch, part=part))
     return path
+
+
+def publish(path: Path, fill: Callable[[Path], None]) -> None:
+    """A model and the file of its tensors, both whole; the model last, which knows the other's hash."""
+    scratch = path.with_name(f".{path.name}.partial")
+    try:
+        shutil.rmtree(scratch, ignore_errors=True)
+        scratch.mkdir()
+        fill(scratch / path.name)
+        for file in sorted(scratch.iterdir(), key=lambda file: file.name == path.name):
+            file.replace(path.with_name(file.name))
+    except OSError as error:
+        raise DferError(f"cannot write {path}: {error.strerror or error}", "is there room on the disk?") from error
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def export_int8(

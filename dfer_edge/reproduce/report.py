@@ -12,6 +12,7 @@ import numpy as np
 
 from dfer_edge.reproduce.runs import Job, missing_starts
 from dfer_edge.system.provenance import versions
+from dfer_edge.system.whole_files import write_text
 
 SCHEMA = "dfer_edge.reproduction/1"
 _HEAD = ("table", "variant", "data", "printed WAR", "ours", "inner", "printed UAR", "ours", "inner", "folds", "note")
@@ -24,7 +25,7 @@ def write(job: Job, results: Sequence[Mapping[str, Any]]) -> list[Path]:
     written = []
     for suffix, text in texts.items():
         path = job.out / f"reproduction.{suffix}"
-        path.write_text(text, encoding="utf-8")
+        write_text(path, text)
         written.append(path)
     return written
 

@@ -22,6 +22,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     partial = path.with_name(f".{path.stem[:200]}.{os.getpid()}.partial{path.suffix}")
     try:
+        _sweep(path)
         # What is no file, such as /dev/stdout, cannot be replaced.
         special = path.exists() and not path.is_file()
         yield path if special else partial
@@ -33,3 +34,28 @@ def replacing(path: str | Path) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write UTF-8 text, whole or not at all; raises as :func:`replacing`."""
+    with replacing(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def _sweep(path: Path) -> None:
+    """Remove what processes left that were killed while they wrote this file."""
+    start, end = f".{path.stem[:200]}.", f".partial{path.suffix}"
+    for other in path.parent.iterdir():
+        owner = other.name[len(start) : -len(end)]
+        if other.name.startswith(start) and other.name.endswith(end) and owner.isdecimal() and not _lives(int(owner)):
+            other.unlink(missing_ok=True)
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True
