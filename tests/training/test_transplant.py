@@ -5,17 +5,19 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
 
-from dfer_edge.errors import CorruptArtifact, SourceNotFound
+from dfer_edge.errors import CorruptArtifact, InvalidInput, SourceNotFound
 from dfer_edge.labels import DFEW
-from dfer_edge.models import simplify
-from dfer_edge.training.transplant import exact, fit
-from dfer_edge.training.transplant.__main__ import finish, network_for_people
+from dfer_edge.models import create_model, simplify
+from dfer_edge.training.transplant import clips, data, exact, fit, people, r2plus1d, resnet18
+from dfer_edge.training.transplant.equalise import equalise
 from dfer_edge.training.transplant.images import ImageSlowR50
+from dfer_edge.training.transplant.muon import orthogonal
 from dfer_edge.training.transplant.teacher import WIDTHS, Teacher, read_weights
 
 MANIFEST = "face_expression_model-weights_manifest.json"
@@ -104,7 +106,7 @@ def planted(teacher: Teacher) -> tuple[ImageSlowR50, exact.Offsets, torch.Tensor
     torch.manual_seed(0)
     pixels = torch.rand(4, 3, 112, 112) * 255
     teacher.rescale(pixels)
-    images = ImageSlowR50(network_for_people("slowr50_sa"))
+    images = ImageSlowR50(people.slowr50("slowr50_sa"))
     # No cutting: the proof is of the construction.
     found = {name: value * 4 + 8 for name, value in exact.offsets(teacher, pixels).items()}
     exact.write(images, teacher, found)
@@ -121,7 +123,7 @@ def test_blocks_are_exact(teacher: Teacher, planted: tuple[ImageSlowR50, exact.O
         pooled[:, : WIDTHS[1]] = first_sum
         first = images.stages[0](pooled)
         rest = images.rest(first)
-        mine = exact.maps(images, found, first, rest)
+        mine = [exact.map_of(found, block, x) for block, x in enumerate((first, *rest[:2]), start=1)]
     for actual, expected in zip(mine, seen.maps[1:], strict=True):
         torch.testing.assert_close(actual, expected, rtol=1e-3, atol=1e-3)
 
@@ -131,7 +133,7 @@ def test_both_networks_compute_what_was_planted(planted: tuple[ImageSlowR50, exa
     classifier = torch.nn.Linear(WIDTHS[-1], 7)
     logits = []
     for name in ("slowr50_sa", "slowr50"):
-        network = finish(images, classifier, name, temperature=2.0, apex=0.7)
+        network = people.finish_slowr50(images, classifier, name, apex=0.7)
         x = fit.network_input(pixels[:2])
         with torch.no_grad():
             clip = x.contiguous()[:, :, None].expand(-1, -1, 8, -1, -1)
@@ -151,8 +153,130 @@ def test_low_layers_learn_the_map(teacher: Teacher, planted: tuple[ImageSlowR50,
     errors = []
     same = iter([(pixels, torch.zeros(4, dtype=torch.long))] * 30)
     exact.write(images, teacher, found)
-    fit.match_low(images, teacher, found, same, 30, 2e-3, lambda step, terms: errors.append(terms["map"]))
+    images.requires_grad_(False)
+    low = [images.stem, images.stages[0]]
+    kept = images.stages[1][0].b.weight.clone()
+
+    def maps(x: torch.Tensor) -> dict[int, torch.Tensor]:
+        return {1: exact.map_of(found, 1, images.first(x))}
+
+    fit.match(low, maps, teacher, same, 30, 0.01, lambda step, terms: errors.append(terms["map1"]))
     assert errors[-1] < 0.6 * errors[0]
+    torch.testing.assert_close(images.stages[1][0].b.weight, kept, rtol=0, atol=0)
+
+
+def test_steps_of_muon_are_as_long_in_every_direction() -> None:
+    matrix = torch.randn(12, 40, generator=torch.Generator().manual_seed(0)) @ torch.diag(torch.logspace(0, 2, 40))
+    for one in (matrix, matrix.T):
+        values = torch.linalg.svdvals(orthogonal(one))
+        assert values.min() > 0.5
+        assert values.max() < 1.5
+        # Along the directions of the matrix, not across them.
+        assert (orthogonal(one) * one).sum() > 0
+
+
+def test_equal_channels_change_nothing(
+    teacher: Teacher, planted: tuple[ImageSlowR50, exact.Offsets, torch.Tensor]
+) -> None:
+    images, found, pixels = planted
+    exact.write(images, teacher, found)
+    x = fit.network_input(pixels)
+    with torch.no_grad():
+        before = images(x)
+        ranges = images.first(x).amax((0, 2, 3))
+        equalise(images, x)
+        torch.testing.assert_close(images(x), before, rtol=1e-3, atol=1e-3)
+        after = images.first(x).amax((0, 2, 3))
+    heard = ranges > 0.01 * ranges.max()
+
+    def spread(values: torch.Tensor) -> float:
+        return float(values[heard].max() / values[heard].median())
+
+    assert spread(after) < spread(ranges)
+
+
+def test_two_blocks_are_exact_in_r2plus1d(teacher: Teacher) -> None:
+    pixels = torch.rand(2, 3, 112, 112, generator=torch.Generator().manual_seed(1)) * 255
+    teacher.rescale(pixels)
+    found = {name: value * 4 + 8 for name, value in exact.offsets(teacher, pixels).items()}
+    images = r2plus1d.ImageR2Plus1D(people.r2plus1d())
+    r2plus1d.write_exact(images, teacher, found)
+    x = fit.network_input(pixels)
+    with torch.no_grad():
+        torch.testing.assert_close(images.first(x)[:, WIDTHS[1] :], teacher(pixels).maps[1], rtol=1e-3, atol=1e-3)
+
+
+def test_r2plus1d_weighs_frames_by_their_distance_from_neutral() -> None:
+    torch.manual_seed(0)
+    images = r2plus1d.ImageR2Plus1D(people.r2plus1d())
+    with torch.no_grad():
+        for parameter in images.get_submodule("stages.1.0.shortcut").parameters():
+            parameter.zero_()  # as write_exact leaves it: it would read the earlier of two frames
+    classifier = torch.nn.Linear(WIDTHS[-1], 7)
+    torch.nn.init.normal_(classifier.weight, std=2.0)
+    network = people.finish_r2plus1d(images, classifier, apex=0.7)
+    x = fit.network_input(torch.rand(4, 3, 112, 112) * 255)
+    with torch.no_grad():
+        each = images(x)
+        # Frames 1, 5, 9 and 13 of 16 are read.
+        clip = torch.zeros(1, 3, 16, 112, 112)
+        clip[0, :, [1, 5, 9, 13]] = x.transpose(0, 1)
+        said = clips.apex(each[None], DFEW.index("neutral"), 0.7)
+        gamma = r2plus1d.GAMMA
+        expected = (gamma * said + each.mean(0)) / (1 + gamma)
+        torch.testing.assert_close(network(clip), expected, rtol=1e-3, atol=1e-3)
+    with pytest.raises(InvalidInput, match="att_share"):
+        images.write(create_model("r2plus1d_sta"), 0.7)
+
+
+def test_the_last_block_is_exact_in_resnet18(teacher: Teacher) -> None:
+    pixels = torch.rand(2, 3, 112, 112, generator=torch.Generator().manual_seed(2)) * 255
+    teacher.rescale(pixels)
+    found = {name: value * 4 + 8 for name, value in exact.offsets(teacher, pixels).items()}
+    network = people.keypoint()
+    images = resnet18.ImageResNet18(network.backbone, 7)
+    resnet18.write_exact(images, teacher, found)
+    images.write(network.backbone)
+    x = fit.network_input(pixels)
+    with torch.no_grad():
+        maps = teacher(pixels).maps
+        torch.testing.assert_close(images.last(maps[2])[:, : WIDTHS[3]], maps[3], rtol=1e-3, atol=2e-3)
+        torch.testing.assert_close(network.backbone(x), images.last(images.first(x)[1]), rtol=1e-4, atol=1e-4)
+    with pytest.raises(InvalidInput, match="last_strides"):
+        resnet18.write_exact(resnet18.ImageResNet18(create_model("keypoint_tsa").backbone, 7), teacher, found)
+
+
+def test_clips_of_single_images_teach_the_key_points_head() -> None:
+    torch.manual_seed(0)
+    classes = torch.arange(70) % 7
+    whole = 4 * F.one_hot(classes, 512).float() + 0.1 * torch.rand(70, 512)
+    rows = clips.Rows(whole[:, None].expand(-1, 18, -1), whole, classes, 5 * F.one_hot(classes, 7).float())
+    index, shown = rows.clips(50, 16, DFEW.index("neutral"), torch.Generator().manual_seed(0))
+    seen = classes[index]
+    assert ((seen == shown[:, None]) | (seen == DFEW.index("neutral"))).all()
+    assert (seen == shown[:, None]).sum(1).min() >= 2
+    network = people.keypoint().train()
+    clips.prepare(network, whole)
+    gated = network.triplet(torch.rand(1, 512, 7, 7))
+    kept = {name: value.clone() for name, value in network.backbone.state_dict().items()}
+    losses = []
+    clips.train(network, rows, 40, lambda step, terms: losses.append(terms["label"]), batch=8, rate=2e-3)
+    assert min(losses[-5:]) < 0.8 * losses[0]
+    assert gated.max() > 0.99
+    for name, value in network.backbone.state_dict().items():
+        torch.testing.assert_close(value, kept[name], rtol=0, atol=0)
+
+
+def test_pictures_replace_a_share_and_have_no_label(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "stripes.png"), np.tile(np.array([0, 255], np.uint8), (200, 100)))
+    pixels, labels = torch.full((200, 3, 112, 112), 7, dtype=torch.uint8), torch.zeros(200, dtype=torch.long)
+    data._Pictures(tmp_path, 0).replace(pixels, labels)
+    replaced = labels == -1
+    assert 0.1 < replaced.float().mean() < 0.3
+    assert (pixels[~replaced] == 7).all()
+    assert (pixels[replaced].flatten(1).float().std(1) > 0).all()
+    with pytest.raises(SourceNotFound, match="jpg"):
+        data._Pictures(tmp_path / "none", 0)
 
 
 def test_the_classifier_learns_labels_and_opinions() -> None:
@@ -164,3 +288,7 @@ def test_the_classifier_learns_labels_and_opinions() -> None:
     assert (linear(features).argmax(1) == classes).float().mean() > 0.99
     expected = fit.target(classes[:1], opinions[:1], 0.0)
     torch.testing.assert_close(expected, torch.full((1, 7), 1 / 7))
+    # A picture has no label: only the opinion counts.
+    opinions[0, 3] = 4.0
+    unlabelled = fit.target(torch.tensor([-1]), opinions[:1], 1.0)
+    torch.testing.assert_close(unlabelled, torch.softmax(opinions[:1] / fit.LOGIT_SCALE, 1))

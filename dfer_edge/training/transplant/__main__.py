@@ -1,81 +1,136 @@
-"""``python -m dfer_edge.training.transplant``: from face-api's files and rendered images to weights of both SlowR50."""
+"""``python -m dfer_edge.training.transplant``: from face-api's files and rendered images to the weights that ship."""
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import itertools
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from dfer_edge.errors import InvalidInput
-from dfer_edge.models import create_model
+from dfer_edge.models.keypoint import KeypointTSA
+from dfer_edge.models.r2plus1d import R2Plus1D
 from dfer_edge.models.slowr50 import SlowR50
-from dfer_edge.training.transplant import exact, fit
-from dfer_edge.training.transplant.data import batches
+from dfer_edge.training.transplant import clips, exact, fit, people, r2plus1d, resnet18
+from dfer_edge.training.transplant.data import batches, with_landmarks
+from dfer_edge.training.transplant.equalise import equalise
 from dfer_edge.training.transplant.images import ImageSlowR50
-from dfer_edge.training.transplant.teacher import MEAN, SIZE, WIDTHS, Teacher, read_weights
+from dfer_edge.training.transplant.teacher import WIDTHS, Teacher, read_weights
 from dfer_edge.weights import file as weights
 
-# The crop is this many s wide (dfer_edge.faces.aligned), in the middle of boxes 2.8 s high.
-SIDE = 2.4
-_BOX_HEIGHT = 2.8
+NETWORKS = ("slowr50_sa", "r2plus1d_sta", "keypoint_tsa")
+_LOW_RATE, _DEEP_RATE, _LAYER3_RATE = 0.01, 0.003, 0.008
 
 
-def network_for_people(name: str) -> SlowR50:
-    """A SlowR50 or SlowR50-SA with the spec of the transplant: 112 pixels, colour, frames pooled at the apex."""
-    network = create_model(name, pooling="apex", centre_taps=True).eval()
-    if not isinstance(network, SlowR50):
-        raise InvalidInput(f"expected slowr50_sa or slowr50, got {name}")
-    red, green, blue = (round(value / 255, 6) for value in MEAN)
-    network.spec = dataclasses.replace(
-        network.spec,
-        size=SIZE,
-        mean=(red, green, blue),
-        std=(1.0, 1.0, 1.0),
-        face_margin=round(SIDE / _BOX_HEIGHT, 4),
-        face_box="landmarks",
-    )
-    return network
-
-
-@torch.no_grad()
-def finish(images: ImageSlowR50, classifier: nn.Linear, name: str, temperature: float, apex: float) -> SlowR50:
-    """The network ``name`` with a fitted classifier.
+class Transplant:
+    """What the three networks share: the teacher, its offsets, the draws.
 
     Parameters
     ----------
-    temperature
-        Logits are divided by it, in the weights: confidence then means what it says.
-    apex
-        How much a frame counts for less the more neutral it is; 0 is the mean over time.
+    arguments
+        Of the command line.
     """
-    network = network_for_people(name)
-    width, kinds = WIDTHS[-1], network.spec.num_classes
-    images.classifier.weight.zero_()
-    images.classifier.weight[:, :width] = classifier.weight / temperature
-    images.classifier.bias.copy_(classifier.bias / temperature)
-    images.write(network, width)
-    neutral = network.spec.labels.index("neutral")
-    # The logit of neutral against the mean of the others'.
-    network.apex.weight.fill_(apex / (kinds - 1))
-    network.apex.weight[0, neutral] = -apex
-    return network
 
+    def __init__(self, arguments: argparse.Namespace) -> None:
+        self.arguments = arguments
+        self.teacher = Teacher(read_weights(arguments.teacher)).eval()
+        self.shown = torch.cat([pixels for pixels, _ in itertools.islice(self.draws(1, 64), 3)])
+        self.teacher.rescale(self.shown)
+        self.found = exact.offsets(self.teacher, self.shown)
 
-@torch.no_grad()
-def pooled_features(
-    images: ImageSlowR50, teacher: Teacher, found: fit.Batches, count: int
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Features [N, 2048], labels [N] and the teacher's logits [N, 7] of ``count`` batches."""
-    rows = []
-    for pixels, classes in itertools.islice(found, count):
-        maps = images.rest(images.first(fit.network_input(pixels)))
-        rows.append((maps[-1].float().mean((2, 3)), classes, teacher(pixels).logits))
-    features, classes, logits = (torch.cat(column) for column in zip(*rows, strict=True))
-    return features, classes, logits
+    def draws(self, seed: int, batch: int = 64, pictures: bool = False) -> fit.Batches:
+        """Batches of one of several streams."""
+        folder = self.arguments.pictures if pictures else None
+        return batches(self.arguments.renders, self.arguments.seed + seed, batch, pictures=folder)
+
+    @torch.no_grad()
+    def classifier(self, features: Callable[[torch.Tensor], torch.Tensor]) -> nn.Linear:
+        """A linear layer on pooled features, fitted on renders; softened by the temperature asked for."""
+        rows = []
+        for pixels, classes in itertools.islice(self.draws(4), self.arguments.fit_batches):
+            rows.append((features(fit.network_input(pixels)), classes, self.teacher(pixels).logits))
+        inputs, classes, logits = (torch.cat(column) for column in zip(*rows, strict=True))
+        found = fit.mean_classifier(inputs, classes, logits, self.arguments.labels, seed=self.arguments.seed)
+        people.soften(found, self.arguments.temperature)
+        return found
+
+    def slowr50(self) -> None:
+        """slowr50_sa and slowr50."""
+        images = ImageSlowR50(people.slowr50("slowr50_sa"))
+        exact.write(images, self.teacher, self.found, self.arguments.seed)
+        images.requires_grad_(False)
+        low, deep = self.arguments.low_steps, self.arguments.deep_steps
+
+        def maps(x: torch.Tensor) -> dict[int, torch.Tensor]:
+            return {1: exact.map_of(self.found, 1, images.first(x))}
+
+        fit.match(
+            [images.stem, images.stages[0]], maps, self.teacher, self.draws(2, pictures=True), low, _LOW_RATE, _print
+        )
+
+        def more(x: torch.Tensor) -> dict[int, torch.Tensor]:
+            first = images.first(x)
+            second = images.stages[1](first)
+            return {1: exact.map_of(self.found, 1, first), 2: exact.map_of(self.found, 2, second)}
+
+        fit.match(
+            [images.stem, images.stages[0]], more, self.teacher, self.draws(3, pictures=True), deep, _DEEP_RATE, _print
+        )
+        equalise(images, fit.network_input(self.shown))
+        found = self.classifier(lambda x: images.rest(images.first(x))[-1].mean((2, 3)))
+        for name in ("slowr50_sa", "slowr50"):
+            self.save(people.finish_slowr50(images, found, name))
+
+    def r2plus1d_sta(self) -> None:
+        """r2plus1d_sta."""
+        images = r2plus1d.ImageR2Plus1D(people.r2plus1d())
+        wide = {name: value * 2 + 0.3 for name, value in self.found.items()}  # nothing is cut: sums pass as they are
+        r2plus1d.write_exact(images, self.teacher, wide)
+        images.requires_grad_(False)
+
+        def features(x: torch.Tensor) -> torch.Tensor:
+            with torch.no_grad():
+                low = images.first(x)
+            return images.last(low).mean((2, 3))
+
+        steps = self.arguments.deep_steps
+        draws = self.draws(5, 48, pictures=True)
+        fit.match_pooled([images.stages[2]], features, self.teacher, draws, steps, _LAYER3_RATE, _print)
+        self.save(people.finish_r2plus1d(images, self.classifier(features)))
+
+    def keypoint_tsa(self) -> None:
+        """keypoint_tsa."""
+        network = people.keypoint()
+        images = resnet18.ImageResNet18(network.backbone, network.spec.num_classes)
+        resnet18.write_exact(images, self.teacher, {name: value * 2 + 0.3 for name, value in self.found.items()})
+        images.requires_grad_(False)
+
+        def maps(x: torch.Tensor) -> dict[int, torch.Tensor]:
+            return dict(enumerate(images.first(x), start=1))
+
+        low = [images.stem, images.stages[0], images.stages[1]]
+        steps = self.arguments.low_steps
+        fit.match(low, maps, self.teacher, self.draws(6, pictures=True), steps, _LOW_RATE, _print)
+        images.write(network.backbone)
+        found = self.classifier(lambda x: images.last(images.first(x)[1]).mean((2, 3))[:, : WIDTHS[-1]])
+        rows = []
+        streams = with_landmarks(self.arguments.renders, self.arguments.seed + 7, 64)
+        with torch.no_grad():
+            for pixels, points, classes in itertools.islice(streams, self.arguments.fit_batches):
+                x = fit.network_input(pixels)
+                nodes, whole = network.pooling(network.backbone(x), points)
+                rows.append((nodes.half(), whole, classes, found(whole[:, : WIDTHS[-1]])))
+        table = clips.Rows(*(torch.cat(column) for column in zip(*rows, strict=True)))
+        clips.prepare(network, table.whole)
+        clips.train(network, table, self.arguments.clip_steps, _print)
+        self.save(network)
+
+    def save(self, network: SlowR50 | R2Plus1D | KeypointTSA) -> None:
+        """Write a network in int8 per output channel."""
+        name = network.spec.name
+        weights.save(self.arguments.out / f"{name}.safetensors", network.eval(), compact=True)
 
 
 def _print(step: int, terms: dict[str, float]) -> None:
@@ -88,36 +143,30 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m dfer_edge.training.transplant", description=__doc__)
     parser.add_argument("--teacher", type=Path, required=True, help="folder with face-api's model files")
     parser.add_argument("--renders", type=Path, nargs="+", required=True, help="folders of dfer-edge synth --images")
-    parser.add_argument("--out", type=Path, required=True, help="folder for slowr50_sa and slowr50.safetensors")
-    parser.add_argument("--low-steps", type=int, default=250, help="batches of 64 for stem and res2 alone")
-    parser.add_argument("--deep-steps", type=int, default=800, help="batches of 32 through the whole network")
+    parser.add_argument("--pictures", type=Path, help="folder of photographs of anything but people")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the weights files")
+    parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS))
+    parser.add_argument("--low-steps", type=int, default=4000, help="batches for the layers before the exact ones")
+    parser.add_argument("--deep-steps", type=int, default=2000, help="batches through more of the network")
+    parser.add_argument("--clip-steps", type=int, default=1500, help="batches of clips for keypoint_tsa")
     parser.add_argument("--labels", type=float, default=0.35, help="share of labels in the classifier's target")
-    parser.add_argument("--fit-batches", type=int, default=200)
-    parser.add_argument("--temperature", type=float, default=1.0)
-    parser.add_argument("--apex", type=float, default=0.7)
+    parser.add_argument("--fit-batches", type=int, default=300)
+    parser.add_argument("--temperature", type=float, default=1.2)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args(argv)
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(arguments.seed)
-
-    def draws(seed: int, batch: int) -> fit.Batches:
-        return batches(arguments.renders, arguments.seed + seed, batch)
-
-    teacher = Teacher(read_weights(arguments.teacher)).eval()
-    shown = torch.cat([pixels for pixels, _ in itertools.islice(draws(1, 64), 3)])
-    teacher.rescale(shown)
-    found = exact.offsets(teacher, shown)
-    images = ImageSlowR50(network_for_people("slowr50_sa"))
-    exact.write(images, teacher, found, arguments.seed)
-    fit.match_low(images, teacher, found, draws(2, 64), arguments.low_steps, 2e-3, _print)
-    fit.match_deep(images, teacher, found, draws(3, 32), arguments.deep_steps, 4e-4, _print)
-    rows = pooled_features(images, teacher, draws(4, 64), arguments.fit_batches)
-    classifier = fit.mean_classifier(*rows, arguments.labels, seed=arguments.seed)
     arguments.out.mkdir(parents=True, exist_ok=True)
-    for name in ("slowr50_sa", "slowr50"):
-        network = finish(images, classifier, name, arguments.temperature, arguments.apex)
-        weights.save(arguments.out / f"{name}.safetensors", network, compact=True)
+    transplant = Transplant(arguments)
+    runs = {
+        "slowr50_sa": transplant.slowr50,
+        "r2plus1d_sta": transplant.r2plus1d_sta,
+        "keypoint_tsa": transplant.keypoint_tsa,
+    }
+    for name in arguments.networks:
+        print(name, flush=True)
+        runs[name]()
 
 
 if __name__ == "__main__":

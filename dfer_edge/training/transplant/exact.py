@@ -94,10 +94,6 @@ def _pass(conv: FoldedConv, out: int, width: int, bias: torch.Tensor) -> None:
     conv.bias[:out] = bias
 
 
-def maps(images: ImageSlowR50, found: Offsets, first: torch.Tensor, rest: list[torch.Tensor]) -> list[torch.Tensor]:
-    """The maps that stand for the teacher's of blocks 1 to 3, from those after res2 and after res3 to res5."""
-    carried = (first, *rest[:2])
-    return [
-        F.relu(x[:, : WIDTHS[block]].float() - found[str(block)][:, None, None])
-        for block, x in enumerate(carried, start=1)
-    ]
+def map_of(found: Offsets, block: int, x: torch.Tensor) -> torch.Tensor:
+    """The map that stands for the teacher's of ``block``, from that after the stage which carries its sum."""
+    return F.relu(x[:, : WIDTHS[block]].float() - found[str(block)][:, None, None])

@@ -1,19 +1,18 @@
-"""What has to be learnt: stem and res2 against the teacher's maps, then the classifier on renders."""
+"""What has to be learnt: layers that cannot hold a block exactly, from the teacher's maps; classifiers, on renders."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import nn
 
-from dfer_edge.training.transplant.exact import Offsets, maps
-from dfer_edge.training.transplant.images import ImageSlowR50
+from dfer_edge.training.transplant.muon import Muon
 from dfer_edge.training.transplant.teacher import MEAN, WIDTHS, Teacher
 
-# RGB uint8 [B, 3, S, S] and labels [B].
+# RGB uint8 [B, 3, S, S] and labels [B], -1 for none.
 Batches = Iterator[tuple[torch.Tensor, torch.Tensor]]
 Report = Callable[[int, dict[str, float]], None]
 
@@ -21,6 +20,8 @@ LOGIT_SCALE = 2.0
 """What the teacher's logits are divided by before they are a target: it is surer than it is right."""
 _SMOOTHING = 0.1
 _CLIP = 1.0
+# Added to the scale of a channel, so that silent ones do not decide.
+_FLOOR = 0.1
 
 
 def network_input(pixels: torch.Tensor) -> torch.Tensor:
@@ -34,59 +35,79 @@ def relative(actual: torch.Tensor, expected: torch.Tensor) -> torch.Tensor:
     return F.mse_loss(actual, expected) / expected.square().mean()
 
 
-def match_low(
-    images: ImageSlowR50, teacher: Teacher, found: Offsets, batches: Batches, steps: int, rate: float, report: Report
-) -> None:
-    """Stem and res2 learn the map of the teacher's block 1; nothing after it is computed."""
-
-    def loss(pixels: torch.Tensor, _: torch.Tensor) -> dict[str, torch.Tensor]:
-        with torch.no_grad():
-            expected = teacher(pixels).maps[1]
-        with torch.autocast("cpu", torch.bfloat16):
-            first = images.first(network_input(pixels))
-        return {"map": relative(maps(images, found, first, [])[0], expected)}
-
-    _run([images.stem, images.stages[0]], images, loss, batches, steps, rate, report)
-
-
-def match_deep(
-    images: ImageSlowR50,
+def match(
+    parts: Sequence[nn.Module],
+    maps: Callable[[torch.Tensor], dict[int, torch.Tensor]],
     teacher: Teacher,
-    found: Offsets,
     batches: Batches,
     steps: int,
     rate: float,
     report: Report,
-    labels: float = 0.5,
 ) -> None:
-    """Stem and res2 learn what the exact stages after them need; the classifier learns along.
+    """``parts`` learn maps of the teacher, each channel on its own scale, and what the teacher would pool from them.
 
-    ``labels`` is the share of the renders' labels in the target, the rest is the teacher's opinion.
+    Parameters
+    ----------
+    maps
+        From normalised images to maps by the number of the teacher's block.
+    rate
+        Of Muon, for kernels; biases learn by Adam at a tenth of it.
     """
+    scales: dict[int | str, torch.Tensor] = {}
+
+    def loss(pixels: torch.Tensor, _: torch.Tensor) -> dict[str, torch.Tensor]:
+        with torch.no_grad():
+            seen = teacher(pixels)
+        with torch.autocast("cpu", torch.bfloat16):
+            mine = {block: found.float() for block, found in maps(network_input(pixels)).items()}
+        for block in mine:
+            scales.setdefault(block, seen.maps[block].square().mean((0, 2, 3), keepdim=True).sqrt() + _FLOOR)
+        scales.setdefault("pooled", seen.pooled.std(0) + _FLOOR / 2)
+        terms = {f"map{b}": ((x - seen.maps[b]) / scales[b]).square().mean() for b, x in mine.items()}
+        last = max(mine)
+        pooled = teacher.pooled(last, mine[last])
+        return terms | {"pooled": 0.5 * ((pooled - seen.pooled) / scales["pooled"]).square().mean()}
+
+    _run(parts, loss, batches, steps, rate, report)
+
+
+def match_pooled(
+    parts: Sequence[nn.Module],
+    features: Callable[[torch.Tensor], torch.Tensor],
+    teacher: Teacher,
+    batches: Batches,
+    steps: int,
+    rate: float,
+    report: Report,
+    labels: float = 0.35,
+) -> None:
+    """``parts`` learn features [B, 256] from which the teacher's pooled ones and the labels can be read linearly."""
+    reader, classifier = (nn.Linear(WIDTHS[-1], out) for out in (WIDTHS[-1], teacher.classifier.out_features))
+    scales: dict[str, torch.Tensor] = {}
 
     def loss(pixels: torch.Tensor, classes: torch.Tensor) -> dict[str, torch.Tensor]:
         with torch.no_grad():
             seen = teacher(pixels)
         with torch.autocast("cpu", torch.bfloat16):
-            first = images.first(network_input(pixels))
-            rest = images.rest(first)
-        mine = maps(images, found, first, rest)
-        logits = images.classifier(F.dropout(rest[-1].float().mean((2, 3)), 0.1))
+            mine = features(network_input(pixels))
+        mine = mine.float()
+        mean = scales.setdefault("mean", seen.pooled.mean(0))
+        spread = scales.setdefault("spread", seen.pooled.std(0) + _FLOOR / 2)
         expected = target(classes, seen.logits, labels)
         return {
-            "label": -(expected * F.log_softmax(logits, 1)).sum(1).mean(),
-            "pooled": relative(mine[-1].mean((2, 3)), seen.pooled),
-            "maps": 0.5 * torch.stack([relative(*pair) for pair in zip(mine, seen.maps[1:], strict=True)]).sum(),
+            "label": -(expected * F.log_softmax(classifier(mine), 1)).sum(1).mean(),
+            "pooled": (reader(mine) - (seen.pooled - mean) / spread).square().mean(),
         }
 
-    _run([images.stem, images.stages[0], images.classifier], images, loss, batches, steps, rate, report)
+    _run([*parts, reader, classifier], loss, batches, steps, rate, report)
 
 
 def target(classes: torch.Tensor, logits: torch.Tensor, labels: float) -> torch.Tensor:
     """Probabilities [B, K] to learn: smoothed labels and the teacher's softened opinion."""
     kinds = logits.shape[1]
-    hard = F.one_hot(classes, kinds).float() * (1 - _SMOOTHING) + _SMOOTHING / kinds
-    return labels * hard + (1 - labels) * torch.softmax(logits / LOGIT_SCALE, 1)
+    hard = F.one_hot(classes.clamp_min(0), kinds).float() * (1 - _SMOOTHING) + _SMOOTHING / kinds
+    share = labels * (classes >= 0).float()[:, None]  # pictures have none
+    return share * hard + (1 - share) * torch.softmax(logits / LOGIT_SCALE, 1)
 
 
 def fit_classifier(
@@ -126,30 +147,31 @@ def mean_classifier(
 
 
 def _run(
-    parts: list[nn.Module],
-    images: ImageSlowR50,
+    parts: Sequence[nn.Module],
     loss: Callable[[torch.Tensor, torch.Tensor], dict[str, torch.Tensor]],
     batches: Batches,
     steps: int,
     rate: float,
     report: Report,
 ) -> None:
-    """Train ``parts`` for ``steps`` batches on a cosine; what is left in them is their moving average."""
-    images.requires_grad_(False)
+    """Train ``parts`` alone for ``steps`` batches on a cosine; what is left in them is their moving average."""
     learnt = [parameter for part in parts for parameter in part.parameters()]
     for parameter in learnt:
         parameter.requires_grad_(True)
-    optimiser = torch.optim.AdamW(learnt, rate, weight_decay=0.01)
+    kernels, biases = ([p for p in learnt if (p.ndim > 1) is wanted] for wanted in (True, False))
+    optimisers = ((Muon(kernels, rate), rate), (torch.optim.Adam(biases, rate / 10), rate / 10))
     average = [parameter.detach().clone() for parameter in learnt]
     for step, (pixels, classes) in zip(range(steps), batches, strict=False):
-        warm = min(1.0, (step + 1) / 20)
-        optimiser.param_groups[0]["lr"] = rate * (warm * 0.5 * (1 + math.cos(math.pi * step / steps)) + 0.01)
         terms = loss(pixels, classes)
-        optimiser.zero_grad()
+        share = min(1.0, (step + 1) / 40) * 0.5 * (1 + math.cos(math.pi * step / steps)) + 0.005
+        for optimiser, most in optimisers:
+            optimiser.param_groups[0]["lr"] = most * share
+            optimiser.zero_grad()
         torch.autograd.backward(torch.stack(list(terms.values())).sum())
-        nn.utils.clip_grad_norm_(learnt, _CLIP)
-        optimiser.step()
-        keep = min(0.99, (step + 1) / (step + 10))
+        nn.utils.clip_grad_norm_(biases, _CLIP)
+        for optimiser, _ in optimisers:
+            optimiser.step()
+        keep = min(0.995, (step + 1) / (step + 10))
         for mean, parameter in zip(average, learnt, strict=True):
             mean.mul_(keep).add_(parameter.detach(), alpha=1 - keep)
         report(step, {name: float(value.detach()) for name, value in terms.items()})

@@ -28,16 +28,38 @@ class FoldedConv(nn.Module):
     @torch.no_grad()
     def write(self, conv: nn.Conv3d, norm: nn.BatchNorm3d) -> None:
         """Into the printed layers: the norm becomes the identity plus the bias, outer taps zero."""
-        mean, variance = _statistics(norm)
         conv.weight.zero_()
         conv.weight[:, :, conv.weight.shape[2] // 2] = self.weight
-        mean.zero_()
-        variance.fill_(1 - norm.eps)
-        norm.weight.fill_(1.0)
-        norm.bias.copy_(self.bias)
+        write_norm(norm, self.bias)
 
 
-def _statistics(norm: nn.BatchNorm3d) -> tuple[torch.Tensor, torch.Tensor]:
+@torch.no_grad()
+def write_norm(norm: nn.BatchNorm2d | nn.BatchNorm3d, bias: torch.Tensor | None) -> None:
+    """The norm becomes the identity plus ``bias``."""
+    mean, variance = _statistics(norm)
+    mean.zero_()
+    variance.fill_(1 - norm.eps)
+    norm.weight.fill_(1.0)
+    norm.bias.zero_()
+    if bias is not None:
+        norm.bias.copy_(bias)
+
+
+def bias_of(layer: nn.Linear | nn.Conv2d | nn.Conv3d) -> torch.Tensor:
+    """The bias of a layer that has one."""
+    if layer.bias is None:
+        raise InvalidInput("expected a layer with a bias")
+    return layer.bias
+
+
+@torch.no_grad()
+def centre(conv: nn.Conv2d, out: int, source: int, count: int) -> None:
+    """Let ``count`` channels from ``source`` on pass to those from ``out`` on, at the kernel's middle."""
+    y, x = conv.weight.shape[2] // 2, conv.weight.shape[3] // 2
+    conv.weight[torch.arange(out, out + count), torch.arange(source, source + count), y, x] = 1.0
+
+
+def _statistics(norm: nn.BatchNorm2d | nn.BatchNorm3d) -> tuple[torch.Tensor, torch.Tensor]:
     """Running mean and variance, the tensors themselves."""
     buffers = dict(norm.named_buffers())
     return buffers["running_mean"], buffers["running_var"]

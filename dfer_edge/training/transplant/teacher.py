@@ -119,6 +119,12 @@ class Teacher(nn.Module):
         pooled = x.mean((2, 3))
         return Seen(self.classifier(pooled), pooled, tuple(maps))
 
+    def pooled(self, block: int, x: torch.Tensor) -> torch.Tensor:
+        """Pooled features [B, 256] of the map of a block, by the blocks after it."""
+        for later in range(block + 1, len(WIDTHS)):
+            x = torch.relu(self.sums(later, x)[-1])
+        return x.mean((2, 3))
+
     @torch.no_grad()
     def rescale(self, pixels: torch.Tensor) -> None:
         """Give the map of each block a root mean square of 1 on ``pixels``; logits stay as they are."""

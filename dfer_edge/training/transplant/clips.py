@@ -1,0 +1,127 @@
+"""What keypoint_tsa has after its backbone, learnt on clips put together from single images.
+
+Each clip shows one face with an expression in all of its frames or in a run of some, and a neutral one in the others.
+What to say is mostly what a classifier of the pooled features says, frames pooled at the apex; the label has a share.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import nn
+
+from dfer_edge.errors import InvalidInput
+from dfer_edge.models.keypoint import LOSS_WEIGHTS, KeypointTSA, RegionGraph
+
+# Clips whose every frame shows the expression; the others show it in a run of this many frames.
+_STILL = 0.4
+_RUN = (2, 13)
+_SMOOTHING = 0.1
+# Deviations of what is added to features, as shares of theirs, and of a common factor.
+_NOISE, _GAIN = 0.06, 0.04
+# A gate of sigmoid(15) is 1: what passes through triplet attention has no training of its own yet.
+_OPEN = 15.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Rows:
+    """Single images: nodes [N, 18, 512], whole faces [N, 512], labels [N] and logits [N, K] of their classifier."""
+
+    nodes: torch.Tensor
+    whole: torch.Tensor
+    classes: torch.Tensor
+    logits: torch.Tensor
+
+    def clips(self, count: int, frames: int, neutral: int, generator: torch.Generator) -> tuple[torch.Tensor, ...]:
+        """Rows [B, T] of clips drawn at random, and the classes [B] that they show."""
+        shown = torch.randint(0, len(self.classes), (count,), generator=generator)
+        calm = torch.nonzero(self.classes == neutral)[:, 0]
+        calm = calm[torch.randint(0, len(calm), (count,), generator=generator)]
+        draws = torch.rand(count, 3, generator=generator)
+        run = (_RUN[0] + draws[:, 1] * (_RUN[1] - _RUN[0])).long()
+        run = torch.where(draws[:, 0] < _STILL, torch.full_like(run, frames), run)
+        start = ((frames - run + 1) * draws[:, 2]).long()
+        times = torch.arange(frames)[None]
+        on = (times >= start[:, None]) & (times < (start + run)[:, None])
+        return torch.where(on, shown[:, None], calm[:, None]), self.classes[shown]
+
+
+@torch.no_grad()
+def prepare(network: KeypointTSA, whole: torch.Tensor) -> None:
+    """Open the gates of the triplet attention and bring the graph's first layers to the scale of ``whole`` [N, 512]."""
+    for gate in network.triplet.gates.children():
+        conv, norm = gate.get_submodule("conv"), gate.get_submodule("norm")
+        for parameter in (*conv.parameters(), *norm.parameters()):
+            parameter.zero_()
+        norm.get_parameter("bias").fill_(_OPEN)
+    graph, scale = _graph(network), whole.std(0) + 0.02
+    graph.fc.weight.div_(5 * scale)
+    graph.relation.weight.div_(20 * scale[:, None] * scale)
+
+
+def _graph(network: KeypointTSA) -> RegionGraph:
+    if network.regions is None:
+        raise InvalidInput("expected a network with its graph of key points")
+    return network.regions
+
+
+def apex(logits: torch.Tensor, neutral: int, weight: float) -> torch.Tensor:
+    """Logits [B, K] of clips from those of their frames [B, T, K]: the less neutral a frame, the more it counts."""
+    kinds = logits.shape[-1]
+    against = (logits - logits.mean(2, keepdim=True))[..., neutral] * kinds / (kinds - 1)
+    pooled: torch.Tensor = ((-weight * against).softmax(1)[..., None] * logits).sum(1)
+    return pooled
+
+
+def train(
+    network: KeypointTSA,
+    rows: Rows,
+    steps: int,
+    report: Callable[[int, dict[str, float]], None],
+    batch: int = 24,
+    rate: float = 4e-4,
+    labels: float = 0.3,
+    weight: float = 0.7,
+    seed: int = 0,
+) -> None:
+    """Graph, temporal transformer and both heads learn; what is left in them is their moving average."""
+    neutral, frames = network.spec.labels.index("neutral"), network.spec.frames
+    graph = _graph(network)
+    parts = (graph, network.temporal, network.head, network.auxiliary)
+    learnt = [parameter for part in parts for parameter in part.parameters()]
+    average = [parameter.detach().clone() for parameter in learnt]
+    spread = rows.whole.std(0) + 0.02
+    optimiser = torch.optim.AdamW(learnt, rate, weight_decay=0.05)
+    for step in range(steps):
+        generator = torch.Generator().manual_seed(seed * steps + step)
+        share = min(1.0, (step + 1) / 100) * 0.5 * (1 + math.cos(math.pi * step / steps)) + 0.005
+        optimiser.param_groups[0]["lr"] = rate * share
+        index, classes = rows.clips(batch, frames, neutral, generator)
+        flat = index.flatten()
+        gain = 1 + _GAIN * torch.randn(len(flat), 1, generator=generator)
+        noise = _NOISE * spread * torch.randn(len(flat), len(spread), generator=generator)
+        nodes = rows.nodes[flat].float() * gain[:, :, None] + noise[:, None]
+        features = graph(nodes, rows.whole[flat] * gain + noise).view(batch, frames, -1)
+        with torch.no_grad():
+            said = apex(rows.logits[index], neutral, weight).softmax(1)
+            shown = F.one_hot(classes, said.shape[1]).float() * (1 - _SMOOTHING) + _SMOOTHING / said.shape[1]
+            expected = labels * shown + (1 - labels) * said
+        losses = [
+            -(expected * F.log_softmax(logits, 1)).sum(1).mean()
+            for logits in (network.forward_auxiliary(features), network.forward_head(features))
+        ]
+        optimiser.zero_grad()
+        torch.autograd.backward(LOSS_WEIGHTS[0] * losses[0] + LOSS_WEIGHTS[1] * losses[1])
+        nn.utils.clip_grad_norm_(learnt, 1.0)
+        optimiser.step()
+        keep = min(0.995, (step + 1) / (step + 10))
+        for mean, parameter in zip(average, learnt, strict=True):
+            mean.mul_(keep).add_(parameter.detach(), alpha=1 - keep)
+        report(step, {"auxiliary": float(losses[0].detach()), "label": float(losses[1].detach())})
+    with torch.no_grad():
+        for mean, parameter in zip(average, learnt, strict=True):
+            parameter.copy_(mean)
