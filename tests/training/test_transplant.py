@@ -126,6 +126,7 @@ def test_blocks_are_exact(teacher: Teacher, planted: tuple[ImageSlowR50, exact.O
         mine = [exact.map_of(found, block, x) for block, x in enumerate((first, *rest[:2]), start=1)]
     for actual, expected in zip(mine, seen.maps[1:], strict=True):
         torch.testing.assert_close(actual, expected, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(rest[-1][:, : WIDTHS[3]].mean((2, 3)), seen.pooled, rtol=1e-3, atol=1e-3)
 
 
 def test_both_networks_compute_what_was_planted(planted: tuple[ImageSlowR50, exact.Offsets, torch.Tensor]) -> None:

@@ -6,8 +6,8 @@ with B large enough that the ReLU after each bottleneck leaves it as it is. A bo
     a (1x1): relu(s), by the bias -B        b (3x3): K relu(s) + bias + O, O as B        c (1x1): minus O, added to s
 
 With strides: SlowR50 at 112 pixels has maps of 28, 14, 7 where the teacher's blocks 1, 2, 3 have them. Block 1 has its
-first convolution in what stem and pool learn (:mod:`.fit`); res5 sums boxes of 3x3, which is nearly the mean that the
-teacher takes.
+first convolution in what stem and pool learn (:mod:`.fit`); res5 adds up boxes of 2x2, so that the mean after it
+is the mean that the teacher takes.
 """
 
 from __future__ import annotations
@@ -63,7 +63,8 @@ def write(images: ImageSlowR50, teacher: Teacher, found: Offsets, seed: int = 0)
     last, width = images.blocks(3)[0], WIDTHS[-1]
     _pass(last.a, width, width, -found["3"])
     last.b.weight[:width] = 0
-    last.b.weight[torch.arange(width), torch.arange(width)] = 1 / 9
+    # At stride 2 with a border of 1 each of 7 x 7 places is read once by four of the nine taps, into 4 x 4.
+    last.b.weight[torch.arange(width), torch.arange(width), 1:, 1:] = 4 * 4 / (7 * 7)
     last.b.bias[:width] = 0
     _pass(last.c, width, width, torch.zeros(width))
     images.classifier.weight.zero_()
