@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 JOBS ?= 2
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test test-slow bench bench-results cuda rtx lint clean
+.PHONY: demo test test-slow bench bench-results cuda docs rtx lint clean
 
 demo: $(VENV)/.runtime
 	mkdir -p demo
@@ -33,6 +33,11 @@ bench-results: $(VENV)/.dev
 cuda: $(VENV)/.dev
 	$(BIN)/python csrc/build_cuda.py
 
+# The site, into site/; a warning is an error.
+docs: $(VENV)/.dev
+	$(PIP) -c constraints.txt -e ".[docs]"
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 # NVIDIA's own builder for the tests of the TensorRT engine: 95 MB under NVIDIA's licence, which is yours to accept.
 rtx: $(VENV)/.dev
 	$(PIP) -c constraints.txt -e ".[tensorrt-rtx]"
@@ -43,7 +48,7 @@ lint: $(VENV)/.dev
 	$(BIN)/mypy
 
 clean:
-	rm -rf $(VENV) build dist demo *.egg-info
+	rm -rf $(VENV) build dist demo site *.egg-info
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
