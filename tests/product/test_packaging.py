@@ -83,6 +83,13 @@ def test_wheel_has_one_top_level_name_and_no_tests(wheel: Path) -> None:
     assert len(names) == len(set(names))
 
 
+def test_sizes_are_bounded(wheel: Path) -> None:
+    """What a board downloads: the wheel, most of it weights."""
+    megabytes = wheel.stat().st_size / 1e6
+    print(f"{wheel.name}: {megabytes:.1f} MB")
+    assert megabytes < 45
+
+
 @pytest.mark.parametrize("where", ["repository root", "elsewhere"])
 @pytest.mark.parametrize("kind", ["wheel", "editable"])
 def test_imports_from_everywhere(kind: str, where: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
@@ -102,6 +109,9 @@ def test_prediction_with_core_dependencies_only(wheel: Path, tmp_path: Path) -> 
     call(python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", wheel, cwd=tmp_path)
     absent = "import importlib.util as u; print([n for n in ('torch', 'openvino', 'matplotlib') if u.find_spec(n)])"
     assert call(python, "-c", absent, cwd=tmp_path).strip() == "[]"
+    installed = sum(path.stat().st_size for path in (tmp_path / "venv").rglob("*") if not path.is_symlink()) / 1e6
+    print(f"minimal install: {installed:.0f} MB")
+    assert installed < 800
     cache = {"DFER_EDGE_CACHE": str(tmp_path / "cache")}
     command = python.with_name("dfer-edge")
     printed = call(command, "predict", ASTRONAUT, "--weights", "random", cwd=tmp_path, **cache)
