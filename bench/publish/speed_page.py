@@ -29,7 +29,20 @@ _INT8 = (
     "label of fp32",
 )
 _STEP = ("sliding window", "step / whole clip: time", "multiply-accumulates")
-_VIDEO = ("end to end, default weights of then", "frames a second", "live at 25 a second: ms to the label")
+_VIDEO = ("end to end", "frames a second", "live at 25 a second: ms to the label")
+_WHOLE = ("`{key}`", "whole clip: ms", "ratio to torch eager")
+_GLASS = (
+    "system",
+    "faces",
+    "hop, ms",
+    "age p50, ms",
+    "p99",
+    "engine p50",
+    "age less engine, p99",
+    "CPU, ms a frame",
+    "kept",
+    "missed frames",
+)
 
 
 def table() -> str:
@@ -74,7 +87,48 @@ def device(folder: Path) -> list[str]:
             _joined(_STEP, [step_row(row) for row in _measured(found, "step")]),
             _joined(_VIDEO, video_rows(found)),
         ]
-    return [part for part in parts if part]
+    return [part for part in [*parts, *shipped(folder)] if part]
+
+
+def shipped(folder: Path) -> list[str]:
+    """The tables of the default weights, from `shipped.jsonl`; empty without it."""
+    if not (folder / "shipped.jsonl").is_file():
+        return []
+    found = results.read(folder / "shipped.jsonl")
+    facts, whole, glass = found.provenance, _measured(found, "engine"), _measured(found, "glass")
+    (key,) = {row.config["network"] for row in (*whole, *glass)}
+    loads = [row.extra["load_before"] for row in glass]
+    schedulers = " and ".join(sorted({row.extra["scheduler"] for row in glass}))
+    text = (
+        f"**Default weights**, [`{folder.name}`](../bench/results/{folder.name}/shipped.md), {facts['date']}, "
+        f"{len(facts['pinned_to'])} threads; scheduling: {schedulers}, on a machine with a load of {min(loads):.0f} to "
+        f"{max(loads):.0f} by others. Glass to label: a 640x360 camera of {glass[0].extra['camera_frames_per_s']:g} "
+        "frames a second whose frames carry their moment in the pixels; age is from there to the observation."
+    )
+    heads = [_WHOLE[0].format(key=key), *_WHOLE[1:]]
+    clips = [_line(_system(row), f"{row.latency_ms['p50']:.0f}", f"**{row.ratio_p50:.2f}**") for row in whole]
+    return [
+        text,
+        _joined(heads, clips),
+        _joined(_VIDEO, video_rows(found)),
+        _joined(_GLASS, [glass_row(row) for row in glass]),
+    ]
+
+
+def glass_row(row: Row) -> str:
+    """From capture to label."""
+    age, extra = row.latency_ms, row.extra
+    kept = f"{extra['kept']:.1%} within {extra['deadline_ms']:g} ms" if "kept" in extra else "-"
+    return _line(
+        _system(row),
+        str(row.config["faces"]),
+        f"{extra['hop_s'] * 1e3:g}",
+        *(f"{value:.1f}" for value in (age["p50"], age["p99"], extra["engine_ms"]["p50"])),
+        f"**{extra['beside_engine_ms']['p99']:.1f}**",
+        f"{extra['processor_ms_a_frame']:.1f}",
+        kept,
+        f"{extra['missed_frames']} of {extra['seconds'] * extra['camera_frames_per_s']:.0f}",
+    )
 
 
 def agreement(path: Path) -> str:
