@@ -48,6 +48,7 @@ def add(commands: Any, common: argparse.ArgumentParser) -> None:
     parser.add_argument("--precision", default="fp32", choices=("fp32", "bf16", "fp16"))
     parser.add_argument("--threads", type=types.threads, help="CPU threads (default: all cores)")
     parser.add_argument("--workers", type=types.whole, default=0, help="processes that read clips")
+    parser.add_argument("--ray", default="", metavar="ADDRESS", help="do the runs on a Ray cluster (local: start one)")
     parser.add_argument("--json", action="store_true", help="print the document")
     parser.set_defaults(run=run)
 
@@ -60,6 +61,7 @@ def run(arguments: argparse.Namespace) -> int:
     from dfer_edge import reproduce
     from dfer_edge.reproduce import report
     from dfer_edge.reproduce.papers import chosen_rows
+    from dfer_edge.reproduce.spread import processes
 
     paper = reproduce.find_paper(arguments.paper)
     chosen_rows(paper, arguments.variant)  # before anything is rendered
@@ -67,10 +69,12 @@ def run(arguments: argparse.Namespace) -> int:
         torch.set_num_threads(arguments.threads)
     arguments.out.mkdir(parents=True, exist_ok=True)
     device = arguments.device if arguments.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda":
+        torch.cuda.set_device(processes()[2])
     job = reproduce.Job(
         paper,
         _data(arguments),
-        arguments.out,
+        arguments.out.resolve(),
         variants=arguments.variant,
         small=arguments.small,
         quick=arguments.quick,
@@ -83,11 +87,14 @@ def run(arguments: argparse.Namespace) -> int:
         precision=arguments.precision,
         workers=arguments.workers,
         landmarks=arguments.landmarks,
+        ray=arguments.ray,
     )
     for name, address in reproduce.missing_starts(job).items():
         print(f"starts from noise, the paper from {name}: pass --init FILE, published at {address}", file=sys.stderr)
     with console.progress(f"paper {paper.number}") as bar:
         results = reproduce.run(job, lambda _, done, total: bar(done, total))
+    if processes()[0]:
+        return 0  # the first process has all results, and writes the tables
     written = report.write(job, results)
     content = report.document(job, results)
     if arguments.json:
@@ -102,13 +109,14 @@ def _data(arguments: argparse.Namespace) -> dict[str, str]:
     if arguments.rendered is not None and arguments.data:
         raise InvalidInput("expected --data or --rendered, got both")
     if arguments.rendered is not None:
-        return {"*": f"shards:{arguments.rendered or _render(arguments.out / 'renders', arguments)}"}
+        folder = Path(arguments.rendered) if arguments.rendered else _render(arguments.out / "renders", arguments)
+        return {"*": f"shards:{folder.expanduser().resolve()}"}
     found: dict[str, str] = {}
     for text in arguments.data:
         name, colon, folder = text.partition(":")
         if not colon or not folder:
             raise InvalidInput(f"expected --data LAYOUT:FOLDER, got {text!r}")
-        found[name] = text
+        found[name] = f"{name}:{Path(folder).expanduser().resolve()}"
     return found
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_STYLE = (
+STYLE = (
     "body{font:15px/1.45 system-ui,sans-serif;max-width:62rem;margin:2rem auto;padding:0 1rem;color:#222}"
     "table{border-collapse:collapse;margin:1rem 0}td,th{border:1px solid #ccc;padding:.25rem .6rem;text-align:right}"
     "th:first-child,td:first-child{text-align:left}img{max-width:100%}.note{background:#fff3cd;padding:.5rem 1rem}"
@@ -27,14 +27,14 @@ def page(content: Mapping[str, Any], drawn: Mapping[str, Figure]) -> str:
         parts.append(f"<p class=note>{html.escape(content['note'])}</p>")
     parts += [_table(rows) for rows in (_overview(content), _recall_rows(content))]
     parts += [_left_out(content)]
-    parts += [f"<h2>{html.escape(name.replace('_', ' '))}</h2>{_image(figure)}" for name, figure in drawn.items()]
+    parts += [f"<h2>{html.escape(name.replace('_', ' '))}</h2>{image(figure)}" for name, figure in drawn.items()]
     for video in content.get("timeline", ()):
         runs = ", ".join(f"{run['label']} {run['first']}-{run['last']}" for run in video["runs"])
         verdict = "as expected" if video["as_expected"] else f"{len(video['wrong_frames'])} frames are not as expected"
         parts.append(f"<h2>{html.escape(video['source'])}, {html.escape(video['column'])}</h2><p>{runs}: {verdict}</p>")
     provenance = {**content["provenance"], **{f"weights {key}": value for key, value in content["weights"].items()}}
     parts.append("<h2>provenance</h2>" + _table([("", ""), *provenance.items()]))
-    head = f"<meta charset=utf-8><title>{html.escape(title)}</title><style>{_STYLE}</style>"
+    head = f"<meta charset=utf-8><title>{html.escape(title)}</title><style>{STYLE}</style>"
     return f"<!doctype html><html lang=en><head>{head}</head><body>{''.join(parts)}</body></html>\n"
 
 
@@ -94,7 +94,8 @@ def _table(rows: Sequence[Sequence[Any]]) -> str:
     return f"<table>{''.join(lines)}</table>"
 
 
-def _image(figure: Figure) -> str:
+def image(figure: Figure) -> str:
+    """A figure as an ``img`` element with its PNG inside."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
     return f'<img alt="" src="data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}">'

@@ -54,7 +54,7 @@ def labelled_on_ray(
         raise EngineUnavailable("a cluster needs Ray", 'pip install "dfer-edge[ray]"') from error
     is_ours = not ray.is_initialized()
     if is_ours:
-        _join(ray, address, workers)
+        join(ray, address, workers)
     try:
         most = workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
         ray.data.DataContext.get_current().enable_progress_bars = False
@@ -74,7 +74,8 @@ def labelled_on_ray(
             ray.shutdown()
 
 
-def _join(ray: Any, address: str, workers: int | None) -> None:
+def join(ray: Any, address: str, workers: int | None) -> None:
+    """Connect to a cluster, or start one of ``workers`` CPUs for ``local``; InvalidInput if none answers."""
     quiet = {"log_to_driver": False, "logging_level": "ERROR"}
     try:
         if address == "local":

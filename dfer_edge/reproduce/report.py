@@ -3,25 +3,37 @@
 from __future__ import annotations
 
 import html
+import importlib.util
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dfer_edge.evaluation.page import STYLE, image
+from dfer_edge.reproduce.figures import drawn
 from dfer_edge.reproduce.runs import Job, missing_starts
 from dfer_edge.system.provenance import versions
 from dfer_edge.system.whole_files import write_text
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 SCHEMA = "dfer_edge.reproduction/1"
 _HEAD = ("table", "variant", "data", "printed WAR", "ours", "inner", "printed UAR", "ours", "inner", "folds", "note")
 
+_LEGEND = (
+    "Per cent, mean ± deviation over folds. ours: the epoch is chosen on the test set, as the papers do;",
+    "inner: the same run, the epoch chosen on people held out of the training set.",
+)
+
 
 def write(job: Job, results: Sequence[Mapping[str, Any]]) -> list[Path]:
-    """``reproduction.json``, ``.md`` and ``.html`` in the job's folder; the paths written."""
+    """``reproduction.json``, ``.md`` and ``.html`` in the job's folder; the paths written. Figures need matplotlib."""
     content = document(job, results)
-    texts = {"json": json.dumps(content, indent=1) + "\n", "md": markdown(content), "html": page(content)}
+    figures = drawn(content) if importlib.util.find_spec("matplotlib") else {}
+    texts = {"json": json.dumps(content, indent=1) + "\n", "md": markdown(content), "html": page(content, figures)}
     written = []
     for suffix, text in texts.items():
         path = job.out / f"reproduction.{suffix}"
@@ -92,12 +104,8 @@ def _cells(row: Mapping[str, Any]) -> list[str]:
 def markdown(content: Mapping[str, Any]) -> str:
     """The tables as Markdown."""
     lines = [f"# Paper {content['paper']}: {content['title']}", ""]
-    lines += [f"**{line}**" if line.split(":")[0].split()[0].isupper() else line for line in content["warnings"]]
-    lines += [
-        "",
-        "Per cent, mean ± deviation over folds. *ours*: the epoch is chosen on the test set, as the papers do;",
-    ]
-    lines += ["*inner*: the same run, the epoch chosen on people held out of the training set.", ""]
+    lines += [f"**{line}**" if line[:3].isupper() else line for line in content["warnings"]]
+    lines += ["", *_LEGEND, ""]
     rows = [_HEAD, ["---"] * len(_HEAD), *(_cells(row) for row in content["rows"])]
     lines += ["| " + " | ".join(cells) + " |" for cells in rows]
     for row in content["rows"]:
@@ -121,15 +129,17 @@ def _confusion(row: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def page(content: Mapping[str, Any]) -> str:
-    """One self-contained HTML page with the same."""
+def page(content: Mapping[str, Any], figures: Mapping[str, Figure]) -> str:
+    """One self-contained HTML page with the same, and the figures inside."""
     rows = "".join(f"<tr>{''.join(f'<td>{html.escape(c)}</td>' for c in _cells(row))}</tr>" for row in content["rows"])
     head = "".join(f"<th>{html.escape(name)}</th>" for name in _HEAD)
-    notes = "".join(f"<p>{html.escape(line)}</p>" for line in content["warnings"])
-    left = "".join(f"<li>{html.escape(line)}</li>" for line in content["open"])
+    notes = "".join(f"<p class=note>{html.escape(line)}</p>" for line in content["warnings"])
+    left = "".join(f"<li>{html.escape(line)}</li>" for line in content["open"] or ("nothing is left out",))
     title = html.escape(f"Paper {content['paper']}: {content['title']}")
-    style = "body{font:15px sans-serif}table{border-collapse:collapse}td,th{border:1px solid #ccc;padding:4px 8px}"
+    pictures = "".join(f"<h2>{html.escape(name)}</h2>{image(figure)}" for name, figure in figures.items())
+    made = html.escape(", ".join(f"{key} {value}" for key, value in content["provenance"].items() if value))
     return (
-        f"<!doctype html><meta charset=utf-8><title>{title}</title><style>{style}</style><h1>{title}</h1>{notes}"
-        f"<table><tr>{head}</tr>{rows}</table><h2>Not reproduced</h2><ul>{left}</ul>\n"
+        f"<!doctype html><html lang=en><head><meta charset=utf-8><title>{title}</title><style>{STYLE}</style></head>"
+        f"<body><h1>{title}</h1>{notes}<p>{' '.join(_LEGEND)}</p><table><tr>{head}</tr>{rows}</table>"
+        f"<h2>Not reproduced</h2><ul>{left}</ul>{pictures}<p>{made}</p></body></html>\n"
     )

@@ -6,13 +6,14 @@ import dataclasses
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from dfer_edge.errors import InvalidInput
 from dfer_edge.inference import registry
 from dfer_edge.reproduce import data as folds
+from dfer_edge.reproduce import spread
 from dfer_edge.reproduce.papers import Paper, Row, chosen_rows
 from dfer_edge.spec import ModelSpec
 from dfer_edge.training.recipes import Recipe
@@ -59,6 +60,9 @@ class Job:
         As in :class:`dfer_edge.training.settings.Settings`.
     landmarks
         As ``landmark_detector`` of :class:`dfer_edge.Recognizer`.
+    ray
+        Address of a Ray cluster that does the runs, ``local`` for one of this machine's; empty does them here, or in
+        the processes that torchrun started.
     """
 
     paper: Paper
@@ -76,6 +80,11 @@ class Job:
     precision: str = "fp32"
     workers: int = 0
     landmarks: str = "auto"
+    ray: str = ""
+
+    def folder(self, row: Row, fold: int) -> Path:
+        """Where a run lies."""
+        return self.out / "runs" / row.name / row.data / f"fold-{fold}"
 
     @property
     def is_small(self) -> bool:
@@ -114,22 +123,33 @@ def run(job: Job, report: Report | None = None) -> list[dict[str, Any]]:
     if "*" in job.data:
         # One set stands in for all: a variant on two data sets would be the same run twice.
         rows = tuple({row.name: row for row in reversed(rows)}.values())[::-1]
-    total = sum(job.folds(row) for row in rows)
-    results: list[dict[str, Any]] = []
-    done = 0
-    for row in rows:
-        if job.source(row) is None:
-            missing = f"no data: --data {row.data}:FOLDER"
-            results.append({"row": dataclasses.asdict(row), "runs": [], "missing": missing})
-            continue
-        runs = []
-        for fold in range(1, job.folds(row) + 1):
-            if report:
-                report(f"{row.name} on {row.data}, fold {fold}", done, total)
-            runs.append(_fold_result(job, row, fold))
-            done += 1
-        results.append({"row": dataclasses.asdict(row), "runs": runs, "missing": ""})
-    return results
+    tasks = [(row, fold) for row in rows for fold in range(1, job.folds(row) + 1)]
+    made: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for (row, _), result in zip(tasks, _performed(job, tasks, report), strict=True):
+        if result is not None:
+            made.setdefault((row.name, row.data), []).append(result)
+    return [
+        {
+            "row": dataclasses.asdict(row),
+            "runs": made.get((row.name, row.data), []),
+            "missing": "" if job.source(row) else f"no data: --data {row.data}:FOLDER",
+        }
+        for row in rows
+    ]
+
+
+def _performed(job: Job, tasks: Sequence[tuple[Row, int]], report: Report | None) -> Iterator[dict[str, Any] | None]:
+    """Results of the tasks in order, made here or where the job says; None for those of another process."""
+
+    def perform(row: Row, fold: int) -> dict[str, Any]:
+        if report:
+            report(f"{row.name} on {row.data}, fold {fold}", tasks.index((row, fold)), len(tasks))
+        return fold_result(job, row, fold)
+
+    def finished(row: Row, fold: int) -> dict[str, Any] | None:
+        return _kept(job.folder(row, fold) / "result.json", _identity(job, row))
+
+    return spread.on_ray(job, tasks, job.ray) if job.ray else spread.shared_out(tasks, perform, finished)
 
 
 def _require_data(job: Job, rows: Sequence[Row]) -> None:
@@ -192,13 +212,17 @@ def spec_of_row(job: Job, row: Row) -> ModelSpec:
     return dataclasses.replace(entry.spec, options=options, **small)
 
 
-def _fold_result(job: Job, row: Row, fold: int) -> dict[str, Any]:
+def _identity(job: Job, row: Row) -> str:
     recipe = recipe_of(job, row)
     settings = (
         f"{recipe.to_json()}|{spec_of_row(job, row).to_json()}|{job.source(row)}|{job.seed}|{job.init}|{job.quick}"
     )
-    identity = hashlib.sha256(settings.encode()).hexdigest()[:16]
-    folder = job.out / "runs" / row.name / row.data / f"fold-{fold}"
+    return hashlib.sha256(settings.encode()).hexdigest()[:16]
+
+
+def fold_result(job: Job, row: Row, fold: int) -> dict[str, Any]:
+    """The result of one run, from its folder if it is there."""
+    recipe, identity, folder = recipe_of(job, row), _identity(job, row), job.folder(row, fold)
     if (kept := _kept(folder / "result.json", identity)) is not None:
         return kept
     if _begun_otherwise(folder, identity):

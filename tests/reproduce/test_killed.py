@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import json
 import multiprocessing
 import os
@@ -9,6 +11,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -79,6 +82,29 @@ def test_killed_at_random_points(tmp_path: Path, seed: int) -> None:
     assert not list((tmp_path / "killed").rglob("checkpoint.safetensors"))
 
 
+def as_rank(rank: int, out: Path) -> None:
+    os.environ.update({"RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_RANK": str(rank)})
+    found = run(job(out))
+    (out / f"rank-{rank}.json").write_text(json.dumps(found))
+
+
+@pytest.mark.usefixtures("tiny")
+def test_the_processes_of_torchrun_share_the_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = json.loads(json.dumps(run(job(tmp_path / "alone"))))
+    monkeypatch.setattr("dfer_edge.reproduce.spread._POLL_S", 0.01)
+    (tmp_path / "both").mkdir()
+    others = [FORK.Process(target=as_rank, args=(rank, tmp_path / "both")) for rank in (0, 1)]
+    for process in others:
+        process.start()
+    for process in others:
+        process.join()
+        assert process.exitcode == 0
+    first, second = (json.loads((tmp_path / "both" / f"rank-{rank}.json").read_text()) for rank in (0, 1))
+    assert first == whole
+    # The second did every other run: one of each row's two folds.
+    assert [[made["fold"] for made in result["runs"]] for result in second] == [[2], [2]]
+
+
 def command(out: Path, data: list[str]) -> list[str]:
     arguments = ["reproduce", "003", *data, "--small", "--epochs", "2", "--folds", "1", "--threads", "1"]
     arguments += ["--variant", "full", "--variant", "model-A", "--out", str(out)]
@@ -107,6 +133,40 @@ def test_the_command_is_killed_at_random_points(tmp_path: Path, astronaut_frames
     subprocess.run(command(tmp_path / "killed", data), check=True, env=environment, capture_output=True)
     assert rows(tmp_path / "killed") == rows(tmp_path / "whole")
     assert [len(row["runs"]) for row in rows(tmp_path / "whole")] == [1, 1, 0, 0, 0]
+
+
+@pytest.mark.slow
+def test_a_cluster_gives_the_same_and_outlives_a_worker(tmp_path: Path, astronaut_frames: list[np.ndarray]) -> None:
+    pytest.importorskip("ray")
+    data = fakes.make("003", tmp_path / "data", astronaut_frames)[1]
+    jobs = [
+        Job(find_paper("003"), {"dfew": data}, tmp_path / where, ["model-A", "full"], quick=True, ray=where)
+        for where in ("", "local")
+    ]
+    jobs[0] = dataclasses.replace(jobs[0], out=tmp_path / "alone")
+    killer = threading.Thread(target=kill_first_worker, args=(tmp_path / "local",))
+    killer.start()
+    found = run(jobs[1])
+    killer.join()
+    assert killed, "no worker was lost, so nothing was shown"
+    assert found == run(jobs[0])
+
+
+killed: list[int] = []
+
+
+def kill_first_worker(out: Path) -> None:
+    """SIGKILL the process of the first run that has begun."""
+    deadline = time.monotonic() + 300
+    while time.monotonic() < deadline and not killed:
+        if list(out.rglob("identity")):
+            for folder in Path("/proc").glob("[0-9]*"):
+                with contextlib.suppress(OSError):
+                    if (folder / "cmdline").read_bytes().startswith(b"ray::reproduce_fold"):
+                        os.kill(int(folder.name), signal.SIGKILL)
+                        killed.append(int(folder.name))
+                        break
+        time.sleep(0.05)
 
 
 @pytest.mark.slow

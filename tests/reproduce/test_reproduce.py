@@ -100,7 +100,11 @@ def test_tables_by_hand(tmp_path: Path) -> None:
     assert "| a | 6 (75 %) | 2 (25 %) |" in text
     assert "no data: --data ferv39k:FOLDER" in text
     assert "**QUICK" in text
-    assert "60.00 ± 14.14" in made[2].read_text()
+    page = made[2].read_text()
+    assert "60.00 ± 14.14" in page
+    # Bars, and a confusion matrix with counts: figures that are inside.
+    assert page.count("data:image/png;base64,") == 2
+    assert "SLOW_8x8_R50.pyth" in text
 
 
 def test_what_is_done_stays_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
