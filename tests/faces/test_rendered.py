@@ -11,6 +11,7 @@ import pytest
 from dfer_edge import CorruptArtifact, WeightsNotFound
 from dfer_edge.faces import make_detector
 from dfer_edge.faces.landmarks import SHIPPED as LANDMARKS
+from dfer_edge.faces.landmarks import Landmarks
 from dfer_edge.faces.rendered import SHIPPED, RenderedFaces, _turned_back
 from dfer_edge.types import Box
 
@@ -114,6 +115,72 @@ def test_files(tmp_path: Path) -> None:
     broken.write_bytes(b"not a network")
     with pytest.raises(CorruptArtifact, match="broken"):
         RenderedFaces(broken)
+
+
+class Second:
+    """A landmark network that gives every place the same score."""
+
+    name = "second"
+
+    def __init__(self, score: float) -> None:
+        self.score, self.boxes = score, list[Box]()
+
+    def detect_scored(self, image: np.ndarray, box: Box) -> Landmarks:
+        self.boxes.append(box)
+        return Landmarks(np.zeros((68, 2), np.float32), self.score, np.zeros(68, np.float32))
+
+
+def _row(score: float, left: float, top: float, side: float) -> np.ndarray:
+    row = np.zeros((1, 15), np.float32)
+    row[0, :5] = score, left, top, left + side, top + side
+    return row
+
+
+@pytest.mark.parametrize(
+    ("score", "second", "found"),
+    [(0.7, 0.01, True), (0.5, 0.99, True), (0.5, 0.5, False), (0.41, 0.99, True), (0.35, 0.99, False)],
+)
+def test_a_face_in_doubt_is_shown_to_the_landmark_network(
+    score: float, second: float, found: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judge = Second(second)
+    detector = RenderedFaces(second=judge)  # type: ignore[arg-type]
+    monkeypatch.setattr(detector, "_confirmed", lambda grey, rows: rows)
+    rows = detector._faces(np.zeros((300, 300, 3), np.uint8), np.zeros((300, 300), np.uint8), _row(score, 50, 60, 40))
+    assert bool(len(rows)) == found
+    assert bool(judge.boxes) == (0.38 < score < 0.55), "who is sure, and who cannot be saved, costs nothing"
+
+
+def test_small_faces_are_looked_at_from_nearer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In frames of many pixels only: there a nearer look shows more, and what it shows of large faces is left."""
+    scales: list[float] = []
+    for shape, first, expected in (((800, 1200), 40.0, 2), ((800, 1200), 120.0, 1), ((360, 640), 20.0, 1)):
+        detector = RenderedFaces()
+        scales.clear()
+
+        def look(grey: np.ndarray, scale: float, threshold: float, least: float, first: float = first) -> np.ndarray:
+            scales.append(scale)
+            if len(scales) == 1:
+                return _row(0.8, 100, 100, first)
+            near = np.concatenate([_row(0.9, 300, 200, 30), _row(0.9, 500, 200, 200), _row(0.9, 102, 101, 40)])
+            return near if scale > scales[0] else np.zeros((0, 15), np.float32)
+
+        monkeypatch.setattr(detector, "_look", look)
+        monkeypatch.setattr(detector, "_confirmed", lambda grey, rows: rows)
+        found = detector.detect(np.zeros((*shape, 3), np.uint8))
+        assert len(found) == expected
+        assert {round(face.box.left) for face in found} == ({100, 300} if expected == 2 else {100})
+    assert len(scales) == 2, "no nearer look at a frame without more pixels"
+
+
+def test_a_face_larger_than_the_frame(detector: RenderedFaces, portrait: np.ndarray) -> None:
+    (whole,) = detector.detect(portrait)
+    left, top, right, bottom = whole.box.rounded()
+    middle = portrait[top + 8 : bottom - 8, left + 8 : right - 8]
+    for image in (middle, cv2.resize(middle, (640, 640), interpolation=cv2.INTER_CUBIC)):
+        for face in detector.detect(np.ascontiguousarray(image)):
+            assert np.isfinite(face.box).all()
+            assert face.box.iou(Box(0, 0, image.shape[1], image.shape[0])) > 0.3
 
 
 def test_a_face_that_fills_the_frame_is_seen_with_room_round_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -66,8 +66,10 @@ class FaceCropper:
         laying = landmark_detector or (detector.landmarks if isinstance(detector, FaceFinder) else None)
         # Levelled crops need the points too.
         self._spec = spec
-        is_finder = detector is None or isinstance(detector, FaceFinder)
-        self._finder = detector if is_finder else FaceFinder(detector, aligns=False)
+        if detector is None or isinstance(detector, FaceFinder):
+            self._finder: FaceFinder | None = detector
+        else:
+            self._finder = FaceFinder(detector, aligns=False)
         self._landmark_detector = laying if spec.level else landmark_detector
         self._only_levels = spec.level and landmark_detector is None
         self._in_crops = CroppedFace(laying, spec) if laying and spec.face_box == "landmarks" else None
