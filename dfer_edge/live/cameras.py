@@ -6,6 +6,7 @@ import os
 import shlex
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,6 +15,9 @@ import numpy as np
 from dfer_edge.errors import EngineUnavailable, InvalidInput, SourceLost
 from dfer_edge.live.redaction import redacted
 from dfer_edge.types import Image
+
+# Reads in a row that may fail, and what an answer without waiting is.
+_FAILURES, _AT_ONCE_S = 4, 0.5
 
 
 def is_capture(source: Any) -> bool:
@@ -50,16 +54,21 @@ class Camera:
                 raise SourceLost(f"expected a camera or stream that opens, got {redacted(name)}", _hint(target))
 
     def frames(self) -> Iterator[Image]:
-        """RGB frames [H, W, 3] until the device gives no more."""
+        """RGB frames [H, W, 3] until the device gives no more; single frames that do not decode are passed over."""
         import cv2
 
         if self._process is not None:
             yield from _y4m_frames(self._process)
             return
-        while not self._is_closed:
+        failures = 0
+        while not self._is_closed and failures < _FAILURES:
+            begin = time.monotonic()
             found, image = self._capture.read()
             if not found:
-                return
+                # A damaged frame fails at once and the next one is good; who waited in vain has lost the device.
+                failures = failures + 1 if time.monotonic() - begin < _AT_ONCE_S else _FAILURES
+                continue
+            failures = 0
             yield np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
 
     def close(self) -> None:

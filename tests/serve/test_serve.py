@@ -258,6 +258,20 @@ def test_overtaken_frames_are_dropped_and_counted_and_people_are_forgotten(
         assert len(hub._observer) == 1, "who left is forgotten"
 
 
+def test_who_never_reads_holds_nobody_up_and_little_memory(client: TestClient, jpeg: bytes) -> None:
+    with client.websocket_connect(STREAM) as deaf:
+        hub = next(t for t in threading.enumerate() if t.name == "dfer-edge hub")._target.__self__  # type: ignore[attr-defined]
+        for _ in range(200):
+            deaf.send_bytes(jpeg)
+        with client.websocket_connect(STREAM) as other:
+            other.send_bytes(jpeg)
+            assert other.receive_json()["frame"] == 0
+            assert len(hub) == 2
+            assert max(one.received for one in hub._clients.values()) > 1, "frames of the deaf one are taken"
+            assert metric(client, "dfer_stream_clients") == 2
+    assert metric(client, "dfer_stream_clients") == 0
+
+
 def test_a_stream_cancelled_as_it_ends_is_left_and_passes_the_cancellation_on(recognizer: Recognizer) -> None:
     left: list[str] = []
 
