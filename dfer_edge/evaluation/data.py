@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import functools
+import io
 import logging
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -22,6 +23,8 @@ from dfer_edge.training.data import ClipDataset, open_named
 from dfer_edge.training.data.samples import ClipSource, parts_of
 
 _LOG = logging.getLogger("dfer_edge")
+# What columns of a CSV are called: of files, and of labels.
+_COLUMNS = (("path", "file", "filename", "video", "image", "clip"), ("label", "class", "emotion", "expression"))
 _SYSTEM_FOLDERS = {"@eaDir", "__MACOSX"}
 
 Rows = list[tuple[Path, str]]
@@ -98,9 +101,10 @@ def read(path: str | Path, labels: Sequence[str], classes: Sequence[str] | None 
     Parameters
     ----------
     path
-        A CSV with columns path and label; a folder with a folder per class; or a folder of files (or of folders with
-        frames) whose label is the text before the first underscore. Or ``NAME:PATH`` of a data set that training
-        knows, of which the validation part is taken, all of it where there is no official split.
+        A CSV with columns path and label (or the likes: file, class, emotion), or these two without a header; a folder
+        with a folder per class; or a folder of files (or of folders with frames) whose label is the text before the
+        first underscore. Or ``NAME:PATH`` of a data set that training knows, of which the validation part is taken, all
+        of it where there is no official split.
     labels
         The network's class names; spellings are matched by :func:`dfer_edge.labels.canonical`.
     classes
@@ -212,20 +216,35 @@ def _samples_in(folder: Path) -> list[Path]:
 def _csv(path: Path, labels: Sequence[str]) -> Rows | str:
     if path.is_dir() or path.suffix.lower() != ".csv":
         return "looked for a .csv file"
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = [row for row in csv.reader(file) if row and any(cell.strip() for cell in row)]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise InvalidInput(f"expected a CSV file of text, got {path}: {error}") from error
+    rows = _cells(path)
     header = [cell.strip().lower() for cell in rows[0]] if rows else []
-    named = "path" in header and "label" in header
-    file_column, label_column = (header.index("path"), header.index("label")) if named else (0, 1)
+    columns = [next((header.index(name) for name in names if name in header), None) for names in _COLUMNS]
+    named = None not in columns
+    file_column, label_column = (columns[0] or 0, columns[1] or 0) if named else (0, 1)
     found = []
     for row in rows[named:]:
         if len(row) <= max(file_column, label_column):
             raise InvalidInput(f"expected a path and a label in each row of {path}, got {row}")
-        found.append((path.parent / row[file_column].strip(), row[label_column].strip()))
+        file = path.parent / row[file_column].strip()
+        if "\\" in file.name and not file.exists():
+            file = path.parent / row[file_column].strip().replace("\\", "/")
+        found.append((file, row[label_column].strip()))
     return found
+
+
+def _cells(path: Path) -> list[list[str]]:
+    """Rows of a CSV as spreadsheets of any country write it: commas, semicolons or tabs, UTF-8 or UTF-16."""
+    content = path.read_bytes()
+    encoding = "utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+    try:
+        text = content.decode(encoding)
+        first = next((line for line in text.splitlines() if line.strip()), "")
+        comma = max(",;\t", key=first.count)
+        lines = csv.reader(io.StringIO(text, newline=""), delimiter=comma)
+        return [row for row in lines if row and any(cell.strip() for cell in row)]
+    except (UnicodeDecodeError, csv.Error) as error:
+        hint = "save it as UTF-8"
+        raise InvalidInput(f"expected a CSV file of text, got {path}: {error}", hint) from error
 
 
 def _folder_per_class(path: Path, labels: Sequence[str]) -> Rows | str:

@@ -15,7 +15,7 @@ from urllib.parse import unquote
 
 import numpy as np
 
-from dfer_edge.errors import InvalidInput, SourceNotFound
+from dfer_edge.errors import DferError, InvalidInput, SourceNotFound
 from dfer_edge.sources import pictures
 from dfer_edge.sources.camera import CameraSource
 from dfer_edge.sources.containers import truncation
@@ -137,6 +137,15 @@ def _open_path(path: Path) -> Source:
 
 
 def _open_file(path: Path) -> Source:
+    try:
+        return _opened(path)
+    except OSError as error:
+        if isinstance(error, DferError):
+            raise
+        raise SourceNotFound(f"expected a file that can be read, {path} cannot: {error.strerror or error}") from error
+
+
+def _opened(path: Path) -> Source:
     kind = pictures.kind_of(path)
     if kind in ("png", "jpeg", "bmp", "tiff", "webp", "heic"):
         return PictureSource(path, kind)
@@ -164,10 +173,13 @@ def is_media(path: Path) -> bool:
     """Whether a file is a picture or a video, by its name or the first bytes; what systems leave beside them is not."""
     if path.name.startswith(".") or not path.is_file():
         return False
-    if path.suffix.lower() in IMAGES | VIDEOS or pictures.kind_of(path):
-        return True
-    with path.open("rb") as file:
-        start = file.read(16)
+    try:
+        if path.suffix.lower() in IMAGES | VIDEOS or pictures.kind_of(path):
+            return True
+        with path.open("rb") as file:
+            start = file.read(16)
+    except OSError:  # nobody may read it
+        return False
     return start[4:8] == b"ftyp" or start.startswith(_VIDEO_STARTS) or (start[:4] == b"RIFF" and start[8:11] == b"AVI")
 
 
@@ -175,7 +187,10 @@ def _shows_something(path: Path) -> bool:
     """Whether a file of a folder is a picture, by its name or its content; what systems leave beside them is not."""
     if path.name.startswith(".") or not path.is_file():
         return False
-    return path.suffix.lower() in IMAGES or bool(pictures.kind_of(path))
+    try:
+        return path.suffix.lower() in IMAGES or bool(pictures.kind_of(path))
+    except OSError:  # nobody may read it
+        return False
 
 
 def _natural(path: Path) -> list[Any]:

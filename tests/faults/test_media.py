@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import pytest
 
-from dfer_edge import InvalidInput, Recognizer
+from dfer_edge import InvalidInput, Recognizer, SourceNotFound
 from dfer_edge.sources.opening import VideoSource, open_source
 from dfer_edge.types import Frame
 from tests.faults import media
@@ -484,3 +484,59 @@ def test_lists_name_what_they_pass_over(tmp_path: Path, caplog: pytest.LogCaptur
     (tmp_path / "l.csv").write_text("path,label\nhappy/a.mp4,1\n")
     assert read(tmp_path / "l.csv", ("happy", "sad")).truth == [1]
     assert "the network's order: 0 happy, 1 sad" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding"),
+    [
+        ("path,label\na.png,Happy\n", "utf-8-sig"),
+        ("path;label\r\na.png;happiness\r\n", "utf-8"),
+        ("Emotion\tFileName\nhappy\ta.png\n", "utf-16"),
+        ('"label","path"\n"happy","b\\c.png"\n', "utf-8"),
+        ("a.png,happy\n", "utf-8"),
+        ('id;file;note;class\n1;"a.png";"x;y";HAPPY\n\n', "utf-8"),
+    ],
+)
+def test_lists_of_spreadsheets(tmp_path: Path, text: str, encoding: str) -> None:
+    from dfer_edge.evaluation.data import read
+
+    (tmp_path / "b").mkdir()
+    for name in ("a.png", "b/c.png"):
+        cv2.imwrite(str(tmp_path / name), marked(0))
+    (tmp_path / "l.csv").write_bytes(text.encode(encoding))
+    (sample,) = read(tmp_path / "l.csv", ("sad", "happy")).samples
+    assert (sample.truth, sample.path.is_file()) == (1, True)
+
+
+def test_a_list_in_another_encoding_is_refused_with_a_way_out(tmp_path: Path) -> None:
+    from dfer_edge.evaluation.data import read
+
+    (tmp_path / "l.csv").write_bytes("path,label\ncafé.png,happy\n".encode("latin-1"))
+    with pytest.raises(InvalidInput, match="of text") as caught:
+        read(tmp_path / "l.csv", ("sad", "happy"))
+    assert "UTF-8" in caught.value.hint
+
+
+def test_links_pipes_and_what_nobody_may_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    os.mkfifo(tmp_path / "pipe")
+    for index in range(2):
+        cv2.imwrite(str(tmp_path / f"{index}.png"), marked(index))
+    (tmp_path / "secret").write_bytes((tmp_path / "0.png").read_bytes())
+    real = Path.open
+
+    def opened(path: Path, *arguments: object, **options: object) -> object:
+        if path.name == "secret" or (path.name == "1.png" and refuses):
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path, *arguments, **options)  # type: ignore[call-overload]
+
+    refuses = False
+    # Root may read everything.
+    monkeypatch.setattr(Path, "open", opened)
+    assert len(decoded(tmp_path)) == 2
+    refuses = True
+    with pytest.raises(SourceNotFound, match=r"1\.png cannot: Permission denied"):
+        decoded(tmp_path)
+    for name in ("loop", "pipe"):
+        with pytest.raises((SourceNotFound, InvalidInput)):
+            open_source(tmp_path / name)
