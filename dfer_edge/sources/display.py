@@ -23,6 +23,8 @@ from dfer_edge.types import Image
 
 _LOG = logging.getLogger("dfer_edge")
 
+# More threads wait for each other longer than they work, on frames of any camera; older releases know no other.
+_ALONE = {"threads": 1} if "threads" in (av.video.reformatter.VideoReformatter.reformat.__doc__ or "") else {}
 # Beyond these no camera's pixels are: a header's mistake.
 _WIDEST_PIXEL = 8.0
 # Transfer characteristics (ITU-T H.273), and white paper's share of the most light of each.
@@ -65,7 +67,7 @@ class Picture:
             unsaid_hd = frame.colorspace == _UNSAID and max(frame.width / 16, frame.height / 9) >= _HD
             matrix = "ITU709" if unsaid_hd else None
             rgb = self._reformatter.reformat(
-                frame, width, height, "rgb24", src_colorspace=matrix, interpolation="BICUBIC"
+                frame, width, height, "rgb24", src_colorspace=matrix, interpolation="BICUBIC", **_ALONE
             )
         except (av.error.FFmpegError, ValueError) as error:
             raise InvalidInput(

@@ -20,6 +20,7 @@ from dfer_edge.sources import containers
 from dfer_edge.sources.display import Picture, progressive, reason_of
 from dfer_edge.sources.frames import Source, check_size
 from dfer_edge.system import cpu
+from dfer_edge.system.memory import keep_freed_frames
 from dfer_edge.types import NOMINAL_RATE, Frame
 
 _LOG = logging.getLogger("dfer_edge")
@@ -106,6 +107,7 @@ class VideoSource(Source):
     def __iter__(self) -> Iterator[Frame]:
         container, self._opened = self._opened or self._open(), None
         self.frames_lost = 0
+        keep_freed_frames()
         with contextlib.closing(container):
             stream, index = _best(container), 0
             clock, picture = _Clock(container, stream, self.name), Picture(stream, self.name)

@@ -146,3 +146,32 @@ def test_cores_are_those_of_the_quota(monkeypatch: pytest.MonkeyPatch) -> None:
     assert cpu.available_cores() == 1
     monkeypatch.setattr(cpu, "quota", lambda *_: math.inf)
     assert cpu.available_cores() == len(os.sched_getaffinity(0))
+
+
+def test_freed_frames_are_kept_once_and_by_glibc_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    import ctypes
+
+    from dfer_edge.system import memory
+
+    calls: list[tuple[int, int]] = []
+
+    class Library:
+        @staticmethod
+        def mallopt(switch: int, value: int) -> int:
+            calls.append((switch, value))
+            return 1
+
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: Library)
+    monkeypatch.delenv("MALLOC_TOP_PAD_", raising=False)
+    memory.keep_freed_frames.cache_clear()
+    assert memory.keep_freed_frames()
+    assert memory.keep_freed_frames()
+    # 32 MB is the most that glibc takes for the second.
+    assert calls == [(-2, 32 << 20), (-3, 32 << 20)]
+    memory.keep_freed_frames.cache_clear()
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: object())
+    assert not memory.keep_freed_frames()
+    memory.keep_freed_frames.cache_clear()
+    monkeypatch.setenv("MALLOC_TOP_PAD_", "0")
+    assert not memory.keep_freed_frames()
+    memory.keep_freed_frames.cache_clear()
