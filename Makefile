@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 # Test processes side by side; each holds torch and a few networks, about 2 GB.
 JOBS ?= 2
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# A plain path instead of an import hook: editors and mypy follow it.
+EDITABLE := --config-settings editable_mode=compat -e
 
 .PHONY: demo test test-slow bench bench-results cuda docs rtx lint clean
 
@@ -35,12 +37,12 @@ cuda: $(VENV)/.dev
 
 # The site, into site/; a warning is an error.
 docs: $(VENV)/.dev
-	$(PIP) -c constraints.txt -e ".[docs]"
+	$(PIP) -c constraints.txt $(EDITABLE) ".[docs]"
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 # NVIDIA's own builder for the tests of the TensorRT engine: 95 MB under NVIDIA's licence, which is yours to accept.
 rtx: $(VENV)/.dev
-	$(PIP) -c constraints.txt -e ".[tensorrt-rtx]"
+	$(PIP) -c constraints.txt $(EDITABLE) ".[tensorrt-rtx]"
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -54,10 +56,10 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.runtime: pyproject.toml setup.py | $(VENV)/bin/python
-	$(PIP) -e ".[openvino,plots]"
+	$(PIP) $(EDITABLE) ".[openvino,plots]"
 	touch $@
 
 # constraints.txt pins torch: an open range may pull gigabytes of another build.
 $(VENV)/.dev: pyproject.toml setup.py constraints.txt | $(VENV)/bin/python
-	$(PIP) -c constraints.txt -e ".[dev]"
+	$(PIP) -c constraints.txt $(EDITABLE) ".[dev]"
 	touch $@

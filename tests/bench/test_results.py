@@ -206,11 +206,22 @@ def test_exit_codes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 # -- page and figures -------------------------------------------------------------------------------------------
 
 
+def test_accuracy_from_elsewhere_is_said_to_be(tmp_path: Path) -> None:
+    row = system("openvino", "bf16", 25.0, 1.0, war=0.76)
+    for source, says in (("evaluated in this run", "76.0% of 46 |"), ("stills.json, x", "76.0% of 46 (shipped) |")):
+        row.accuracy["source"] = source
+        found = read(write(tmp_path / source[:4], [row]))
+        assert says in table.markdown(found)
+        figure = plots.accuracy(found)
+        assert figure is not None
+        assert ("not measured here" in figure.get_suptitle()) == ("shipped" in says)
+
+
 def test_the_page_shows_what_ran_and_what_did_not(tmp_path: Path) -> None:
     rows = [*some(), Row("engine/smate/tensorrt/fp16/b1", UNAVAILABLE, "tensorrt is not installed")]
     page = table.markdown(read(write(tmp_path / "a", rows)))
     assert "| `slowr50_sa` | openvino/bf16 | 1 | 25 |" in page
-    assert "76.0% of 46" in page
+    assert "76.0% of 46 |" in page
     assert "- tensorrt is not installed: `engine/smate/tensorrt/fp16/b1`" in page
     assert "| fp32 | 200 GFLOP/s | onnxruntime fp32 1024 | 1.05: met |" in page
     assert "| copy | 30.0 GB/s | numpy | 1.5: NOT MET |" in page

@@ -134,6 +134,28 @@ def test_openvino_reports_nothing_home(tmp_path: Path) -> None:
     assert not list(tmp_path.rglob("*openvino*"))
 
 
+@pytest.mark.slow
+def test_types_help_whoever_uses_it(editable_python: Path, tmp_path: Path) -> None:
+    """Editors and mypy see the package, and options that do not exist."""
+    if editable_python != Path(sys.executable):
+        pytest.skip("mypy is in this environment, which is no editable install of this checkout")
+    (tmp_path / "user.py").write_text(
+        "import dfer_edge\n"
+        'recognizer = dfer_edge.Recognizer("slowr50_sa", engine="openvino")\n'
+        'prediction = recognizer.predict("video.mp4", faces="cropped")\n'
+        "reveal_type(prediction.confidence)\n"
+        'dfer_edge.Recognizer("nope")\n'
+        'dfer_edge.Recognizer("smate", precision="int9")\n'
+        'recognizer.predict("video.mp4", faces="crops")\n'
+    )
+    command = [sys.executable, "-m", "mypy", "--strict", "--follow-imports=silent", "user.py"]
+    found = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False).stdout
+    assert 'Revealed type is "builtins.float"' in found or 'Revealed type is "float"' in found
+    errors = [line for line in found.splitlines() if ": error:" in line]
+    assert [line.split(":")[1] for line in errors] == ["5", "6", "7"]
+    assert all("Literal[" in line for line in errors)
+
+
 def test_import_is_cheap() -> None:
     """No torch, no OpenCV, no engine until first use."""
     heavy = "import sys, dfer_edge; dfer_edge.Prediction; dfer_edge.DferError; dfer_edge.list_models(); "

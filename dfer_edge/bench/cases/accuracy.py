@@ -9,6 +9,7 @@ from typing import Any
 
 from dfer_edge.bench.cases.systems import SPEED_ONLY
 from dfer_edge.bench.plan import SHIPPED, split_key
+from dfer_edge.bench.report.results import HERE
 from dfer_edge.weights import file as weights_files
 
 _KEYS = ("war", "uar", "log_loss", "samples")
@@ -67,7 +68,7 @@ class Accuracy:
             content = evaluate(plan).content
         except DferError as error:
             return {"not_evaluated": str(error)}
-        return _figures(content["columns"][0], content, "evaluated in this run")
+        return _figures(content["columns"][0], content, HERE)
 
 
 def require_data(data: str | None) -> None:

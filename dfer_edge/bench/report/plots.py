@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dfer_edge.bench.report.results import Results, Row
+from dfer_edge.bench.report.results import HERE, Results, Row
 from dfer_edge.bench.report.table import number
 from dfer_edge.errors import EngineUnavailable
 
@@ -103,7 +103,8 @@ def accuracy(results: Results) -> Figure | None:
     axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5))
     _plain_log(axes)
     first = rows[0].accuracy
-    data = f"{first['samples']} samples of {first['data']}"
+    where = "" if first.get("source", HERE) == HERE else ", not measured here: from the evaluation that ships"
+    data = f"{first['samples']} samples of {first['data']}{where}"
     figure.suptitle(_title(results, f"accuracy against latency, {rows[0].config['network']}, {data}"), fontsize=9)
     return figure
 

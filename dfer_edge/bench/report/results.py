@@ -17,6 +17,8 @@ from typing import Any
 from dfer_edge.errors import CorruptArtifact, InvalidInput, SourceNotFound
 
 SCHEMA = "dfer_edge.bench/1"
+HERE = "evaluated in this run"
+"""The ``source`` of accuracies that this machine gave; others name the file that they are from."""
 OK, UNAVAILABLE, FAILED, WRONG = "ok", "unavailable", "failed", "wrong"
 
 
