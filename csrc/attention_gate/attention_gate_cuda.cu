@@ -114,7 +114,9 @@ class Gate {
     } else {
       const bool words = words_ && aligned_to(out_, 16);
       const auto kernel = words ? gate_apply_kernel<T, kVector, kKind> : gate_apply_kernel<T, 1, kKind>;
-      launch(kernel, channels_and_images(words ? pixels_ / kVector : pixels_), kGateThreads, 0, stream_, x_,
+      dim3 grid = channels_and_images(words ? pixels_ / kVector : pixels_);
+      grid.y = (grid.y + kGateMaps - 1) / kGateMaps;
+      launch(kernel, grid, kGateThreads, 0, stream_, x_,
              scratch_.scale, scratch_.s, channels, pixels_, out_);
     }
   }

@@ -121,9 +121,13 @@ __global__ void __launch_bounds__(kGateThreads)
 }
 
 // Sigmoid of a product of two sigmoids, which lies in [0, 1]: there it is 1/2 + z P(z^2) to 5e-8 in float32, with the
-// polynomial of gate_passes.h. An exponential and a division would be calls, between which no load is moved.
+// polynomial of gate_passes.h, and to 3e-6 for elements of 16 bits, which are rounded to 5e-4. An exponential and a division
+// would be calls, between which no load is moved.
+template <typename T>
 __device__ inline float gate_of_gates(float z) {
   const float square = z * z;
+  if constexpr (sizeof(T) == 2)
+    return fmaf(z, fmaf(fmaf(square, 1.75845e-3f, -2.067843e-2f), square, 0.24998121f), 0.5f);
   float p = fmaf(square, 1.6345331e-5f, -2.06102195e-4f);
   p = fmaf(p, square, 2.08133925e-3f);
   p = fmaf(p, square, -2.08329856e-2f);
@@ -132,11 +136,11 @@ __device__ inline float gate_of_gates(float z) {
 }
 
 // x under its gate.
-template <GateKind kKind>
+template <typename T, GateKind kKind>
 __device__ inline float gated(float x, float scale, float plane) {
   if constexpr (kKind == GateKind::se) return x * scale;
   if constexpr (kKind == GateKind::cbam) return x * scale * plane;
-  return x * gate_of_gates(scale * plane);
+  return x * gate_of_gates<T>(scale * plane);
 }
 
 // kCount floats of a plane, which begin on as many bytes as x's words: 16 at a time.
@@ -151,20 +155,40 @@ __device__ inline void load_plane(const float* from, float (&values)[kCount]) {
   }
 }
 
-// out [N, C, P] = gated x, kVector pixels a thread.
+// Channels of a thread, which share their pixels' words of the plane.
+constexpr int kGateMaps = 4;
+
+// out [N, C, P] = gated x, kVector pixels of kGateMaps channels a thread.
 template <typename T, int kVector, GateKind kKind>
 __global__ void __launch_bounds__(kGateThreads)
     gate_apply_kernel(const T* __restrict__ x, const float* __restrict__ scale, const float* __restrict__ plane,
                       int channels, std::int64_t pixels, T* __restrict__ out) {
-  const std::int64_t n = blockIdx.z, map = n * channels + blockIdx.y, p = (static_cast<std::int64_t>(blockIdx.x) * kGateThreads + threadIdx.x) * kVector;
+  const std::int64_t n = blockIdx.z, p = (static_cast<std::int64_t>(blockIdx.x) * kGateThreads + threadIdx.x) * kVector;
   if (p >= pixels) return;
-  Pack<T, kVector> pack = load_pack<T, kVector>(x + map * pixels + p);
-  const float factor = scale[map];
-  float s[kVector] = {};
-  if constexpr (kKind != GateKind::se) load_plane<kVector>(plane + n * pixels + p, s);
+  const int first = blockIdx.y * kGateMaps, most = channels - 1 - first;
+  const std::int64_t map = n * channels + first;
+  const T* const source = x + map * pixels + p;
+  const auto step = static_cast<unsigned>(pixels);
+  Pack<T, kVector> pack[kGateMaps];
+  float factor[kGateMaps], s[kVector] = {};
+  // All words first, so that their loads are under way together; channels beyond the last read it again.
 #pragma unroll
-  for (int v = 0; v < kVector; ++v) pack.value[v] = from_float<T>(gated<kKind>(to_float(pack.value[v]), factor, s[v]));
-  store_pack<T, kVector>(out + map * pixels + p, pack);
+  for (int m = 0; m < kGateMaps; ++m) {
+    const auto at = static_cast<unsigned>(min(m, most));
+    pack[m] = load_pack<T, kVector>(source + std::uint64_t{at} * step);
+    factor[m] = scale[map + at];
+  }
+  if constexpr (kKind != GateKind::se) load_plane<kVector>(plane + n * pixels + p, s);
+  T* target = out + map * pixels + p;
+#pragma unroll
+  for (int m = 0; m < kGateMaps; ++m) {
+    Pack<T, kVector> done;
+#pragma unroll
+    for (int v = 0; v < kVector; ++v)
+      done.value[v] = from_float<T>(gated<T, kKind>(to_float(pack[m].value[v]), factor[m], s[v]));
+    if (m <= most) store_pack<T, kVector>(target, done);
+    target += step;
+  }
 }
 
 // out [N, C, H / 2, W / 2] = max pooling of gated x; a thread pools kVector columns of two rows.
@@ -197,7 +221,7 @@ __global__ void __launch_bounds__(kGateThreads)
   for (int row = 0; row < 2; ++row)
 #pragma unroll
     for (int v = 0; v < kVector; ++v) {
-      const float value = gated<kKind>(to_float(pack[row][v / kWord].value[v % kWord]), factor, s[row][v / kWord][v % kWord]);
+      const float value = gated<T, kKind>(to_float(pack[row][v / kWord].value[v % kWord]), factor, s[row][v / kWord][v % kWord]);
       best[v] = row ? gate_larger(best[v], value) : value;
     }
   Pack<T, kVector / 2> pooled;

@@ -5,6 +5,7 @@
 #include <cuda_fp16.h>
 
 #include <cstdint>
+#include <cstring>
 #include <type_traits>
 
 #include "common/dtypes.h"
@@ -36,6 +37,15 @@ __device__ inline Pack<T, kCount> load_pack(const T* from) {
 
 template <typename T, int kCount>
 __device__ inline void store_pack(T* to, const Pack<T, kCount>& pack) {
+#ifdef __CUDACC__
+  // By name: a compiler takes a struct apart, and writes its pairs.
+  if constexpr (sizeof(pack) == 16) {
+    uint4 word;
+    memcpy(&word, &pack, sizeof word);
+    __stwb(reinterpret_cast<uint4*>(to), word);
+    return;
+  }
+#endif
   *reinterpret_cast<Pack<T, kCount>*>(to) = pack;
 }
 

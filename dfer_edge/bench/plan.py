@@ -20,6 +20,8 @@ PRECISIONS = {
     "torch": ("fp32", "bf16", "fp16"),
     "tensorrt": ("fp32", "fp16", "int8"),
     "tensorrt-rtx": ("fp32", "fp16"),
+    "onnxruntime-cuda": ("fp32", "fp16"),
+    "onnxruntime-tensorrt": ("fp32", "fp16"),
 }
 STREAMED = ("slowr50_sa", "keypoint_tsa", "smate")
 SHIPPED = "slowr50_sa:default"

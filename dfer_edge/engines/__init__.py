@@ -63,16 +63,39 @@ _BACKENDS = {
     "tensorrt-rtx": _Backend(
         "tensorrt_rtx_bindings", "tensorrt.rtx_engine", "TensorRtRtxEngine", "tensorrt-rtx", "2d", ("cuda",)
     ),
+    "onnxruntime-cuda": _Backend(
+        "onnxruntime", "onnxruntime_cuda_engine", "OnnxRuntimeCudaEngine", "onnxruntime-gpu", "2d", ("cuda",)
+    ),
+    "onnxruntime-tensorrt": _Backend(
+        "onnxruntime", "onnxruntime_tensorrt_engine", "OnnxRuntimeTensorRtEngine", "onnxruntime-gpu", "2d", ("cuda",)
+    ),
 }
 
 # By whether it runs on a GPU: what precision `auto` tries.
 _PREFERRED = {False: ("bf16", "fp32"), True: ("fp16", "bf16", "fp32")}
 # Accuracy without speed: never what `auto` means.
 SIMULATED = frozenset({("onnxruntime", "int8")})
-EngineName = Literal["auto", "openvino", "onnxruntime", "torch", "tensorrt", "tensorrt-rtx"]
+EngineName = Literal[
+    "auto",
+    "openvino",
+    "onnxruntime",
+    "torch",
+    "tensorrt",
+    "tensorrt-rtx",
+    "onnxruntime-cuda",
+    "onnxruntime-tensorrt",
+]
 PrecisionName = Literal["auto", "fp32", "bf16", "fp16", "int8"]
 DeviceName = Literal["auto", "cpu", "cuda"]
-ENGINES = ("torch", "onnxruntime", "openvino", "tensorrt", "tensorrt-rtx")
+ENGINES = (
+    "torch",
+    "onnxruntime",
+    "openvino",
+    "tensorrt",
+    "tensorrt-rtx",
+    "onnxruntime-cuda",
+    "onnxruntime-tensorrt",
+)
 # More than any processor has cores for: a typing error, which would exhaust the system.
 MAX_THREADS = 256
 PRECISIONS = ("fp32", "bf16", "fp16", "int8")
@@ -108,7 +131,8 @@ def precision_reasons(engine: str) -> dict[str, str]:
 def choose(engine: str = "auto", precision: str = "auto", device: str = "auto") -> Choice:
     """The engine and precision that a request means on this machine.
 
-    ``auto`` takes the first installed engine (OpenVINO, ONNX Runtime, torch; for device ``cuda`` torch, TensorRT), and
+    ``auto`` takes the first installed engine (OpenVINO, ONNX Runtime, torch; for device ``cuda`` torch, TensorRT,
+    TensorRT-RTX, ONNX Runtime), and
     bf16 where processor and engine have it, else fp32; on a GPU fp16, which is as fast as bf16 there and keeps more
     bits. Device ``auto`` is the CPU, also where there is a GPU, except
     for TensorRT asked for by name. The choice is logged, with a GPU that it leaves unused.

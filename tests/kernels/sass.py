@@ -6,6 +6,7 @@ import dataclasses
 import re
 import shutil
 import subprocess
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
@@ -16,6 +17,26 @@ from tests.kernels.nvcc import builder
 
 
 @dataclasses.dataclass(frozen=True)
+class Loop:
+    """Instructions from where a branch goes back to up to that branch, by number."""
+
+    begin: int
+    end: int
+    ops: tuple[str, ...]
+
+    @property
+    def size(self) -> int:
+        return len(self.ops)
+
+    def count(self, op: str) -> int:
+        return sum(one.startswith(op) for one in self.ops)
+
+    def holds(self, others: Iterable[Loop]) -> list[Loop]:
+        """Loops within this one."""
+        return [one for one in others if one is not self and self.begin <= one.begin and one.end <= self.end]
+
+
+@dataclasses.dataclass(frozen=True)
 class Code:
     """One ``__global__`` function; ``loads_together`` is the longest run of 16-byte loads before one is used."""
 
@@ -23,6 +44,7 @@ class Code:
     instructions: int
     calls: int
     loads_together: int
+    loops: tuple[Loop, ...]
 
 
 def codes(op: str, folder: Path, architecture: int = 87) -> list[Code]:
@@ -50,15 +72,26 @@ def disassembler() -> str:
     return str(Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump")
 
 
-_LINE = re.compile(r"/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+ )?([A-Z][A-Z0-9_.]*)([^;]*);")
+_LINE = re.compile(r"/\*([0-9a-f]{4,})\*/\s+(?:@!?U?P\w+ )?([A-Z][A-Z0-9_.]*)([^;]*);")
 # Where a warp waits or leaves the straight line.
 _ENDS = ("STS", "STG", "BRA", "CALL", "BAR", "SHFL", "EXIT")
 
 
 def _code(block: str) -> Code:
-    lines = [(op, arguments) for op, arguments in _LINE.findall(block) if op != "NOP"]
+    found = [(int(at, 16), op, arguments) for at, op, arguments in _LINE.findall(block) if op != "NOP"]
+    lines = [(op, arguments) for _, op, arguments in found]
     calls = sum(op.startswith("CALL") for op, _ in lines)
-    return Code(block.split("\n", 1)[0].strip(), len(lines), calls, _together(lines))
+    return Code(block.split("\n", 1)[0].strip(), len(lines), calls, _together(lines), tuple(_loops(found)))
+
+
+def _loops(found: list[tuple[int, str, str]]) -> Iterable[Loop]:
+    """By branches that go back, but for the one in which a kernel ends."""
+    numbers = {at: number for number, (at, _, _) in enumerate(found)}
+    for end, (at, op, arguments) in enumerate(found):
+        target = re.search(r"0x([0-9a-f]+)", arguments)
+        if op.startswith("BRA") and target and int(target[1], 16) < at:
+            begin = numbers[int(target[1], 16)]
+            yield Loop(begin, end, tuple(one for _, one, _ in found[begin : end + 1]))
 
 
 def _together(lines: list[tuple[str, str]]) -> int:

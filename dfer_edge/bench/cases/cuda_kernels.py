@@ -14,6 +14,7 @@ from typing import Any
 from dfer_edge import kernels
 from dfer_edge.bench.cases.context import Context, failure
 from dfer_edge.bench.cases.kernel_cases import Bar
+from dfer_edge.bench.cases.kernel_estimates import estimates
 from dfer_edge.bench.cases.kernels import case_module
 from dfer_edge.bench.measure import timing
 from dfer_edge.bench.report.results import WRONG, Row
@@ -72,6 +73,9 @@ def _report(
             if case.GPU_SHARE_OF_FLOOR:
                 row.extra["bar"] = {"at_least": promised.at_least, "met": promised.met(share)}
             row.extra["rivals"] = _rivals(case, name, times)
+            # Beside the bar: what it could be, by arithmetic.
+            op = config["op"]
+            row.extra["share_at_most"] = {board: e.share_of_floor for board, e in estimates(op).items()}
         context.emit(row, case_id)
 
 

@@ -131,7 +131,7 @@ class Network:
         """
         if why := engines.reasons(name) or engines.precision_reasons(name)[precision]:
             raise (EngineUnavailable if engines.reasons(name) else PrecisionUnavailable)(why)
-        device = "cuda" if name.startswith("tensorrt") or precision == "fp16" else "cpu"
+        device = "cuda" if engines.runs_on_gpu(name, "cpu") or precision == "fp16" else "cpu"
         if (name, precision) == ("torch", "bf16") and not cpu.has_bf16():
             # torch would have it on a CUDA device; on this processor it emulates the products, for minutes.
             raise PrecisionUnavailable("torch bf16 is measured on the CPU, and this processor has no bf16 products")

@@ -24,6 +24,8 @@ _MARKERS = {
     "openvino": "^",
     "tensorrt": "P",
     "tensorrt-rtx": "X",
+    "onnxruntime-cuda": "<",
+    "onnxruntime-tensorrt": ">",
 }
 _STAGES = ("decode", "detect", "landmarks", "preprocess", "engine", "other")
 _STAGE_COLOURS = ("#9d9d9d", "#4878a8", "#b07aa1", "#e49444", "#5fa052", "#dddddd")

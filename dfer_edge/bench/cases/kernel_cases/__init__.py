@@ -15,7 +15,8 @@ A case file has
 
 For :mod:`dfer_edge.bench.cases.cuda_kernels` the same on a CUDA device: ``gpu_cases()``, ``gpu_check()``,
 ``GPU_TITLE``, ``GPU_MOVED_BYTES`` and ``GPU_SHARE_OF_FLOOR``, the promised share of the measured copy
-bandwidth; 0 promises nothing. ``GPU_BARS``, if there, are bars on rivals there.
+bandwidth; 0 promises nothing. ``GPU_BARS``, if there, are bars on rivals there; ``GPU_INSTRUCTIONS``, if there, what
+:mod:`dfer_edge.bench.cases.kernel_estimates` reckons with.
 """
 
 from __future__ import annotations

@@ -72,6 +72,7 @@ def cases() -> dict[str, Callable[[], Any]]:
 GPU_TITLE = "8 RGB frames of 1280 x 720, 64 people, crops of 360 x 360 to 196 x 196, float16"
 GPU_MOVED_BYTES = 8 * 3 * (1280 * 720 + 64 * 2 * SPEC.size**2)
 GPU_SHARE_OF_FLOOR = 0.7
+GPU_INSTRUCTIONS = 120 * 64 * 8 * SPEC.size**2
 
 
 def gpu_check() -> None:

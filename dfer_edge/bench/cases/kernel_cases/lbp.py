@@ -57,6 +57,7 @@ def by_scikit_image() -> Callable[[], Any] | str:
 GPU_TITLE = "uint8 grey 2048 x 224 x 224 to codes, noise"
 GPU_MOVED_BYTES = 2 * 2048 * 224 * 224
 GPU_SHARE_OF_FLOOR = 0.7
+GPU_INSTRUCTIONS = 12 * 2048 * 224 * 224
 
 
 def gpu_check() -> None:
