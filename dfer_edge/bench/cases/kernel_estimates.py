@@ -38,7 +38,7 @@ BOARDS = {
 
 @dataclasses.dataclass(frozen=True)
 class Estimate:
-    """Of an operation on a board: milliseconds by bytes and by instructions, and the share of the floor that is left."""
+    """Of an operation on a board: milliseconds by bytes and by instructions, and what is left of the floor."""
 
     bytes_ms: float
     instructions_ms: float
