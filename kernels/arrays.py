@@ -1,7 +1,7 @@
-"""numpy arrays and torch tensors alike: what the public functions and the backends ask of either.
+"""numpy arrays, torch tensors and other libraries' device arrays alike: what functions and backends ask of any.
 
 numpy in, numpy out; torch in, torch out on the same device. torch is never imported here: a tensor can only come
-from a program that has done so.
+from a program that has done so. Others (:mod:`dfer_edge.kernels.device_array`) are read and written where they lie.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dfer_edge.errors import InvalidInput
+from dfer_edge.kernels.device_array import DeviceArray
 
 Array = Any  # numpy.ndarray or torch.Tensor; torch is optional, so there is no static name for both
 # As csrc/common/dtypes.h numbers them.
@@ -27,17 +28,19 @@ def is_tensor(value: object) -> bool:
 
 
 def is_array(value: object) -> bool:
-    """Whether ``value`` is a numpy array or a torch tensor."""
-    return isinstance(value, np.ndarray) or is_tensor(value)
+    """Whether ``value`` is a numpy array, a torch tensor or an adopted array on a device."""
+    return isinstance(value, (np.ndarray, DeviceArray)) or is_tensor(value)
 
 
 def on_host(array: Array) -> bool:
     """Whether the CPU can read it."""
-    return isinstance(array, np.ndarray) or array.device.type == "cpu"
+    return isinstance(array, np.ndarray) or (is_tensor(array) and array.device.type == "cpu")
 
 
 def device(array: Array) -> str:
     """``cpu``, ``cuda:0``, ..."""
+    if isinstance(array, DeviceArray):
+        return f"cuda:{array.device_index}"
     return "cpu" if isinstance(array, np.ndarray) else str(array.device)
 
 
@@ -69,19 +72,38 @@ def require_together(named: Mapping[str, Array]) -> None:
     InvalidInput
         Naming each array's library and device.
     """
-    homes = {name: ("torch" if is_tensor(a) else "numpy", device(a)) for name, a in named.items()}
+    homes = {name: (_library(a), device(a)) for name, a in named.items()}
     if len(set(homes.values())) > 1:
         listed = ", ".join(f"{name}: {library} on {where}" for name, (library, where) in homes.items())
         raise InvalidInput(f"expected all arrays of one library on one device, got {listed}")
 
 
+def _library(array: Array) -> str:
+    if isinstance(array, DeviceArray):
+        # What one stream wrote, another may not read without an event between.
+        return f"a device array on stream {array.stream}"
+    return "torch" if is_tensor(array) else "numpy"
+
+
 def contiguous(array: Array) -> Array:
-    """Itself if its elements lie in C order without gaps, else a copy."""
+    """Itself if its elements lie in C order without gaps, else a copy.
+
+    Raises
+    ------
+    InvalidInput
+        For another library's array with gaps, which is not copied here.
+    """
+    if isinstance(array, DeviceArray):
+        if not array.is_contiguous:
+            raise InvalidInput(f"expected a contiguous array on the device, got strides {array.steps} of {array.shape}")
+        return array
     return np.ascontiguousarray(array) if isinstance(array, np.ndarray) else array.contiguous()
 
 
 def is_contiguous(array: Array) -> bool:
     """Whether the elements lie in C order without gaps."""
+    if isinstance(array, DeviceArray):
+        return array.is_contiguous
     return bool(array.flags.c_contiguous if isinstance(array, np.ndarray) else array.is_contiguous())
 
 
@@ -101,6 +123,8 @@ def as_tensor(array: Array) -> Any:
         return array
     import torch
 
+    if isinstance(array, DeviceArray):
+        return torch.as_tensor(array.owner, device=device(array))
     return torch.from_numpy(array)
 
 
@@ -122,6 +146,8 @@ def empty(shape: Sequence[int], dtype: str, first: Array) -> Array:
     if is_tensor(first):
         torch = sys.modules["torch"]
         return torch.empty(tuple(shape), dtype=getattr(torch, dtype), device=first.device)
+    if isinstance(first, DeviceArray):
+        raise InvalidInput("expected out for arrays of other libraries, which are not allocated here", "pass out=")
     if dtype == "bfloat16":
         raise InvalidInput("expected float32 or float16 for numpy arrays, got bfloat16", "pass torch tensors")
     return np.empty(tuple(shape), dtype)
@@ -141,7 +167,8 @@ def output(out: Array | None, shape: Sequence[int], dtypes: Sequence[str], *inpu
     require_together({"input": inputs[0], "out": out})
     if tuple(out.shape) != tuple(shape) or not is_contiguous(out):
         raise InvalidInput(f"expected out {list(shape)}, contiguous, got {list(out.shape)}")
-    if isinstance(out, np.ndarray) and not out.flags.writeable:
+    writeable = out.flags.writeable if isinstance(out, np.ndarray) else getattr(out, "writeable", True)
+    if not writeable:
         raise InvalidInput("expected out that can be written, got a read-only array")
     begin, end = _span(out)
     for first, last in map(_span, inputs):
@@ -163,21 +190,28 @@ def _span(array: Array) -> tuple[int, int]:
 
 def pointer(array: Array) -> int:
     """Address of the first element, in the memory that the array is in."""
+    if isinstance(array, DeviceArray):
+        return array.address
     return int(array.ctypes.data if isinstance(array, np.ndarray) else array.data_ptr())
 
 
 def stream(array: Array) -> int:
-    """Handle of torch's current CUDA stream on the tensor's device: the one that a launch must go to."""
+    """Handle of the stream that a launch must go to: torch's current one on the tensor's device, or the producer's."""
+    if isinstance(array, DeviceArray):
+        return array.stream
     return int(sys.modules["torch"].cuda.current_stream(array.device).cuda_stream)
 
 
 def device_index(array: Array) -> int:
-    """Number of the CUDA device that a tensor is on."""
+    """Number of the CUDA device that an array is on."""
+    if isinstance(array, DeviceArray):
+        return array.device_index
     return int(array.device.index or 0)
 
 
 def strides(array: Array) -> tuple[int, ...]:
     """Elements, not bytes, from one index to the next on each axis."""
-    if isinstance(array, np.ndarray):
-        return tuple(step // array.itemsize for step in array.strides)
+    if isinstance(array, (np.ndarray, DeviceArray)):
+        steps = array.steps if isinstance(array, DeviceArray) else array.strides
+        return tuple(step // array.itemsize for step in steps)
     return tuple(array.stride())

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dfer_edge.errors import InvalidInput
 from dfer_edge.kernels import affine, arrays, dispatch
 from dfer_edge.kernels.arrays import Array
+from dfer_edge.kernels.device_array import adopt, original
 from dfer_edge.kernels.lbp.rules import BIT_ORDERS, BORDERS
 
 __all__ = ["BIT_ORDERS", "BORDERS", "lbp", "lbp_clip"]
@@ -18,7 +19,8 @@ def lbp(frames: Array, bit_order: str = "clockwise", border: str = "replicate", 
     Parameters
     ----------
     frames
-        uint8 grey [T, H, W] or RGB [T, H, W, 3], numpy or torch. RGB becomes grey by BT.601,
+        uint8 grey [T, H, W] or RGB [T, H, W, 3], numpy or torch, or contiguous with ``__cuda_array_interface__`` (CuPy,
+        PyCUDA; read on the stream of its producer, with ``out`` of the same). RGB becomes grey by BT.601,
         ``(9798 R + 19235 G + 3735 B + 16384) >> 15``.
     bit_order
         ``clockwise``: from the top left, bit 0 first. ``clockwise_msb``: the same with bit 7 first. ``skimage``: from
@@ -39,6 +41,7 @@ def lbp(frames: Array, bit_order: str = "clockwise", border: str = "replicate", 
     EngineUnavailable
         If the forced backend declines.
     """
+    frames, out = adopt(frames), adopt(out)
     _check(frames, bit_order, border)
     if out is None and arrays.is_tensor(frames):
         from dfer_edge.kernels.lbp import torch_op
@@ -77,6 +80,7 @@ def lbp_clip(
     EngineUnavailable
         If the forced backend declines.
     """
+    frames, out = adopt(frames), adopt(out)
     _check(frames, bit_order, border)
     normalisation = affine.moments(mean, std)
     if out is None and arrays.is_tensor(frames):
@@ -89,7 +93,7 @@ def lbp_clip(
 
 def _fill(frames: Array, bit_order: str, border: str, normalisation: object, out: Array) -> Array:
     dispatch.run("lbp", arrays.contiguous(frames), BIT_ORDERS[bit_order], border == "zero", normalisation, out)
-    return out
+    return original(out)
 
 
 def _check(frames: Array, bit_order: str, border: str) -> None:
