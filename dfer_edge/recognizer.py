@@ -277,8 +277,8 @@ class Recognizer:
             As in :meth:`predict`, and for a recogniser of an ``.onnx`` file, which ends in logits.
         NoFaceFound
         """
-        feed = preprocess.to_feed([self.clip(source, faces, landmarks)], self.spec)
-        rows: FloatArray = self._embedder.infer(feed)[EMBEDDING]
+        clip, embedder = self.clip(source, faces, landmarks), self._embedder
+        rows: FloatArray = embedder.infer(preprocess.to_feed([clip], self.spec, embedder.takes_pixels))[EMBEDDING]
         return np.asarray(rows.reshape(-1, rows.shape[-1]).mean(0), np.float32)
 
     def stream(
