@@ -21,7 +21,7 @@ from dfer_edge.engines.tensorrt.library import Library
 from dfer_edge.export import artifacts
 from dfer_edge.export import onnx_file as export
 from dfer_edge.export.loading import PADDING
-from dfer_edge.inference import FORMS, registry
+from dfer_edge.inference import FORMS, pixels, registry
 from dfer_edge.inference.parts import PARTS, input_shapes
 from dfer_edge.models import list_models
 from dfer_edge.weights.file import Weights, random
@@ -45,6 +45,8 @@ def built(source: Weights, path: Path, precision: str, folder: Path, capability:
     folder.mkdir(exist_ok=True)
     recipe = Recipe(precision, ((1, 1, 1), (1, 8, 8)), 1 << 30)
     shapes = input_shapes(source.spec, part)
+    if pixels.are_taken({e.key: e.value for e in onnx.load(path, load_external_data=False).metadata_props}):
+        shapes = pixels.pixel_shapes(shapes)
     return build(library(capability), path, recipe, shapes, b"", folder, Tracker("a test"))
 
 
@@ -66,6 +68,20 @@ def test_a_small_network_is_built_in_every_precision(precision: str, clip_file: 
     # Half the weights of twice the bytes: the typed file is what was built.
     weights = sum(int(np.prod(t.dims)) for t in onnx.load(clip_file, load_external_data=False).graph.initializer)
     assert (len(plan) < 3.5 * weights) is (precision != "fp32")
+
+
+@pytest.mark.parametrize("precision", ["fp16", "int8"])
+def test_a_network_of_pixels_is_built(precision: str, clip_file: Path, tmp_path: Path) -> None:
+    """uint8 crops in, normalised by the first nodes: what the SDK gives to engines on a GPU."""
+    library()
+    path = tmp_path / "pixels.onnx"
+    if precision == "int8":
+        quantised(clip_file, path)
+    else:
+        export.write(small("r2plus1d_sta"), path, "2d", external=True)
+    pixels.take_pixels(path)
+    plan, _ = built(small("r2plus1d_sta"), path, precision, tmp_path / "scratch")
+    assert len(plan) > 100_000
 
 
 def test_an_interrupt_reaches_the_builder(clip_file: Path, tmp_path: Path) -> None:
