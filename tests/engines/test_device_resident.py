@@ -172,3 +172,34 @@ def test_a_caller_s_bytes_on_the_device(files: dict[str, Path], strong: World) -
         np.testing.assert_array_equal(logits.array, expected)
         with pytest.raises(InvalidInput, match="contiguous uint8"):
             engine.enqueue({"clip": OnDevice(strong.cuda, clips.shape), "logits": logits}, 2, stream)
+
+
+def test_a_recogniser_on_a_gpu_uploads_pixels_and_streams_by_steps(strong: World, tmp_path: Path) -> None:
+    from dfer_edge.export.loading import Request, load, load_parts
+    from dfer_edge.live.history import Glimpse, Step
+    from dfer_edge.live.scoring import StepScorer, WholeScorer
+    from dfer_edge.types import Box
+    from dfer_edge.weights import file as weights
+    from tests.flow.test_streaming import small as small_module
+
+    path = weights.save(tmp_path / "smate.safetensors", small_module("smate").float())
+    request = Request("smate", path, "tensorrt", "fp32")
+    whole = load(request).engine
+    parts = load_parts(request, whole)
+    assert parts is not None
+    features, head = parts
+    assert (whole.takes_pixels, features.takes_pixels, head.takes_pixels) == (True, True, False)
+    exact = load(Request("smate", path, "onnxruntime", "fp32", threads=1)).engine
+    assert not exact.takes_pixels
+    size, steps = whole.spec.size, head.input_shapes["features"][0]
+    crops = np.random.default_rng(5).integers(0, 256, (2 * (steps + 1), size, size, 3), np.uint8)
+    glimpses = [Glimpse(k, k / 10, Box(0, 0, size, size), crop) for k, crop in enumerate(crops)]
+    made = [Step((glimpses[2 * k], glimpses[2 * k + 1])) for k in range(steps + 1)]
+    windows, scorer = [made[:steps], made[1:]], StepScorer(features, head)
+    found, expected = scorer.logits(windows), WholeScorer(exact).logits(windows)
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+    np.testing.assert_allclose(WholeScorer(whole).logits(windows), expected, atol=1e-4)
+    assert scorer.computed == steps + 1, "each step once"
+    for engine in (whole, features, head, exact):
+        engine.close()
+    assert not strong.cuda.memory

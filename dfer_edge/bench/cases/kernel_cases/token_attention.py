@@ -101,4 +101,4 @@ def gpu_cases() -> dict[str, Callable[[], Any]]:
     calls = {"ours": lambda: kernels.token_attention(token, weights), "torch, folded": linear}
     calls["a launch on one element"] = lambda: one.add_(1)
     with torch.inference_mode():
-        return {name: record(call)[1] for name, call in calls.items()}
+        return {name: record(call, None)[1] for name, call in calls.items()}
