@@ -55,10 +55,12 @@ _SMALL_FACE, _NEARER, _NEAR_PIXELS, _LEAST_SIDE = 36.0, 2.0, 1_000_000, 20.0
 # A face of a lower score than the first is in doubt: the landmark network's log odds, less those of a typical face, are
 # added with this weight. Measured on crowds: at 88 % of YuNet's faces a third of the false ones.
 _CERTAIN, _WEIGHT, _TYPICAL, _ODDS_LIMIT = 0.55, 0.25, 2.8, 3.9
+# The only face of a frame may score less by this.
+_ALONE = 0.04
 # Faces in doubt that are looked at, the likeliest first.
 _MOST_DOUBTS = 40
 # Of the order and rules of looks: faces kept on disk are found anew when it changes.
-_RULE = 3
+_RULE = 4
 _VIEWS = ((48.0, True), (64.0, False), (34.0, True))
 _CELL_LIMIT = 6.0
 _MOST = 200
@@ -118,13 +120,15 @@ class RenderedFaces:
         small = _SMALL / max(height, width)
         if small < 0.75 * full:
             found = np.concatenate([found, self._look(grey, small, first, _SMALL_LEAST / small)])
-        found = self._faces(image, grey, found)
+        likely = self._faces(image, grey, found, self._threshold - _ALONE)
+        found = likely[likely[:, 0] >= self._threshold]
         if grey.size > _PIXELS and (_sizes(found) * full < _SMALL_FACE).any():
             found = self._nearer(image, grey, full, found)
         if not len(found):
             found = self._turned(grey, min(full, _TURNED / max(height, width)))
         if not len(found):
             found = self._framed(grey, full)
+        found = found if len(found) else likely[:1]
         return [_detection(row) for row in found.tolist()]
 
     @functools.cached_property
@@ -133,19 +137,19 @@ class RenderedFaces:
 
         return self._given or load_network(LANDMARKS, 1)
 
-    def _faces(self, image: Image, grey: npt.NDArray[np.uint8], rows: FloatArray) -> FloatArray:
-        """Of the rows of some looks those that are faces, by score."""
+    def _faces(self, image: Image, grey: npt.NDArray[np.uint8], rows: FloatArray, least: float) -> FloatArray:
+        """Of the rows of some looks those that are faces, by score, which is ``least`` or more."""
         rows = self._confirmed(grey, _best(rows))
         unsure = np.flatnonzero(rows[:, 0] < _CERTAIN)
         best = _WEIGHT * (_ODDS_LIMIT - _TYPICAL)
-        hopeful = unsure[_log_odds(rows[unsure, 0]) + best >= _log_odds(self._threshold)][:_MOST_DOUBTS]
+        hopeful = unsure[_log_odds(rows[unsure, 0]) + best >= _log_odds(least)][:_MOST_DOUBTS]
         scores = np.zeros(len(unsure))
         for place, row in enumerate(hopeful):
             seen = self._second.detect_scored(image, Box(*rows[row, 1:5].tolist()))
             other = -_ODDS_LIMIT if seen is None else np.clip(_log_odds(seen.score), -_ODDS_LIMIT, _ODDS_LIMIT)
             scores[place] = 1 / (1 + np.exp(-_log_odds(rows[row, 0]) - _WEIGHT * (other - _TYPICAL)))
         rows[unsure, 0] = scores
-        rows = rows[rows[:, 0] >= self._threshold]
+        rows = rows[rows[:, 0] >= least]
         return rows[np.argsort(-rows[:, 0], kind="stable")]
 
     def _nearer(self, image: Image, grey: npt.NDArray[np.uint8], full: float, found: FloatArray) -> FloatArray:
@@ -154,7 +158,7 @@ class RenderedFaces:
         more = self._look(grey, scale, _FIRST, _LEAST_SIDE)
         more = more[_sizes(more) * full < _SMALL_FACE]
         known = [bool((_overlap(found[:, 1:5], row[1:5]) > _OVERLAP).any()) for row in more]
-        return _best(np.concatenate([found, self._faces(image, grey, more[~np.asarray(known, bool)])]))
+        return _best(np.concatenate([found, self._faces(image, grey, more[~np.asarray(known, bool)], self._threshold)]))
 
     def _framed(self, grey: npt.NDArray[np.uint8], scale: float) -> FloatArray:
         """Faces that fill the frame, seen with room round it, where they can be confirmed like any other."""

@@ -146,9 +146,23 @@ def test_a_face_in_doubt_is_shown_to_the_landmark_network(
     judge = Second(second)
     detector = RenderedFaces(second=judge)  # type: ignore[arg-type]
     monkeypatch.setattr(detector, "_confirmed", lambda grey, rows: rows)
-    rows = detector._faces(np.zeros((300, 300, 3), np.uint8), np.zeros((300, 300), np.uint8), _row(score, 50, 60, 40))
+    image = np.zeros((300, 300, 3), np.uint8)
+    rows = detector._faces(image, image[..., 0], _row(score, 50, 60, 40), 0.45)
     assert bool(len(rows)) == found
     assert bool(judge.boxes) == (0.38 < score < 0.55), "who is sure, and who cannot be saved, costs nothing"
+
+
+def test_of_the_only_face_a_little_less_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    empty = np.zeros((0, 15), np.float32)
+    for scores, expected in (((0.42,), [0.42]), ((0.42, 0.415), [0.42]), ((0.7, 0.42), [0.7]), ((0.4,), [])):
+        detector = RenderedFaces(second=Second(1 / (1 + np.exp(-2.8))))  # type: ignore[arg-type] # adds nothing
+        rows = np.concatenate([_row(score, 20 + 80 * n, 60, 40) for n, score in enumerate(scores)])
+        monkeypatch.setattr(detector, "_look", lambda grey, *_, rows=rows: rows if grey.shape == (200, 240) else empty)
+        monkeypatch.setattr(detector, "_confirmed", lambda grey, rows: rows)
+        for name in ("_turned", "_framed"):
+            monkeypatch.setattr(detector, name, lambda grey, scale: empty)
+        found = detector.detect(np.zeros((200, 240, 3), np.uint8))
+        assert [face.score for face in found] == pytest.approx(expected, abs=1e-3)
 
 
 def test_small_faces_are_looked_at_from_nearer(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,11 +13,11 @@ import torch
 from dfer_edge import InvalidInput
 from dfer_edge.errors import SourceNotFound
 from dfer_edge.training.detector import scenes
-from dfer_edge.training.detector.export import to_onnx
+from dfer_edge.training.detector.export import lowered, to_onnx
 from dfer_edge.training.detector.loss import Faces, assign, cells, decode, loss
 from dfer_edge.training.detector.network import STRIDES, DetectorNet
 from dfer_edge.training.detector.pictures import Pictures
-from dfer_edge.training.detector.scenes import MOST, Scene, compose, five, paste
+from dfer_edge.training.detector.scenes import MOST, Scene, _rows, compose, five, paste
 from dfer_edge.training.detector.sprites import OUTLINE, SIZE, Sprites
 from dfer_edge.training.detector.trainer import Recipe, Trainer, make_batch
 from dfer_edge.training.detector.worn import Head
@@ -75,6 +75,17 @@ def test_images_have_their_faces(sprites: Sprites, pictures: Pictures) -> None:
             assert np.prod(shown[2:] - shown[:2]) >= 0.5 * np.prod(box[2:] - box[:2])
         counted += int((kinds == 1).sum())
     assert counted > 25
+
+
+def test_an_audience_is_rows_of_heads_near_each_other(sprites: Sprites, pictures: Pictures) -> None:
+    scene = Scene(np.full((256, 256), 128, np.float32))
+    _rows(np.random.default_rng(3), scene, sprites, pictures)
+    boxes = np.array(scene.boxes)
+    assert 4 < len(boxes) <= MOST
+    sizes, middles = np.sqrt(np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)), (boxes[:, :2] + boxes[:, 2:]) / 2
+    nearest = [np.sort(np.linalg.norm(middles - middle, axis=1))[1] for middle in middles]
+    assert np.median(nearest / sizes) < 3
+    assert np.corrcoef(middles[:, 1], sizes)[0, 1] > -0.2, "those in front are no smaller"
 
 
 def test_five_points_are_eyes_nose_and_mouth() -> None:
@@ -186,6 +197,10 @@ def test_the_exported_file_answers_as_the_network_does() -> None:
         expected = net(torch.from_numpy(image).float())
     for found, output in zip(session.run(None, {"grey": image}), expected, strict=True):
         np.testing.assert_allclose(found, output.numpy(), rtol=0.02, atol=0.02)  # weights are stored as fp16
+    with torch.inference_mode():
+        for less, output in zip(lowered(net, 0.5)(torch.from_numpy(image).float()), expected, strict=True):
+            torch.testing.assert_close(less[:, 0], output[:, 0] - 0.5)
+            torch.testing.assert_close(less[:, 1:], output[:, 1:])
 
 
 def test_decoding_gives_pixels() -> None:

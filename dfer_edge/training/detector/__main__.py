@@ -10,7 +10,7 @@ from pathlib import Path
 
 from dfer_edge.training import stage
 from dfer_edge.training.detector import sprites
-from dfer_edge.training.detector.export import save_onnx
+from dfer_edge.training.detector.export import lowered, save_onnx
 from dfer_edge.training.detector.pictures import Pictures
 from dfer_edge.training.detector.trainer import Recipe, Trainer
 
@@ -21,6 +21,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--heads", type=Path, required=True, help="rendered heads; rendered there if --render is given")
     parser.add_argument("--pictures", type=Path, required=True, help="folder of pictures without people")
     parser.add_argument("--render", type=int, metavar="N", help="render N heads first (DFER_EDGE_FACE_MODEL)")
+    parser.add_argument("--log-odds", type=float, default=0.6, help="taken off every score of the exported file")
     return stage.command(_train, parser.parse_args(arguments))
 
 
@@ -35,8 +36,8 @@ def _train(options: argparse.Namespace) -> None:
     net = trainer.train(heads, pictures)
     data = {"synthetic": True, "heads": len(heads.yaw), "pictures": len(pictures.backgrounds)}
     data["things"] = len(pictures.things)
-    provenance = {"data": data, "recipe": [*trainer.earlier, dataclasses.asdict(recipe)]}
-    save_onnx(net, options.out / "faces.onnx", provenance)
+    provenance = {"data": data, "recipe": [*trainer.earlier, dataclasses.asdict(recipe)], "log_odds": options.log_odds}
+    save_onnx(lowered(net, options.log_odds), options.out / "faces.onnx", provenance)
     print(json.dumps({"out": str(options.out / "faces.onnx"), **provenance}))
 
 

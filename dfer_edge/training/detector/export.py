@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import torch
 from onnx import TensorProto, helper
 from torch import nn
 
@@ -49,6 +51,18 @@ class _Graph(NodeGraph):
     def plain(self, x: str, conv: nn.Conv2d, name: str = "") -> str:
         bias = None if conv.bias is None else conv.bias.detach().numpy()
         return self.conv(x, conv, conv.weight.detach().numpy(), bias, name)
+
+
+def lowered(net: DetectorNet, log_odds: float) -> DetectorNet:
+    """A copy with so much taken off the log odds of every score.
+
+    Targets are roots of overlaps, so scores lie higher than those for which the detector's thresholds were chosen.
+    """
+    net = copy.deepcopy(net)
+    with torch.no_grad():
+        for head in net.head:
+            head[-1].bias[0] -= log_odds  # type: ignore[index,union-attr,operator]
+    return net
 
 
 def to_onnx(net: DetectorNet, metadata: dict[str, Any]) -> onnx.ModelProto:

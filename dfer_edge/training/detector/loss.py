@@ -77,7 +77,7 @@ def assign(faces: Faces, middle: Tensor, stride: int, level: int, size: tuple[in
 
 
 def loss(outputs: list[Tensor], faces: Faces, size: tuple[int, int]) -> tuple[Tensor, dict[str, float]]:
-    """Quality focal loss of scores (Li et al., 2020: the target is the box's overlap), DIoU of boxes, L1 of points."""
+    """Quality focal loss of scores (Li et al., 2020; target: root of the overlap), DIoU of boxes, L1 of points."""
     levels: list[tuple[Tensor, ...]] = []
     for level, (output, stride) in enumerate(zip(outputs, STRIDES, strict=True)):
         logit, box, point = decode(output, stride)
@@ -91,7 +91,8 @@ def loss(outputs: list[Tensor], faces: Faces, size: tuple[int, int]) -> tuple[Te
     overlap, apart = _overlap(box[image, cell], wanted)
     extents = ((wanted[:, 2] - wanted[:, 0]) * (wanted[:, 3] - wanted[:, 1])).clamp(min=1.0).sqrt()
     goal = torch.zeros_like(score)
-    goal[image, cell] = overlap.detach().clamp(0.0, 1.0)
+    # The root: a small face's box overlaps less for the same care, and is a face no less.
+    goal[image, cell] = overlap.detach().clamp(0.0, 1.0).sqrt()
     found = torch.sigmoid(score)
     entropy = torch.nn.functional.binary_cross_entropy_with_logits(score, goal, reduction="none")
     presence = (entropy * (goal - found).abs().square() * asked).sum() / count

@@ -38,8 +38,6 @@ def _pattern(rng: np.random.Generator, size: int) -> np.ndarray:
 
 def add(rng: np.random.Generator, scene: Scene, sprites: Sprites, pictures: Pictures) -> None:
     """Paste one thing that is no face somewhere."""
-    from dfer_edge.training.detector.scenes import paste
-
     size = scene.image.shape[0]
     extent = float(np.exp(rng.uniform(np.log(9), np.log(0.7 * size))))
     kind = rng.random()
@@ -56,6 +54,18 @@ def add(rng: np.random.Generator, scene: Scene, sprites: Sprites, pictures: Pict
     else:
         _letters(rng, scene.image)
         return
+    _put(rng, scene, head)
+
+
+def hand(rng: np.random.Generator, scene: Scene, extent: float) -> None:
+    """Raise a hand of the size of the faces somewhere before them."""
+    _put(rng, scene, _hand(rng, extent * float(np.exp(rng.normal(0.0, 0.3)))))
+
+
+def _put(rng: np.random.Generator, scene: Scene, head: Head) -> None:
+    from dfer_edge.training.detector.scenes import paste
+
+    size = scene.image.shape[0]
     roll = float(rng.normal(0.0, 25.0)) if rng.random() < 0.7 else float(rng.uniform(0, 360))
     middle = np.array(head.grey.shape[::-1], np.float64) / 2
     paste(rng, scene, head, rng.uniform(0, size, 2), roll, middle)
