@@ -8,9 +8,13 @@ from dfer_edge.kernels import affine
 from dfer_edge.kernels.arrays import DTYPE_NUMBERS, Array, as_tensor, device_index, dtype_name, on_host, pointer, stream
 
 
-def declines(*_: Any) -> str:
-    """Takes everything in device memory."""
-    return ""
+# A grid counts them in 16 bits.
+_MOST_FRAMES = 65535
+
+
+def declines(frames: Array, *_: Any) -> str:
+    """Takes up to 65535 frames in device memory."""
+    return f"takes {_MOST_FRAMES} frames, got {frames.shape[0]}" if frames.shape[0] > _MOST_FRAMES else ""
 
 
 def run(frames: Array, boxes: Array, normalisation: Any, nv12: bool, out: Array) -> None:

@@ -61,7 +61,7 @@ def test_cuda_kernels_spill_nothing(op: str, architectures: list[int] | None, tm
     """For every architecture that the build makes; by default for one, since each takes seconds."""
     kernels = resources(op, tmp_path, architectures)
     assert not [kernel for kernel in kernels if kernel.spill_stores or kernel.spill_loads]
-    assert not [kernel for kernel in kernels if kernel.registers > REGISTERS]
+    assert not [kernel for kernel in kernels if kernel.registers > FEWER_REGISTERS.get(op, REGISTERS)]
 
 
 def test_every_operation_of_the_gpu_module_is_bound_and_tested() -> None:
