@@ -7,7 +7,6 @@ from typing import Any
 from dfer_edge.kernels import affine
 from dfer_edge.kernels.arrays import DTYPE_NUMBERS, Array, as_tensor, device_index, dtype_name, on_host, pointer, stream
 
-
 # A grid counts them in 16 bits.
 _MOST_FRAMES = 65535
 
