@@ -45,13 +45,19 @@ def run(x: Array, kind: str, weights: Sequence[Array], pool: bool, out: Array) -
     elif kind == "agfer":
         means, _, mean_plane = statistics(features, maximum=False, plane=True)
         scale = torch.sigmoid(_mlp(means, *wide[:4]))
-        hidden = torch.relu(functional.conv2d(mean_plane[:, None], wide[4], wide[5], padding=1))
-        plane = torch.sigmoid(functional.conv2d(hidden, wide[6], wide[7], padding=1))
+        hidden = torch.relu(_conv(mean_plane[:, None], wide[4], wide[5], 1))
+        plane = torch.sigmoid(_conv(hidden, wide[6], wide[7], 1))
     else:
         means, maxima, _ = statistics(features, maximum=True, plane=False)
         scale = torch.sigmoid(_mlp(means, *wide[:4]) + _mlp(maxima, *wide[4:8]))
-        plane = torch.sigmoid(functional.conv2d(extremes(features, scale), wide[8], wide[9], padding=3))
+        plane = torch.sigmoid(_conv(extremes(features, scale), wide[8], wide[9], 3))
     _apply(features, scale.contiguous(), plane.contiguous(), kind, pool, target)
+
+
+def _conv(planes: Tensor, weight: Tensor, bias: Tensor, padding: int) -> Tensor:
+    # Tensor cores would round float32 to 10 bits, which cuDNN lets them by default.
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        return functional.conv2d(planes, weight, bias, padding=padding)
 
 
 def _mlp(pooled: Tensor, weight1: Tensor, bias1: Tensor, weight2: Tensor, bias2: Tensor) -> Tensor:
