@@ -105,9 +105,12 @@ def _inside(result: Evaluation, skipped: dict[str, str], progress: Progress | No
     spec, column = result.recognizer.spec, _spread(result.columns[0], MOST_CLIPS)
     drawn: dict[str, Figure] = {}
     try:
-        method, points = inside.embedding(inside.pooled_features(module, _clips(result, column, progress), spec))
-        title = f"pooled features of {spec.name}, {method}"
-        drawn["features"] = figures.feature_map(points, [s.truth for s in column.scored], spec.labels, title)
+        # Before any attention, and what the classifier reads: the papers print one or the other.
+        found = inside.both_features(module, _clips(result, column, progress), spec)
+        for name, rows in zip(("features", "classifier_features"), found, strict=True):
+            method, points = inside.embedding(rows)
+            title = f"{name.replace('_', ' ')} of {spec.name}, {method}"
+            drawn[name] = figures.feature_map(points, [s.truth for s in column.scored], spec.labels, title)
     except DferError as error:
         skipped[features] = str(error)
     try:

@@ -13,6 +13,8 @@ from torch import nn
 from dfer_edge import InvalidInput
 from dfer_edge.evaluation import explain as inside
 from dfer_edge.flow import preprocess
+from dfer_edge.inference import registry
+from dfer_edge.inference.keypoint_graph import mean_shape
 from dfer_edge.models import create_model
 from dfer_edge.weights import file as weights
 from tests.evaluation.fakes import SPEC, clip
@@ -68,6 +70,59 @@ def test_grad_cam_of_networks(tmp_path: Path) -> None:
         assert heat.shape == (8, 32, 32)
         assert heat.max() <= 1
         assert heat.min() >= 0
+
+
+@pytest.mark.parametrize("name", ["slowr50", "vgg16_fer", "r2plus1d_sta", "keypoint_tsa"])
+def test_cells_are_drawn_where_they_lie(name: str) -> None:
+    """Strides and paddings of the network's own layers, walked: where the centre of each cell's field lies."""
+    module = registry.find(name).training().create(dataclasses.replace(registry.find(name).spec, size=32, frames=4))
+    stride, first = 1.0, 0.0
+    layers = (nn.Conv2d, nn.Conv3d, nn.MaxPool2d, nn.MaxPool3d)
+    for key, layer in module.named_modules():
+        skipped = ("shortcut", "attention", "gates", "triplet")
+        if isinstance(layer, layers) and not any(word in key for word in skipped):
+            # The last axis: along the width; pooling layers of one number have it for all axes.
+            kernel, step, pad = (np.atleast_1d(getattr(layer, n))[-1] for n in ("kernel_size", "stride", "padding"))
+            first += stride * ((kernel - 1) / 2 - pad)
+            stride *= step
+    if name == "vgg16_fer":  # four poolings in the functional form, of 2 pixels each
+        assert (stride, first) == (1, 0)
+        stride, first = 16.0, 0.5 * (1 + 2 + 4 + 8)
+    assert inside.grid_of(module) == (stride, first)
+
+
+def test_a_lit_cell_is_brightest_at_its_pixel() -> None:
+    maps = torch.zeros(1, 3, 3)
+    maps[0, 1, 2] = 1.0
+    heat = inside.placed(maps, 96, 32, 0.0)[0]
+    assert np.unravel_index(int(heat.argmax()), heat.shape) == (32, 64)
+    assert float(heat[32, 48]) == pytest.approx(0.5)
+    # A mirrored map of cells between pixels is the mirrored heat.
+    between = inside.placed(torch.rand(1, 2, 2), 32, 16, 7.5)
+    cells = between[:, 7:25:16, 7:25:16]
+    torch.testing.assert_close(inside.placed(cells.flip(-1), 32, 16, 7.5), inside.placed(cells, 32, 16, 7.5).flip(-1))
+
+
+def test_grad_cam_of_the_key_point_network() -> None:
+    module = (
+        registry.find("keypoint_tsa")
+        .training()
+        .create(dataclasses.replace(registry.find("keypoint_tsa").spec, size=32, frames=3))
+    )
+    sample = dataclasses.replace(clip(3, 32), landmarks=np.stack([mean_shape() * 32] * 3).astype(np.float32))
+    heat = inside.grad_cam(module.eval(), sample, module.spec, 1)
+    assert heat.shape == (3, 32, 32)
+    assert 0 < heat.max() <= 1
+
+
+def test_what_the_classifier_reads_gives_its_logits() -> None:
+    module = create_model("slowr50_sa").eval()
+    spec = dataclasses.replace(module.spec, frames=2, size=32)
+    before, read = inside.both_features(module, [clip(2, 32)], spec)
+    np.testing.assert_allclose(before, inside.pooled_features(module, [clip(2, 32)], spec), rtol=1e-4, atol=1e-5)
+    feed = torch.from_numpy(preprocess.to_feed([clip(2, 32)], spec)["clip"])
+    with torch.no_grad():
+        torch.testing.assert_close(module.head.classifier(torch.from_numpy(read)), module(feed), atol=1e-4, rtol=1e-4)
 
 
 def test_overlay_is_grey_without_heat() -> None:
