@@ -10,11 +10,11 @@ import numpy as np
 from dfer_edge.errors import InvalidInput, SourceNotFound
 from dfer_edge.training.data import LAYOUTS, ClipDataset, open_named
 from dfer_edge.training.data.faces import FaceCropper
+from dfer_edge.training.data.layouts import ARCHIVES
 from dfer_edge.training.data.samples import Subset, require_all_classes, split_groups
 
 # Folds by person of data sets that have none of their own, rendered ones among them.
 OWN_FOLDS = 5
-_ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".rar", ".7z")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +42,7 @@ def fold_count(data: str) -> int:
         For a name that nobody knows, or an archive that is still packed.
     """
     name, _, path = data.partition(":")
-    if Path(path).suffix.lower() in _ARCHIVES and Path(path).is_file():
+    if Path(path).suffix.lower() in ARCHIVES and Path(path).is_file():
         raise SourceNotFound(f"expected a folder with {name}, got the archive {path}", "unpack it first")
     if name not in LAYOUTS or not path:
         raise InvalidInput(f"expected NAME:PATH with a name out of {', '.join(LAYOUTS)}; got {data!r}")
@@ -55,7 +55,7 @@ def open_fold(data: str, fold: int, seed: int, cropper: FaceCropper | None, most
     Raises
     ------
     InvalidInput, SourceNotFound
-        As :func:`dfer_edge.training.data.open_named`; for a class without a clip to train on.
+        As :func:`dfer_edge.training.data.open_named`; for a class without a clip to train on, or a clip in both parts.
     """
     has_folds = LAYOUTS[data.partition(":")[0]].folds
     train, test = open_named(data, fold if has_folds else 1, cropper)
@@ -63,12 +63,24 @@ def open_fold(data: str, fold: int, seed: int, cropper: FaceCropper | None, most
         people = np.random.default_rng(0).permutation(np.unique(train.groups))
         held = np.isin(train.groups, people[fold - 1 :: OWN_FOLDS])
         train, test = Subset(train, np.flatnonzero(~held)), Subset(train, np.flatnonzero(held))
+    _require_apart(train, test)
     if most:
         train, test = (Subset(part, _few(part, most)) for part in (train, test))
     outside, inside = split_groups(train.groups, 0.1, seed)
     found = Fold(Subset(train, outside), Subset(train, inside), test)
     require_all_classes(found.train, "the training set of")
     return found
+
+
+def _require_apart(train: ClipDataset, test: ClipDataset) -> None:
+    """InvalidInput if a clip is in both parts: the list of somebody who made the folds anew."""
+    names = {train.describe(index) for index in range(len(train.targets))}
+    shared = [name for index in range(len(test.targets)) if (name := test.describe(index)) in names]
+    if shared:
+        raise InvalidInput(
+            f"expected clips of one part alone, {len(shared)} of {train.name} are in training and test, "
+            f"e.g. {shared[0]}"
+        )
 
 
 def _few(data: ClipDataset, most: int) -> list[int]:

@@ -153,12 +153,15 @@ def _performed(job: Job, tasks: Sequence[tuple[Row, int]], report: Report | None
 
 
 def _require_data(job: Job, rows: Sequence[Row]) -> None:
-    """Before hours of work: every data set that is given is one that the paper uses, and at least one is."""
+    """Before hours of work: the data sets that are given are the paper's, at least one is, and all their folds open."""
     wanted = {row.data for row in rows}
     if odd := sorted(set(job.data) - wanted - {"*"}):
         raise InvalidInput(
             f"expected data of paper {job.paper.number} out of {', '.join(sorted(wanted))}; got {odd[0]}"
         )
+    for source, count in {job.source(row): job.folds(row) for row in rows if job.source(row)}.items():
+        for fold in range(1, count + 1):
+            folds.open_fold(str(source), fold, job.seed, None)
     if not job.data:
         raise InvalidInput(
             f"expected data of paper {job.paper.number}, got none", f"--data {min(wanted)}:FOLDER, or --rendered"

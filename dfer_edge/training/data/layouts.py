@@ -21,6 +21,7 @@ from dfer_edge.training.data.listing import Entry, ListedClips
 
 Pair = tuple[ListedClips, ListedClips]
 
+ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".rar", ".7z")
 FERV39K = ("Happy", "Sad", "Neutral", "Angry", "Surprise", "Disgust", "Fear")
 AFEW_FOLDERS = ("Angry", "Disgust", "Fear", "Happy", "Neutral", "Sad", "Surprise")
 AFEW_PARTS = ((("Train_AFEW", "Train"), ""), (("Val_AFEW", "Val"), "_Val"))
@@ -31,11 +32,13 @@ OULU_IMAGES = ("Anger", "Disgust", "Fear", "Happiness", "Neutral", "Sadness", "S
 
 
 def first_existing(root: Path, candidates: Sequence[str], what: str) -> Path:
-    """The first of ``candidates`` below ``root``; InvalidInput lists all that were looked for."""
+    """The first of ``candidates`` below ``root``; InvalidInput lists all that were looked for, and packed archives."""
     for candidate in candidates:
         if (root / candidate).exists():
             return root / candidate
-    raise InvalidInput(f"expected {what} in {root}, looked for {', '.join(candidates)} and found none")
+    packed = sorted(path.name for path in root.iterdir() if path.suffix.lower() in ARCHIVES)
+    hint = f"unpack {', '.join(packed[:3])} first" if packed else ""
+    raise InvalidInput(f"expected {what} in {root}, looked for {', '.join(candidates)} and found none", hint)
 
 
 def dfew(root: Path, fold: int, cropper: FaceCropper | None) -> Pair:
