@@ -11,12 +11,21 @@ import numpy as np
 
 from tests.training import test_layouts as layouts
 
+
+def _ferv39k(root: Path) -> None:
+    layouts.ferv39k(root, takes=3)
+
+
+def _mafw(root: Path) -> None:
+    layouts.mafw(root, takes=3)
+
+
 # Paper -> (layout, what makes its folders).
 LAYOUTS: dict[str, dict[str, Callable[[Path], None]]] = {
-    "000": {"dfew": layouts.dfew, "ferv39k": layouts.ferv39k},
-    "001": {"ck+": layouts.ck_plus, "afew": layouts.afew},
+    "000": {"dfew": layouts.dfew, "ferv39k": _ferv39k},
+    "001": {"ck+": layouts.ck_plus, "afew": layouts.afew_of_ten},
     "002": {"oulu-casia-images": layouts.oulu},
-    "003": {"dfew": layouts.dfew, "ferv39k": layouts.ferv39k, "mafw": layouts.mafw, "afew": layouts.afew},
+    "003": {"dfew": layouts.dfew, "ferv39k": _ferv39k, "mafw": _mafw, "afew": layouts.afew_of_ten},
     "004": {"dfew": layouts.dfew, "afew-folds": layouts.afew_of_ten, "daisee-folds": layouts.daisee_of_fifteen},
 }
 # Whole frames; the others hold face crops.

@@ -40,21 +40,22 @@ def dfew(root: Path) -> None:
         frames(root / f"Clip/clip_224x224/{number:05d}")
 
 
-def ferv39k(root: Path) -> None:
+def ferv39k(root: Path, takes: int = 1) -> None:
     names = ("Happy", "Sad", "Neutral", "Angry", "Surprise", "Disgust", "Fear")
     for part in ("train", "test"):
-        paths = [f"Action/{name}/{part}1" for name in names]
-        text(root / f"4_setups/All_scenes/{part}_All.csv", [f"{p} {n}" for p, n in zip(paths, names, strict=True)])
+        paths = [f"Action/{name}/{part}{take}" for name in names for take in range(1, takes + 1)]
+        text(root / f"4_setups/All_scenes/{part}_All.csv", [f"{p} {p.split('/')[1]}" for p in paths])
         for path in paths:
             frames(root / "2_ClipsforFaceCrop" / path)
 
 
-def mafw(root: Path) -> None:
+def mafw(root: Path, takes: int = 1) -> None:
+    starts = [22 * take for take in range(takes)]
     for fold in range(1, 6):
         for part, first in (("train", 1), ("test", 12)):
-            rows = [f"{first + n:05d}.mp4 {name}" for n, name in enumerate(labels.MAFW)]
+            rows = [f"{start + first + n:05d}.mp4 {name}" for start in starts for n, name in enumerate(labels.MAFW)]
             text(root / f"Train & Test Set/single/no_caption/set_{fold}/{part}.txt", rows)
-    for number in range(1, 23):
+    for number in range(1, 22 * takes + 1):
         frames(root / f"data/frames/{number:05d}", suffix="png")
 
 
