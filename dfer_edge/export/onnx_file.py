@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
@@ -88,7 +89,8 @@ def export_onnx(
 
 def publish(path: Path, fill: Callable[[Path], None]) -> None:
     """A model and the file of its tensors, both whole; the model last, which knows the other's hash."""
-    scratch = path.with_name(f".{path.name}.partial")
+    # One name for every process: what a killed one left goes with the next export.
+    scratch = path.with_name(f".{os.fsdecode(os.fsencode(path.stem)[:200])}.partial")
     try:
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir()

@@ -13,6 +13,7 @@ import numpy as np
 
 from dfer_edge.errors import DferError
 from dfer_edge.system import cpu
+from dfer_edge.system.whole_files import partial_of
 from dfer_edge.types import NOMINAL_RATE, Image
 
 # What players take for a rate of frames.
@@ -35,7 +36,7 @@ class VideoSink:
     def __init__(self, path: str | Path, rate: float) -> None:
         self._path = Path(path)
         self._rate = rate if _SLOWEST <= rate <= _FASTEST else NOMINAL_RATE
-        self._partial = self._path.with_name(f".{self._path.stem}.partial.mp4")
+        self._partial = partial_of(self._path)
         self._container: Any = None
         self._frames, self._last = 0, -1
 

@@ -20,7 +20,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
         If the file cannot be written; what was at ``path`` is still there.
     """
     path = Path(path)
-    partial = path.with_name(f".{path.stem[:200]}.{os.getpid()}.partial{path.suffix}")
+    partial = partial_of(path)
     try:
         _sweep(path)
         # What is no file, such as /dev/stdout, cannot be replaced.
@@ -42,9 +42,19 @@ def write_text(path: str | Path, text: str) -> None:
         partial.write_text(text, encoding="utf-8")
 
 
+def partial_of(path: Path) -> Path:
+    """What a file is called, beside its place, while this process writes it; no longer than names may be."""
+    return path.with_name(f".{_short(path)}.{os.getpid()}.partial{path.suffix}")
+
+
+def _short(path: Path) -> str:
+    # Names are limited in bytes, of which a letter may have four.
+    return os.fsdecode(os.fsencode(path.stem)[:200])
+
+
 def _sweep(path: Path) -> None:
     """Remove what processes left that were killed while they wrote this file."""
-    start, end = f".{path.stem[:200]}.", f".partial{path.suffix}"
+    start, end = f".{_short(path)}.", f".partial{path.suffix}"
     for other in path.parent.iterdir():
         owner = other.name[len(start) : -len(end)]
         if other.name.startswith(start) and other.name.endswith(end) and owner.isdecimal() and not _lives(int(owner)):

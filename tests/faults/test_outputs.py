@@ -134,3 +134,23 @@ def test_brackets_stay_on_the_terminal(capsys: pytest.CaptureFixture[str]) -> No
     shown = capsys.readouterr().out
     assert "w[v1].safetensors" in shown
     assert "w[bold]:smile:" in shown
+
+
+@pytest.mark.parametrize("letter", ["n", "面"])
+def test_names_as_long_as_names_may_be(tmp_path: Path, letter: str, recognizer: Recognizer) -> None:
+    name = letter * (250 // len(letter.encode()))
+    timeline = recognizer.timeline(np.zeros((2, 32, 32, 3), np.uint8), faces="cropped")
+    write_json(tmp_path / f"{name}.json", timeline, {})
+    with VideoSink(tmp_path / f"{name}.mp4", 25) as sink:
+        sink.write(marked(0))
+    assert names(tmp_path) == [f"{name}.json", f"{name}.mp4"]
+
+
+def test_what_a_killed_process_left_goes_with_the_next_output(tmp_path: Path) -> None:
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    for owner in (gone.pid, os.getppid()):
+        (tmp_path / f".o.{owner}.partial.json").write_text("half")
+    with replacing(tmp_path / "o.json") as partial:
+        partial.write_text("whole")
+    assert names(tmp_path) == [f".o.{os.getppid()}.partial.json", "o.json"]
