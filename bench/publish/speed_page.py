@@ -118,7 +118,7 @@ def shipped(folder: Path) -> list[str]:
 def glass_row(row: Row) -> str:
     """From capture to label."""
     age, extra = row.latency_ms, row.extra
-    kept = f"{extra['kept']:.1%} within {extra['deadline_ms']:g} ms" if "kept" in extra else "-"
+    kept = f"{extra['kept']:.2%} within {extra['deadline_ms']:g} ms" if "kept" in extra else "-"
     return _line(
         _system(row),
         str(row.config["faces"]),

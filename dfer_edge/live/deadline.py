@@ -9,11 +9,11 @@ from collections import deque
 from dfer_edge.live.options import Limits
 
 _LOG = logging.getLogger("dfer_edge")
-# Decisions rest on so many results; the estimate is near their worst.
-_MEMORY = 40
-_WORST = 0.95
-# More than this share of late results is too many: 99 % is what is promised.
-_TOO_LATE = 0.01
+# The estimate is near the worst of so many costs; decisions rest on so many results at most, and at least.
+_COSTS, _WORST = 40, 0.95
+_RESULTS, _FEWEST = 300, 20
+# More than this share of late results is too many: 99 % is what is promised. One or two are no share.
+_TOO_LATE, _TOO_MANY = 0.01, 3
 # Turn up again after so long with results this much younger than the deadline.
 _CALM_S, _CALM_SHARE = 10.0, 0.6
 # However slow the machine is: one result in so many seconds is made, late.
@@ -52,8 +52,8 @@ class Deadline:
         self.levels = _levels(limits, hop_s, beat_s)
         self.position = 0
         self.late = self.skipped = 0
-        self._costs: deque[float] = deque(maxlen=_MEMORY)
-        self._outcomes: deque[bool] = deque(maxlen=_MEMORY)
+        self._costs: deque[float] = deque(maxlen=_COSTS)
+        self._outcomes: deque[bool] = deque(maxlen=_RESULTS)
         self._calm_since_s = self._last_made_s = float("-inf")
 
     @property
@@ -87,12 +87,13 @@ class Deadline:
         self._judge(now_s)
 
     def _judge(self, now_s: float) -> None:
-        if len(self._outcomes) < _MEMORY // 2:
+        if len(self._outcomes) < _FEWEST:
             return
-        failed = 1 - sum(self._outcomes) / len(self._outcomes)
-        if failed > _TOO_LATE and self.position < len(self.levels) - 1:
+        misses = len(self._outcomes) - sum(self._outcomes)
+        failed = misses / len(self._outcomes)
+        if misses >= _TOO_MANY and failed > _TOO_LATE and self.position < len(self.levels) - 1:
             self._move(1, f"{failed:.0%} of results miss {self._deadline_s * 1e3:.0f} ms", now_s)
-        elif failed == 0 and self.position > 0 and now_s - self._calm_since_s > _CALM_S:
+        elif failed <= _TOO_LATE and self.position > 0 and now_s - self._calm_since_s > _CALM_S:
             self._move(-1, "there is time to spare", now_s)
 
     def _move(self, by: int, why: str, now_s: float) -> None:

@@ -44,6 +44,16 @@ def test_too_many_late_results_turn_down_and_calm_turns_up(caplog: pytest.LogCap
     assert "time to spare" in caplog.text
 
 
+def test_a_hiccup_turns_nothing_down() -> None:
+    deadline = Deadline(50, Limits(hop_s=0.4), 0.1, 1.0)
+    for k in range(1000):
+        deadline.made(0.01, 0.2 if k % 150 == 30 else 0.02, k / 10)
+    assert (deadline.late, deadline.position) == (7, 0), "0.7 % came late, 99 % is promised"
+    for k in range(1000, 1060):
+        deadline.made(0.01, 0.2 if k % 20 == 0 else 0.02, k / 10)
+    assert deadline.position == 1, "5 %"
+
+
 def test_at_the_end_of_the_limits_it_goes_on() -> None:
     deadline = Deadline(50, Limits(hop_s=0.1), 0.1, 1.0)
     for k in range(100):
