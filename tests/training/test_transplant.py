@@ -18,6 +18,7 @@ from dfer_edge.training.transplant import clips, data, exact, fit, people, r2plu
 from dfer_edge.training.transplant.equalise import equalise
 from dfer_edge.training.transplant.images import ImageSlowR50
 from dfer_edge.training.transplant.muon import orthogonal
+from dfer_edge.training.transplant.silent import silence
 from dfer_edge.training.transplant.teacher import WIDTHS, Teacher, read_weights
 
 MANIFEST = "face_expression_model-weights_manifest.json"
@@ -194,6 +195,26 @@ def test_equal_channels_change_nothing(
         return float(values[heard].max() / values[heard].median())
 
     assert spread(after) < spread(ranges)
+
+
+def test_what_nothing_hears_is_zero(teacher: Teacher) -> None:
+    pixels = torch.rand(2, 3, 112, 112, generator=torch.Generator().manual_seed(3)) * 255
+    images = ImageSlowR50(people.slowr50("slowr50_sa"))
+    exact.write(images, teacher, exact.offsets(teacher, pixels))
+    x, width = fit.network_input(pixels), WIDTHS[-1]
+
+    def features() -> torch.Tensor:
+        return images.rest(images.first(x))[-1].mean((2, 3))[:, :width]
+
+    with torch.no_grad():
+        before = features()
+        silence(images, width)
+        torch.testing.assert_close(features(), before, rtol=1e-4, atol=1e-4)
+    # The last two blocks of res4 add nothing, res5 has one block of 256 channels out of 2,048.
+    for block in images.blocks(2)[4:]:
+        assert not any(conv.weight.any() for conv in (block.a, block.b, block.c))
+    kept = sum(int((p != 0).sum()) for p in images.parameters()) / sum(p.numel() for p in images.parameters())
+    assert kept < 0.2
 
 
 def test_two_blocks_are_exact_in_r2plus1d(teacher: Teacher) -> None:

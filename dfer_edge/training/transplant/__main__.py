@@ -17,6 +17,7 @@ from dfer_edge.training.transplant import clips, exact, fit, people, r2plus1d, r
 from dfer_edge.training.transplant.data import batches, with_landmarks
 from dfer_edge.training.transplant.equalise import equalise
 from dfer_edge.training.transplant.images import ImageSlowR50
+from dfer_edge.training.transplant.silent import silence
 from dfer_edge.training.transplant.teacher import WIDTHS, Teacher, read_weights
 from dfer_edge.weights import file as weights
 
@@ -78,6 +79,7 @@ class Transplant:
         fit.match(
             [images.stem, images.stages[0]], more, self.teacher, self.draws(3, pictures=True), deep, _DEEP_RATE, _print
         )
+        silence(images, WIDTHS[-1])
         equalise(images, fit.network_input(self.shown))
         found = self.classifier(lambda x: images.rest(images.first(x))[-1].mean((2, 3)))
         for name in ("slowr50_sa", "slowr50"):
