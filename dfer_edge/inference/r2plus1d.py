@@ -180,7 +180,9 @@ def _pooled_head(graph: Graph[T], tokens: T, maps: tuple[T, T], num_classes: int
     _, frames, places, _ = graph.shape(tokens)
     # Column means, each divided by the number of maps that it is averaged over; a shared map serves all of them.
     space = graph.mul(graph.mean(maps[0], (2,)), graph.constant(np.full((1, frames, 1), 1 / frames)))
-    time = graph.transpose(graph.mean(maps[1], (2,)), (0, 2, 1))
+    time = graph.mean(maps[1], (2,))  # [B, HW or 1, T]
+    # OpenVINO 2026 loses the transpose of a unit axis behind a mean and then refuses the shapes; a reshape it keeps.
+    time = graph.reshape(time, (-1, frames, 1)) if graph.shape(maps[1])[1] == 1 else graph.transpose(time, (0, 2, 1))
     time = graph.mul(time, graph.constant(np.full((1, 1, places), 1 / places)))
     flat = (-1, 1, frames * places)
     columns = graph.concat([graph.reshape(space, flat), graph.reshape(time, flat)], 1)  # [B, 2, T * HW]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+import numpy as np
+import onnxruntime
 import pytest
 import torch
 from torch import nn
@@ -213,6 +215,20 @@ def test_onnx_forms_agree_with_torch(form: str, options: dict[str, object], tmp_
     spec = small_spec(size=33, **{key: value for key, value in options.items() if key != "labels"})
     spec = spec.with_labels(options.get("labels", spec.labels))
     assert_onnx_equals_torch(spec, form, tmp_path / "net.onnx")
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_openvino_compiles_maps_that_places_share(form: str, tmp_path: Path) -> None:
+    openvino = pytest.importorskip("openvino")
+    spec = small_spec(size=33, att_share=True)
+    path = tmp_path / "net.onnx"
+    assert_onnx_equals_torch(spec, form, path)
+    clip = np.random.default_rng(20).standard_normal((1, *spec.input_shape), np.float32)
+    expected = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"]).run(None, {spec.input: clip})[0]
+    core = openvino.Core()
+    core.set_property("CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    actual = core.compile_model(path, "CPU")(clip)[0]
+    np.testing.assert_allclose(actual, expected, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("options", [{}, {"att_share": True}])
