@@ -54,13 +54,15 @@ _FRAMED, _FRAMED_LEAST = 320, 0.37
 _SMALL_FACE, _NEARER, _NEAR_PIXELS, _LEAST_SIDE = 36.0, 2.0, 1_000_000, 20.0
 # A face of a lower score than the first is in doubt: the landmark network's log odds, less those of a typical face, are
 # added with this weight. Measured on crowds: at 88 % of YuNet's faces a third of the false ones.
-_CERTAIN, _WEIGHT, _TYPICAL, _ODDS_LIMIT = 0.55, 0.25, 2.8, 3.9
+_CERTAIN, _WEIGHT, _TYPICAL = 0.55, 0.25, 2.8
+# Log odds that it is believed at most: of faces below this side, which it sees enlarged, less.
+_MOST_ODDS, _MOST_ODDS_BELOW, _ENLARGED = 6.0, 3.9, 32.0
 # The only face of a frame may score less by this.
 _ALONE = 0.04
 # Faces in doubt that are looked at, the likeliest first.
 _MOST_DOUBTS = 40
 # Of the order and rules of looks: faces kept on disk are found anew when it changes.
-_RULE = 4
+_RULE = 5
 _VIEWS = ((48.0, True), (64.0, False), (34.0, True))
 _CELL_LIMIT = 6.0
 _MOST = 200
@@ -141,12 +143,13 @@ class RenderedFaces:
         """Of the rows of some looks those that are faces, by score, which is ``least`` or more."""
         rows = self._confirmed(grey, _best(rows))
         unsure = np.flatnonzero(rows[:, 0] < _CERTAIN)
-        best = _WEIGHT * (_ODDS_LIMIT - _TYPICAL)
-        hopeful = unsure[_log_odds(rows[unsure, 0]) + best >= _log_odds(least)][:_MOST_DOUBTS]
+        most = np.where(_sizes(rows) < _ENLARGED, _MOST_ODDS_BELOW, _MOST_ODDS)
+        best = _log_odds(rows[unsure, 0]) + _WEIGHT * (most[unsure] - _TYPICAL)
         scores = np.zeros(len(unsure))
-        for place, row in enumerate(hopeful):
+        for place in np.flatnonzero(best >= _log_odds(least))[:_MOST_DOUBTS].tolist():
+            row = unsure[place]
             seen = self._second.detect_scored(image, Box(*rows[row, 1:5].tolist()))
-            other = -_ODDS_LIMIT if seen is None else np.clip(_log_odds(seen.score), -_ODDS_LIMIT, _ODDS_LIMIT)
+            other = -most[row] if seen is None else np.clip(_log_odds(seen.score), -most[row], most[row])
             scores[place] = 1 / (1 + np.exp(-_log_odds(rows[row, 0]) - _WEIGHT * (other - _TYPICAL)))
         rows[unsure, 0] = scores
         rows = rows[rows[:, 0] >= least]

@@ -61,7 +61,7 @@ def lowered(net: DetectorNet, log_odds: float) -> DetectorNet:
     net = copy.deepcopy(net)
     with torch.no_grad():
         for head in net.head:
-            head[-1].bias[0] -= log_odds  # type: ignore[index,union-attr,operator]
+            head[-1].bias[0] -= log_odds  # type: ignore[index]
     return net
 
 
