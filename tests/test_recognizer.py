@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from dfer_edge import EngineUnavailable, InvalidInput, NoFaceFound, Recognizer
 from dfer_edge.engines import BEST_FORM, reasons
 from dfer_edge.export import onnx_file as export
+from dfer_edge.faces import FaceFinder
 from dfer_edge.types import Box, Detection
 
 
@@ -133,7 +135,9 @@ class Crowd:
 
 
 def test_the_longest_track_wins(recognizer: Recognizer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recognizer, "_detector", Crowd())
+    monkeypatch.setattr(
+        recognizer, "_framing", dataclasses.replace(recognizer._framing, finder=FaceFinder(Crowd(), aligns=False))
+    )
     frames = [np.full((128, 200, 3), index, np.uint8) for index in range(12)]
     assert recognizer.predict(frames).box == (10, 10, 60, 60)
     timeline = recognizer.timeline(frames)
