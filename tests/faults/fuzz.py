@@ -107,7 +107,7 @@ def seeds(folder: Path) -> dict[str, tuple[Path, Reader]]:
             options |= {"save_all": True, "append_images": pictures[1:]}
         pictures[0].save(folder / f"p.{suffix}", **options)
         found[suffix] = (folder / f"p.{suffix}", _frames)
-    small = {"a": np.arange(40, dtype=np.float32).reshape(5, 8), "b": np.zeros(3, np.float16)}
+    small: dict[str, np.ndarray] = {"a": np.arange(40, dtype=np.float32).reshape(5, 8), "b": np.zeros(3, np.float16)}
     source = dataclasses.replace(weights.random("slowr50"), state=small)
     found["safetensors"] = (weights.write(folder / "w.safetensors", source), _weights)
     found["onnx"] = (Path(shutil.copy(SHIPPED, folder / "n.onnx")), _onnx)

@@ -156,7 +156,6 @@ def _reproduction() -> Writer:
     from dfer_edge.training.checkpoint import publish
 
     job = runs.Job(find_paper("000"), {"*": "renders"}, Path())
-    end = report.page(report.document(job, []), {})[-30:]
 
     def write(folder: Path, version: int) -> None:
         result = {"identity": "i", "version": [version] * 5000}
@@ -165,7 +164,7 @@ def _reproduction() -> Writer:
 
     def read(folder: Path) -> int:
         assert json.loads((folder / "reproduction.json").read_text())["schema"]
-        assert (folder / "reproduction.html").read_text().endswith(end)
+        assert (folder / "reproduction.html").read_text().endswith("</html>\n")
         found = runs._kept(folder / "result.json", "i")
         assert found is not None
         return _same(np.array(found["version"]))
