@@ -7,7 +7,8 @@ should stay float.
 """
 
 from dfer_edge.calibration.bias import correct_bias
-from dfer_edge.calibration.data import ClipSet, from_folder
+from dfer_edge.calibration.clip_set import ClipSet
+from dfer_edge.calibration.data import from_folder
 from dfer_edge.calibration.qdq import quantize
 from dfer_edge.calibration.ranges import calibrate
 from dfer_edge.calibration.sensitivity import sensitivity

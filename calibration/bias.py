@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from dfer_edge import engines
-from dfer_edge.calibration.data import ClipSet, Feed, Progress
+from dfer_edge.calibration.clip_set import ClipSet, Feed, Progress
 from dfer_edge.calibration.qdq import quantize
 from dfer_edge.calibration.report import finite_logits
 from dfer_edge.calibration.sensitivity import int8_engine

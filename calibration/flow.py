@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dfer_edge.calibration.bias import correct_bias
-from dfer_edge.calibration.data import LEAST_CLIPS, ClipSet, Progress, Subset
+from dfer_edge.calibration.clip_set import LEAST_CLIPS, ClipSet, Progress, Subset
 from dfer_edge.calibration.graph import GraphIndex, read
 from dfer_edge.calibration.placement import plan
 from dfer_edge.calibration.ranges import DEFAULT_METHOD, calibrate

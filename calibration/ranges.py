@@ -11,8 +11,9 @@ from typing import Any
 import onnx
 from onnx import helper
 
-from dfer_edge.calibration import data
-from dfer_edge.calibration.data import ClipSet, Feed, Progress
+from dfer_edge.calibration import clip_set
+from dfer_edge.calibration.clip_set import ClipSet, Feed, Progress
+from dfer_edge.calibration.data import from_folder
 from dfer_edge.calibration.graph import GraphIndex, read
 from dfer_edge.calibration.histogram import METHODS, Histogram
 from dfer_edge.calibration.placement import plan
@@ -60,8 +61,8 @@ def calibrate(
     Raises
     ------
     CalibrationError
-        For unfit clips (:func:`dfer_edge.calibration.data.check`), operators outside of ONNX, or a layer whose input is
-        NaN or infinite; the message names it.
+        For unfit clips (:func:`dfer_edge.calibration.clip_set.check`), operators outside of ONNX, or a layer whose
+        input is NaN or infinite; the message names it.
     InvalidInput
         For a method that does not exist.
     """
@@ -73,8 +74,8 @@ def calibrate(
     notes = index.metadata()
     shapes = _input_shapes(index, notes)
     if isinstance(clips, (str, Path)):
-        clips = data.from_folder(clips, ModelSpec.from_json(notes.get("dfer_edge.spec", "")))
-    digest = data.check(clips, shapes)
+        clips = from_folder(clips, ModelSpec.from_json(notes.get("dfer_edge.spec", "")))
+    digest = clip_set.check(clips, shapes)
     histograms = collect(path, index, clips, threads, progress)
     ranges = {place: _range(histogram, method) for place, histogram in histograms.items()}
     return RangeTable(

@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 
 from dfer_edge import labels
-from dfer_edge.calibration.data import ClipSet, Progress
+from dfer_edge.calibration.clip_set import ClipSet, Progress
 from dfer_edge.errors import CalibrationError, InvalidInput
 from dfer_edge.faces import FaceFollower, for_network
 from dfer_edge.faces.detectors import Detector

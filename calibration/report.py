@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dfer_edge.calibration.data import ClipSet, Feed, Progress
+from dfer_edge.calibration.clip_set import ClipSet, Feed, Progress
 from dfer_edge.calibration.graph import GraphIndex, read
 from dfer_edge.calibration.placement import plan
 from dfer_edge.calibration.ranges import Observer

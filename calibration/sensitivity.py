@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dfer_edge import engines
-from dfer_edge.calibration.data import ClipSet, Feed, Progress
+from dfer_edge.calibration.clip_set import ClipSet, Feed, Progress
 from dfer_edge.calibration.graph import GraphIndex, read
 from dfer_edge.calibration.placement import plan
 from dfer_edge.calibration.qdq import Scheme, quantize

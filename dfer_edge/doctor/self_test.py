@@ -18,7 +18,7 @@ from typing import Any
 import dfer_edge
 from dfer_edge.cache import store as cache
 from dfer_edge.calibration import RangeTable, calibrate
-from dfer_edge.calibration.data import LEAST_CLIPS
+from dfer_edge.calibration.clip_set import LEAST_CLIPS
 from dfer_edge.engines import file_precision, load_engine
 from dfer_edge.engines.base import Engine
 from dfer_edge.engines.cuda_memory import open_cuda

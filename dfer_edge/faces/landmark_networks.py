@@ -18,7 +18,7 @@ import numpy.typing as npt
 from dfer_edge.cache.hashing import file_sha256
 from dfer_edge.errors import CorruptArtifact, InvalidInput
 from dfer_edge.faces import regions
-from dfer_edge.faces.landmarks import FACE_SCORE, Landmarks
+from dfer_edge.faces.landmark_points import FACE_SCORE, Landmarks
 from dfer_edge.kernels.clip_to_tensor import crop_resize
 from dfer_edge.system import cpu
 from dfer_edge.system.call_lock import CallLock

@@ -6,46 +6,24 @@ network trained on renders ships with the package; the user may name another (:f
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-import numpy.typing as npt
 
 from dfer_edge.errors import InvalidInput, WeightsNotFound
 from dfer_edge.faces.detectors import named
+from dfer_edge.faces.landmark_points import FACE_SCORE as FACE_SCORE
+from dfer_edge.faces.landmark_points import Landmarks as Landmarks
 from dfer_edge.system import settings
 from dfer_edge.types import Box, Image, Points
 
 COUNT = 68
-# A score from here on says that there is a face; :meth:`LandmarkDetector.detect` of the shipped network goes by it too.
-FACE_SCORE = 0.5
 # Points that lie elsewhere than the box did not find the face that was asked for: least overlap of the rectangle about
 # them and the box. Of faces in their own box it is some 0.75.
 _LEAST_IOU = 0.3
 SHIPPED = Path(__file__).parents[1] / "assets" / "landmarks68.onnx"
 CHOICES = "pass landmarks=, or landmark_detector= (--landmarks) an .onnx file, or set DFER_EDGE_LANDMARKS to one"
-
-
-@dataclasses.dataclass(frozen=True)
-class Landmarks:
-    """Points of a face, and how far they may be trusted.
-
-    Attributes
-    ----------
-    points
-        float32 [68, 2], pixels of the image, as :meth:`LandmarkDetector.detect` gives them; all NaN for none at all.
-    score
-        Probability that there is a face where the box said, 0 to 1; a face from :data:`FACE_SCORE` on.
-    confidence
-        float32 [68], 0 to 1: of the shipped network the probability that a point lies within a tenth of the distance
-        between the outer corners of the eyes from the truth; of other detectors their own measure, or the score.
-    """
-
-    points: Points
-    score: float
-    confidence: npt.NDArray[np.float32]
 
 
 class LandmarkDetector(Protocol):

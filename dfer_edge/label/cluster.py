@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from dfer_edge.errors import EngineUnavailable, InvalidInput
 from dfer_edge.label.rows import Row, Setup, rows_of
+from dfer_edge.system.ray_cluster import cluster
 
 
 class _Worker:
@@ -48,14 +48,7 @@ def labelled_on_ray(
     InvalidInput
         If no cluster answers.
     """
-    try:
-        import ray
-    except ImportError as error:
-        raise EngineUnavailable("a cluster needs Ray", 'pip install "dfer-edge[ray]"') from error
-    is_ours = not ray.is_initialized()
-    if is_ours:
-        join(ray, address, workers)
-    try:
+    with cluster(address, workers) as ray:
         most = workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
         ray.data.DataContext.get_current().enable_progress_bars = False
         # Ray starts a worker that died again, and does its file again.
@@ -69,18 +62,3 @@ def labelled_on_ray(
         )
         for found in labelled.iter_rows():
             yield json.loads(found["rows"])
-    finally:
-        if is_ours:
-            ray.shutdown()
-
-
-def join(ray: Any, address: str, workers: int | None) -> None:
-    """Connect to a cluster, or start one of ``workers`` CPUs for ``local``; InvalidInput if none answers."""
-    quiet = {"log_to_driver": False, "logging_level": "ERROR"}
-    try:
-        if address == "local":
-            ray.init(address="local", num_cpus=workers, include_dashboard=False, **quiet)
-        else:
-            ray.init(address=address, **quiet)
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        raise InvalidInput(f"expected a Ray cluster at {address}: {str(error)[:200]}", "ray start --head") from error

@@ -30,13 +30,12 @@ _QUICK_CLIPS = 3
 def train_fold(job: Job, row: Row, fold: int, recipe: Recipe, folder: Path) -> dict[str, Any]:
     """The numbers of one fold, JSON-safe: ``on_test`` and ``on_inner``, the two choices of the epoch."""
     require_torch("reproducing a paper")
-    from dfer_edge.reproduce.runs import spec_of_row
     from dfer_edge.training.network import build_network, start_from
     from dfer_edge.training.trainer import Settings, Trainer, seed_everything
 
     source = job.source(row)
     assert source is not None  # noqa: S101 - checked by the caller
-    spec = recipe.crops(spec_of_row(job, row))
+    spec = recipe.crops(job.spec(row))
     detector, landmarks = for_network(spec, "auto", job.landmarks, threads=1)
     if spec.landmarks and landmarks is None:
         raise InvalidInput(f"expected a landmark detector for {spec.name}, got none", CHOICES)
@@ -47,7 +46,7 @@ def train_fold(job: Job, row: Row, fold: int, recipe: Recipe, folder: Path) -> d
         clips = dataclasses.replace(clips, train=without_lost(clips.train))
     # The same start for all rows of a network: they are paired.
     seed_everything((job.seed, fold))
-    network = build_network(row.model, recipe, clips.train.labels, default=spec_of_row(job, row))
+    network = build_network(row.model, recipe, clips.train.labels, default=job.spec(row))
     start = start_from(network, job.init) if job.init else "noise"
     settings = Settings(
         out=folder,

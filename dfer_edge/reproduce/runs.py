@@ -86,6 +86,15 @@ class Job:
         """Where a run lies."""
         return self.out / "runs" / row.name / row.data / f"fold-{fold}"
 
+    def spec(self, row: Row) -> ModelSpec:
+        """The network's spec before the recipe's crop: the paper's input, or the small one."""
+        entry = registry.find(row.model)
+        if not self.is_small:
+            return entry.spec
+        small = dict(_SMALL[entry.family])
+        options = {**entry.spec.options, **small.pop("options", {})}
+        return dataclasses.replace(entry.spec, options=options, **small)
+
     @property
     def is_small(self) -> bool:
         return self.small or self.quick
@@ -149,7 +158,7 @@ def _performed(job: Job, tasks: Sequence[tuple[Row, int]], report: Report | None
     def finished(row: Row, fold: int) -> dict[str, Any] | None:
         return _kept(job.folder(row, fold) / "result.json", _identity(job, row))
 
-    return spread.on_ray(job, tasks, job.ray) if job.ray else spread.shared_out(tasks, perform, finished)
+    return spread.on_ray(reproduce_fold, job, tasks) if job.ray else spread.shared_out(tasks, perform, finished)
 
 
 def _require_data(job: Job, rows: Sequence[Row]) -> None:
@@ -185,7 +194,7 @@ def recipe_of(job: Job, row: Row) -> Recipe:
     for field, value in row.changes:
         recipe = recipe.override(field, value)
     if job.is_small:
-        size = spec_of_row(job, row).size
+        size = job.spec(row).size
         # The same share of the face crop as at the paper's size.
         shares = [stage.crop.share(registry.find(row.model).spec.size) for stage in recipe.stages]
         stages = tuple(
@@ -205,21 +214,9 @@ def recipe_of(job: Job, row: Row) -> Recipe:
     return recipe
 
 
-def spec_of_row(job: Job, row: Row) -> ModelSpec:
-    """The network's spec before the recipe's crop: the paper's input, or the small one."""
-    entry = registry.find(row.model)
-    if not job.is_small:
-        return entry.spec
-    small = dict(_SMALL[entry.family])
-    options = {**entry.spec.options, **small.pop("options", {})}
-    return dataclasses.replace(entry.spec, options=options, **small)
-
-
 def _identity(job: Job, row: Row) -> str:
     recipe = recipe_of(job, row)
-    settings = (
-        f"{recipe.to_json()}|{spec_of_row(job, row).to_json()}|{job.source(row)}|{job.seed}|{job.init}|{job.quick}"
-    )
+    settings = f"{recipe.to_json()}|{job.spec(row).to_json()}|{job.source(row)}|{job.seed}|{job.init}|{job.quick}"
     return hashlib.sha256(settings.encode()).hexdigest()[:16]
 
 
@@ -241,6 +238,14 @@ def fold_result(job: Job, row: Row, fold: int) -> dict[str, Any]:
     for name in ("checkpoint", "last", *(["best"] if job.quick else [])):
         (folder / f"{name}.safetensors").unlink(missing_ok=True)
     return result
+
+
+def reproduce_fold(job: Job, row: Row, fold: int) -> dict[str, Any]:
+    """One run in a process of a cluster."""
+    import torch
+
+    torch.set_num_threads(1)
+    return fold_result(job, row, fold)
 
 
 def _kept(path: Path, identity: str) -> dict[str, Any] | None:

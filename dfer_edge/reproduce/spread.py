@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from dfer_edge.errors import EngineUnavailable
+from dfer_edge.system.ray_cluster import cluster
 
 if TYPE_CHECKING:
     from dfer_edge.reproduce.papers import Row
@@ -51,7 +51,7 @@ def shared_out(
         yield found
 
 
-def on_ray(job: Job, tasks: Sequence[tuple[Row, int]], address: str) -> Iterator[Result]:
+def on_ray(perform: Callable[[Job, Row, int], Result], job: Job, tasks: Sequence[tuple[Row, int]]) -> Iterator[Result]:
     """Results of all tasks in order: plain tasks of a cluster, a CPU each, and a GPU where the job's device is one.
 
     A task whose worker dies is done again, from the run's checkpoint.
@@ -61,36 +61,15 @@ def on_ray(job: Job, tasks: Sequence[tuple[Row, int]], address: str) -> Iterator
     EngineUnavailable
         Without Ray.
     InvalidInput
-        If no cluster answers at ``address``; ``local`` starts one here.
+        If no cluster answers at ``job.ray``; ``local`` starts one here.
     DferError
         As the runs do.
     """
-    try:
-        import ray
-    except ImportError as error:
-        raise EngineUnavailable("a cluster needs Ray", 'pip install "dfer-edge[ray]"') from error
-    from dfer_edge.label.cluster import join
-
-    is_ours = not ray.is_initialized()
-    if is_ours:
-        join(ray, address, None)
-    try:
+    with cluster(job.ray) as ray:
         needs = {"num_cpus": 1, "num_gpus": 1 if job.device == "cuda" else 0}
-        remote = ray.remote(**needs, max_retries=_RETRIES)(reproduce_fold)
+        remote = ray.remote(**needs, max_retries=_RETRIES)(perform)
         futures = [remote.remote(job, row, fold) for row, fold in tasks]
-        yield from map(ray.get, futures)
-    except ray.exceptions.RayTaskError as error:
-        raise error.cause from error
-    finally:
-        if is_ours:
-            ray.shutdown()
-
-
-def reproduce_fold(job: Job, row: Row, fold: int) -> Result:
-    """One run in a process of a cluster."""
-    import torch
-
-    from dfer_edge.reproduce.runs import fold_result
-
-    torch.set_num_threads(1)
-    return fold_result(job, row, fold)
+        try:
+            yield from map(ray.get, futures)
+        except ray.exceptions.RayTaskError as error:
+            raise error.cause from error

@@ -43,7 +43,7 @@ def read_public(path: str | Path) -> Tensors:
     # A Flax state is a msgpack map; torch's files are zip archives or pickles, which begin otherwise.
     if start and ((0x80 <= start[0] <= 0x8F and start[:2] != b"\x80\x02") or start[0] in (0xDE, 0xDF)):
         return _flax(path)
-    from dfer_edge.weights.convert import opened_state
+    from dfer_edge.weights.pickles import opened_state
 
     return dict(opened_state(path))
 

@@ -10,7 +10,7 @@ import pytest
 
 from dfer_edge.calibration import ClipSet, from_folder
 from dfer_edge.calibration import data as data_module
-from dfer_edge.calibration.data import LEAST_CLIPS, check
+from dfer_edge.calibration.clip_set import LEAST_CLIPS, check
 from dfer_edge.errors import CalibrationError, InvalidInput
 from dfer_edge.types import Box, Clip, Frame
 from tests.calibration import tiny

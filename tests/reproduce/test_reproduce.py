@@ -32,7 +32,7 @@ def test_rows_are_of_networks_and_layouts_that_exist(number: str, tmp_path: Path
         shares = []
         for small in (False, True):
             work = job(tmp_path, number, small=small)
-            shares.append(runs.recipe_of(work, row).crops(runs.spec_of_row(work, row)).crop_share)
+            shares.append(runs.recipe_of(work, row).crops(work.spec(row)).crop_share)
         assert shares[1] == pytest.approx(shares[0], abs=0.02)
     names = [(r.name, r.data) for r in PAPERS[number].rows]
     assert len(names) == len(set(names))
