@@ -243,7 +243,7 @@ def _is_constant(value: FloatArray) -> bool:
 
 def _check_clip(feed: Feed, shapes: Mapping[str, tuple[int, ...]], number: int) -> None:
     try:
-        check_feed(feed, shapes, np.dtype(np.float32))
+        check_feed(feed, shapes, dict.fromkeys(shapes, np.dtype(np.float32)))
     except (DferError, TypeError) as error:
         raise CalibrationError(f"clip {number} does not fit the network: {error}") from error
     for name, value in feed.items():
