@@ -185,7 +185,6 @@ PAPERS = {
             "the literal position code does nothing (proven): rows of tpe-v1 and tpe-v2 are the same network",
             "Fig. 1, 2: start points, EfficientNet",
             "AFEW's 130 balanced clips are not reproducible: the whole validation part stands",
-            "faces are not levelled by an affine map",
         ),
     ),
     "002": Paper(
@@ -208,7 +207,7 @@ PAPERS = {
         ),
         (
             "Table 2, FACES by age group: evaluate the weights of a run with dfer-edge evaluate --data faces:FOLDER",
-            "the crop from brows to mouth, of which only a face box is taken here",
+            "the adversarial perturbation",
             "folds are drawn over images, as printed: frames of one person are on both sides",
         ),
     ),
