@@ -134,7 +134,8 @@ def test_steps() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_parts_share_all_weights(name: str) -> None:
-    features, head, whole = (set(record(registry.find(name).spec, "3d", p)[0].weights) for p in PARTS[1:] + PARTS[:1])
+    parts = ("features", "head", "whole")
+    features, head, whole = (set(record(registry.find(name).spec, "3d", part)[0].weights) for part in parts)
     assert features | head == whole
     assert not features & head
 
