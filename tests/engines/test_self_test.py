@@ -214,6 +214,7 @@ def test_forms_take_turns_on_equal_terms() -> None:
 
     class Recorded:
         input_shapes, batch = {"clip": (3, 2, 4, 4)}, None
+        input_dtypes = {"clip": np.dtype(np.float32)}
 
         def __init__(self, form: str) -> None:
             self._form = form
