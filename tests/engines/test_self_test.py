@@ -213,11 +213,11 @@ def test_forms_take_turns_on_equal_terms() -> None:
     ran = []
 
     class Recorded:
-        input_shapes, batch = {"clip": (3, 2, 4, 4)}, None
-        input_dtypes = {"clip": np.dtype(np.float32)}
+        batch = None
 
         def __init__(self, form: str) -> None:
             self._form = form
+            self.input_shapes, self.input_dtypes = {"clip": (3, 2, 4, 4)}, {"clip": np.dtype(np.float32)}
 
         def infer(self, feed: dict[str, np.ndarray]) -> None:
             ran.append((self._form, feed["clip"].tobytes()))
