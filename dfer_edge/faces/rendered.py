@@ -43,7 +43,7 @@ _PIXELS, _FEWER, _LONGEST = 640 * 384, 576 * 340, 960
 # Faces of the small look count from this size on, in its pixels: smaller ones are the first look's.
 _SMALL, _SMALL_LEAST = 224, 72.0
 _TURNED = 288
-_OVERLAP = 0.4
+_OVERLAP, _NESTED = 0.4, 0.7
 # What is looked at again, from this score on (in frames of few pixels, where faces are larger, from the second), in
 # patches of this side: size of the face, mirrored or not.
 _FIRST, _FIRST_FEWER, _PATCH = 0.15, 0.25, 96
@@ -62,7 +62,7 @@ _ALONE = 0.04
 # Faces in doubt that are looked at, the likeliest first.
 _MOST_DOUBTS = 40
 # Of the order and rules of looks: faces kept on disk are found anew when it changes.
-_RULE = 5
+_RULE = 6
 _VIEWS = ((48.0, True), (64.0, False), (34.0, True))
 _CELL_LIMIT = 6.0
 _MOST = 200
@@ -152,8 +152,11 @@ class RenderedFaces:
             other = -most[row] if seen is None else np.clip(_log_odds(seen.score), -most[row], most[row])
             scores[place] = 1 / (1 + np.exp(-_log_odds(rows[row, 0]) - _WEIGHT * (other - _TYPICAL)))
         rows[unsure, 0] = scores
-        rows = rows[rows[:, 0] >= least]
-        return rows[np.argsort(-rows[:, 0], kind="stable")]
+        order = np.argsort(-rows[:, 0], kind="stable")
+        # A part of a face that is seen whole looks like a face too.
+        nested = [row in unsure and _inside(rows[order[:place]], rows[row]) for place, row in enumerate(order)]
+        rows = rows[order[~np.asarray(nested, bool)]]
+        return rows[rows[:, 0] >= least]
 
     def _nearer(self, image: Image, grey: npt.NDArray[np.uint8], full: float, found: FloatArray) -> FloatArray:
         """Faces, and the small ones that a look from nearer adds."""
@@ -330,6 +333,13 @@ def _overlap(boxes: FloatArray, box: FloatArray) -> FloatArray:
     shared = np.prod(np.maximum(sides, 0.0), axis=1)
     areas = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1) + np.prod(box[2:] - box[:2])
     return np.asarray(shared / np.maximum(areas - shared, 1e-6))
+
+
+def _inside(others: FloatArray, row: FloatArray) -> bool:
+    """Whether most of a row's box lies in that of one of the others."""
+    sides = np.minimum(others[:, 3:5], row[3:5]) - np.maximum(others[:, 1:3], row[1:3])
+    shared = np.prod(np.maximum(sides, 0.0), axis=1)
+    return bool((shared > _NESTED * np.prod(row[3:5] - row[1:3])).any())
 
 
 def _detection(row: list[float]) -> Detection:

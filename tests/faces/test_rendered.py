@@ -159,6 +159,15 @@ def test_a_face_in_doubt_is_shown_to_the_landmark_network(
     assert bool(judge.boxes) == (0.27 < score < 0.55), "who is sure, and who cannot be saved, costs nothing"
 
 
+def test_a_part_of_a_face_is_no_second_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    detector = RenderedFaces(second=Second(0.999))  # type: ignore[arg-type]
+    monkeypatch.setattr(detector, "_confirmed", lambda grey, rows: rows)
+    image = np.zeros((400, 400, 3), np.uint8)
+    for score, left, expected in ((0.45, 130.0, 1), (0.45, 210.0, 2), (0.8, 130.0, 2)):
+        rows = np.concatenate([_row(0.9, 100, 100, 140), _row(score, left, 110, 60)])
+        assert len(detector._faces(image, image[..., 0], rows, 0.45)) == expected, "one in doubt, inside a better one"
+
+
 def test_of_the_only_face_a_little_less_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     empty = np.zeros((0, 15), np.float32)
     for scores, expected in (((0.42,), [0.42]), ((0.42, 0.415), [0.42]), ((0.7, 0.42), [0.7]), ((0.4,), [])):
