@@ -10,6 +10,8 @@ from typing import Any
 import av
 import numpy as np
 
+from dfer_edge.sources.opening import open_source
+from dfer_edge.types import Frame
 from tests.videos import marked
 
 
@@ -110,3 +112,25 @@ def png_header(path: Path, width: int, height: int) -> Path:
     header = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"") + chunk(b"IEND", b""))
     return path
+
+
+def decoded(path: object) -> list[Frame]:
+    return list(open_source(path))
+
+
+def close(a: np.ndarray, b: np.ndarray, limit: float = 6.0) -> bool:
+    return a.shape == b.shape and float(np.abs(a.astype(int) - b.astype(int)).mean()) <= limit
+
+
+PATCHES = ((200, 40, 40), (40, 200, 40), (40, 40, 200), (128, 128, 128), (20, 20, 20), (235, 235, 235))
+
+
+def patches(side: int) -> np.ndarray:
+    return np.concatenate([np.full((side, side, 3), colour, np.uint8) for colour in PATCHES], 1)
+
+
+def colours(image: np.ndarray) -> np.ndarray:
+    side = image.shape[1] // len(PATCHES)
+    inner = slice(side // 4, side - side // 4)
+    found: np.ndarray = image.reshape(side, len(PATCHES), side, 3)[inner, :, inner].mean((0, 2))
+    return found
