@@ -14,10 +14,11 @@ COPY --from=build /wheels /wheels
 RUN wheel="$(echo /wheels/dfer_edge-*.whl)" \
     && pip install --no-cache-dir "${wheel}[openvino,plots,serve]" \
     && rm -r /wheels \
-    && useradd --create-home --uid 10001 dfer
+    && useradd --create-home --uid 10001 dfer \
+    && mkdir /cache && chown dfer /cache
 USER 10001
 # The networks of the default weights, exported now: the first prediction does not wait, and /cache may be read-only.
-ENV DFER_EDGE_CACHE=/home/dfer/cache
+ENV DFER_EDGE_CACHE=/cache
 RUN dfer-edge build slowr50_sa
 WORKDIR /data
 ENTRYPOINT ["dfer-edge"]

@@ -17,7 +17,7 @@ from dfer_edge.recognizer import Recognizer
 from dfer_edge.sources.opening import open_source
 from dfer_edge.spec import ModelSpec
 from dfer_edge.training.data.samples import ClipSource
-from dfer_edge.types import Prediction
+from dfer_edge.types import Faces, Prediction
 
 Progress = Callable[[int, int | None], None]
 Floats = npt.NDArray[np.float64]
@@ -96,7 +96,7 @@ def source_of(sample: Sample, spec: ModelSpec, faces: str) -> ClipSource:
 
 
 def _predict(recognizer: Recognizer, sample: Sample, found: ClipSource) -> Prediction:
-    faces = "cropped" if found.cropped else "detect"
+    faces: Faces = "cropped" if found.cropped else "detect"
     if found.landmarks is not None:
         return recognizer.predict(found.source, faces, found.landmarks)
     if sample.given is not None and isinstance(found.source, Path):

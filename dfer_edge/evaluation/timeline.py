@@ -13,7 +13,7 @@ from dfer_edge.errors import InvalidInput, NoFaceFound
 from dfer_edge.labels import canonical
 from dfer_edge.recognizer import Recognizer
 from dfer_edge.sources.opening import open_source
-from dfer_edge.types import Observation
+from dfer_edge.types import Faces, Observation
 
 # Half a second, moved by about one frame at 30 a second: changes are seen within a quarter of a second.
 WINDOW_S, HOP_S = 0.5, 1 / 30
@@ -29,7 +29,7 @@ class Run:
 
 
 def frame_labels(
-    recognizer: Recognizer, source: Any, window_s: float = WINDOW_S, hop_s: float = HOP_S, faces: str = "detect"
+    recognizer: Recognizer, source: Any, window_s: float = WINDOW_S, hop_s: float = HOP_S, faces: Faces = "detect"
 ) -> list[str]:
     """The label of every frame of the person seen in most windows.
 

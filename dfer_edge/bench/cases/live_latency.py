@@ -44,8 +44,9 @@ def run(context: Context, case: str) -> None:
     _, key, engine, precision, what = case.split("/")
     plan = context.plan
     path, (model, weights) = video_path(plan), split_key(key)
+    names: tuple[Any, Any, Any, Any] = (model, weights, engine, precision)
     weights_files.resolve(model, weights)
-    recognizer = Recognizer(model, weights, engine, precision, threads=plan.threads)
+    recognizer = Recognizer(*names, threads=plan.threads)
     timing.library_threads(plan.threads)
     info = recognizer.info()
     config = {"network": key, "model": model, "weights": info["weights"]["name"], "video": path.name, "batch": 1}
