@@ -19,7 +19,7 @@ from dfer_edge.engines import BEST_FORM, Engine, load_engine, reasons
 from dfer_edge.export.onnx_file import export_onnx, of_module, write
 from dfer_edge.flow.clips import uniform_indices
 from dfer_edge.flow.streaming import StreamingState
-from dfer_edge.inference import FORMS, PARTS, Streaming, record, registry
+from dfer_edge.inference import FORMS, Streaming, record, registry
 from dfer_edge.inference.parts import input_shapes
 from dfer_edge.models import list_models, simplify
 from dfer_edge.models.simplified import Simplified
@@ -27,6 +27,8 @@ from dfer_edge.spec import ModelSpec
 from tests.inference import keypoint_cases, test_slowr50, test_smate
 
 NAMES = ("slowr50_sa", "smate", "keypoint_tsa")
+# The embedding, a part as well, is what any network has: tests/inference/test_embedding.py.
+PARTS = ("whole", "features", "head")
 WHOLE_ONLY = {"r2plus1d_sta": "over time", "agfer": "single images", "vgg16_fer": "single images"}
 
 
@@ -304,7 +306,7 @@ def test_export_writes_parts(tmp_path: Path, capsys: pytest.CaptureFixture[str])
         assert engine.input_shapes == {"features": (16, 512)}
     with pytest.raises(InvalidInput, match="got its head part"):
         Recognizer("keypoint_tsa", weights=path, engine="onnxruntime", detector="haar")
-    with pytest.raises(InvalidInput, match="expected a part out of whole, features, head; got 'tail'"):
+    with pytest.raises(InvalidInput, match="expected a part out of whole, features, head, embedding; got 'tail'"):
         export_onnx("keypoint_tsa", tmp_path / "tail.onnx", "random", part="tail")
 
 

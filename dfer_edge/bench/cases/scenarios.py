@@ -20,13 +20,14 @@ from dfer_edge.bench.report.results import WRONG, Row
 from dfer_edge.engines.base import FloatArray
 from dfer_edge.export import onnx_file as export
 from dfer_edge.flow.streaming import StreamingState
-from dfer_edge.inference import PARTS, Streaming, record, registry
+from dfer_edge.inference import Part, Streaming, record, registry
 
 _OFFLINE_BATCH = 8
 _BATCHES = {OFFLINE: _OFFLINE_BATCH, MULTI_STREAM: SAMPLES_PER_QUERY, SERVER: 1}
 _SERVER_QUERIES = 100
 _STEP_SAMPLES = 40
 _PRECISION = "fp32"
+_PARTS: tuple[Part, ...] = ("whole", "features", "head")
 
 
 def run(context: Context, key: str, cases: Sequence[str]) -> None:
@@ -100,7 +101,7 @@ def run_step(context: Context, case: str) -> None:
     choice = engines.choose(engine, _PRECISION)
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as opened:
         parts = []
-        for part in PARTS:
+        for part in _PARTS:
             path = Path(folder) / f"{part}.onnx"
             export.export_onnx(model, path, weights="random", form=engines.best_form(choice, spec), part=part)
             parts.append(engines.load_engine(path, engine, _PRECISION, threads=plan.threads))
@@ -108,7 +109,7 @@ def run_step(context: Context, case: str) -> None:
         calls, difference = _step_calls(*parts)
         times = timing.interleaved(calls, _STEP_SAMPLES, 1.5 if plan.quick else 5.0, warm_up_s=0.3)
     found = {name: timing.summary(values) for name, values in times.items()}
-    whole, step, head = (record(spec, "3d", part)[0].macs for part in PARTS)
+    whole, step, head = (record(spec, "3d", part)[0].macs for part in _PARTS)
     row = Row(case, config={"model": model, "engine": engine, "precision": _PRECISION, "weights": "random"})
     row.config |= {"batch": 1, "threads": plan.threads, "frames_per_step": Streaming.of(spec).frames_per_step}
     row.gate = {"passed": True, "difference": difference, "tolerance": 1e-4}
