@@ -17,6 +17,7 @@ from dfer_edge.doctor.machine import report
 from dfer_edge.engines import BEST_FORM, reasons
 from dfer_edge.faces import make_landmark_detector
 from dfer_edge.faces.detectors import YuNetDetector
+from dfer_edge.faces.regions import cut
 from dfer_edge.flow import preprocess
 from dfer_edge.flow.pipeline import Windower, WindowPlan
 from dfer_edge.inference import registry
@@ -107,7 +108,7 @@ def test_points_go_to_the_crop_and_back_as_the_pixels_do(rng: np.random.Generato
         frame[y, x] = 255
         left, top = rng.uniform(5, 20, 2)
         region = Box(left, top, left + 57.5, top + 57.5)
-        spread = cv2.GaussianBlur(preprocess.crop_resize(frame, region, 224)[..., 0].astype(np.float32), (0, 0), 1)
+        spread = cv2.GaussianBlur(cut(frame, region, 224)[..., 0].astype(np.float32), (0, 0), 1)
         rows, columns = np.mgrid[:224, :224]
         centre = ((spread * columns).sum() / spread.sum(), (spread * rows).sum() / spread.sum())
         point = preprocess.points_in_crop(np.asarray([[x, y]], np.float32), region, 224)
