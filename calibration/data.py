@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from dfer_edge.calibration.clip_set import ClipSet, Progress
-from dfer_edge.calibration.rendered import from_rendered
 from dfer_edge.errors import CalibrationError, InvalidInput
 from dfer_edge.faces import FaceFinder, FaceFollower, for_network
 from dfer_edge.faces.detectors import Detector
@@ -60,6 +59,7 @@ def from_folder(
     if not folder.is_dir():
         raise CalibrationError(f"expected a folder with videos of faces, found none at {folder}")
     # The renderer, which inference does not need.
+    from dfer_edge.calibration.rendered import from_rendered
     from dfer_edge.synthesis.storage import MANIFEST
 
     if (folder / MANIFEST).is_file():
