@@ -185,7 +185,9 @@ def test_a_report_without_its_picture_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], ranges: Path
 ) -> None:
     result = RangeTable.load(ranges), fake_report(0.0)
-    monkeypatch.setattr("dfer_edge.calibration.data.from_folder", lambda *a: types.SimpleNamespace(skipped={}))
+    monkeypatch.setattr(
+        "dfer_edge.calibration.data.from_folder", lambda *a, prepared: types.SimpleNamespace(skipped={})
+    )
     monkeypatch.setattr("dfer_edge.calibration.flow.run", lambda *a, **k: result)
     monkeypatch.setattr("dfer_edge.export.onnx_file.export_onnx", lambda *a: None)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
@@ -210,7 +212,7 @@ def test_clips_are_cut_as_the_weights_want_them(
     """Shipped weights have another size than a network without weights."""
     asked = []
 
-    def collect(folder: Path, spec: ModelSpec, *others: object) -> None:
+    def collect(folder: Path, spec: ModelSpec, *others: object, prepared: object) -> None:
         asked.append(spec)
         raise CalibrationError("enough")
 
