@@ -27,7 +27,7 @@ from dfer_edge.flow.pipeline import Window, WindowPlan
 from dfer_edge.flow.postprocess import to_prediction
 from dfer_edge.flow.summary import Recorder, summarise
 from dfer_edge.inference.parts import EMBEDDING
-from dfer_edge.inference.registry import ModelName, find
+from dfer_edge.inference.registry import ModelName, find, resolve
 from dfer_edge.live.batching import Network
 from dfer_edge.live.capture import open_feeds
 from dfer_edge.live.framing import Framing
@@ -65,7 +65,8 @@ class Recognizer:
     Parameters
     ----------
     name
-        One of :func:`dfer_edge.list_models`.
+        One of :func:`dfer_edge.list_models`, or ``"auto"``: the one that reads real people best for its cost, as
+        measured (README); ``dfer-edge doctor`` names it.
     weights
         ``"default"`` (shipped), ``"random"`` (seeded, for speed work; every result says so), a ``.safetensors`` file,
         or an ``.onnx`` file written by :func:`dfer_edge.export.export_onnx`.
@@ -108,7 +109,7 @@ class Recognizer:
 
     def __init__(
         self,
-        name: ModelName,
+        name: ModelName | Literal["auto"],
         weights: Literal["default", "random"] | str | Path = "default",
         engine: EngineName = "auto",
         precision: PrecisionName = "auto",
@@ -124,13 +125,14 @@ class Recognizer:
         self._arguments = {key: value for key, value in locals().items() if key != "self"}
         if not isinstance(weights, (str, os.PathLike)) or not str(weights):
             raise InvalidInput(f'expected weights "default", "random" or a path, got {weights!r}')
-        find(name)
+        network = resolve(name)
+        find(network)
         detector = make_detector(detector)
-        self._request = Request(name, weights, engine, precision, device, threads, calibration)
+        self._request = Request(network, weights, engine, precision, device, threads, calibration)
         loaded = load(self._request)
         self._engine, self._lost = loaded.engine, dict(loaded.lost)
         if Path(weights).suffix == ".onnx":
-            require_whole(self._engine, name)
+            require_whole(self._engine, network)
         self.spec = self._engine.spec
         # Weights say whether boxes are laid by landmarks, and what their confidence is worth.
         try:

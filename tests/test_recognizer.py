@@ -227,3 +227,15 @@ def test_8k_frames(recognizer: Recognizer, astronaut_frames: list) -> None:
     box = recognizer.predict([big, big]).box
     expected = Box(*(edge * 4320 / 256 + (1000 if side % 2 == 0 else 0) for side, edge in enumerate(small)))
     assert box.iou(expected) > 0.7
+
+
+def test_auto_is_the_recommended_network() -> None:
+    from dfer_edge.doctor.machine import report
+    from dfer_edge.inference.registry import RECOMMENDED
+    from dfer_edge.weights.file import shipped
+
+    assert Recognizer("auto", precision="fp32", threads=1).spec.name == RECOMMENDED
+    assert shipped(RECOMMENDED) is not None
+    assert report()["recommended"]["network"] == RECOMMENDED
+    with pytest.raises(InvalidInput, match="model name"):
+        Recognizer("automatic")

@@ -21,7 +21,7 @@ def add(commands: Any, common: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("folder", type=Path, help="searched with its sub-folders")
     add("--out", type=Path, required=True, metavar="FILE.parquet", help="the table")
-    add("--model", default="slowr50_sa", choices=list_models(), help="default: %(default)s")
+    add("--model", default="slowr50_sa", choices=["auto", *list_models()], help="default: %(default)s")
     add("--weights", default="default", help="default, random, or a .safetensors or .onnx file")
     add("--engine", default="auto", choices=("auto", *ENGINES))
     add("--precision", default="auto", choices=("auto", *PRECISIONS))

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 def add_recognizer_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `Recognizer`."""
-    parser.add_argument("--model", default="slowr50_sa", choices=list_models(), help="network (default: %(default)s)")
+    parser.add_argument(
+        "--model", default="slowr50_sa", choices=["auto", *list_models()], help="network (default: %(default)s)"
+    )
     parser.add_argument("--weights", default="default", help="default, random, or a .safetensors or .onnx file")
     parser.add_argument("--engine", default="auto", choices=("auto", *ENGINES))
     parser.add_argument("--precision", default="auto", choices=("auto", *PRECISIONS))

@@ -13,6 +13,7 @@ from dfer_edge import engines
 from dfer_edge.errors import DferError
 from dfer_edge.faces import make_landmark_detector
 from dfer_edge.faces.detectors import make_detector, yunet_path
+from dfer_edge.inference.registry import RECOMMENDED
 from dfer_edge.kernels import dispatch
 from dfer_edge.models import list_models
 from dfer_edge.system import cpu, settings
@@ -45,8 +46,18 @@ def report() -> dict[str, dict[str, str]]:
         "native modules": _native(),
         "kernels": {op: _kernel(op) for op in dispatch.OPERATIONS},
         "weights": {name: _weights(name) for name in list_models()},
+        "recommended": {"network": RECOMMENDED, "precision": _precision()},
         "paths": _paths(),
     }
+
+
+def _precision() -> str:
+    """What precision ``auto`` comes to here on the CPU, in words."""
+    named = [name for name in ("openvino", "onnxruntime", "torch") if not engines.reasons(name)]
+    if not named:
+        return "none: install openvino or onnxruntime"
+    bf16 = not engines.precision_reasons(named[0])["bf16"]
+    return f"{'bf16' if bf16 else 'fp32'} on {named[0]}; int8 where its ranges keep the accuracy"
 
 
 def _versions() -> dict[str, str]:
