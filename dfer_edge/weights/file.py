@@ -331,8 +331,9 @@ def _mapped(path: Path) -> dict[str, Array]:
 
 def _refuse_pickle(path: Path) -> None:
     with path.open("rb") as file:
-        start = file.read(4)
-    if start.startswith(_PICKLE_STARTS):
+        start = file.read(9)
+    # The length of a safetensors header may begin like a pickle (0x0580); a brace behind its eight bytes tells.
+    if start.startswith(_PICKLE_STARTS) and not (start[4:8] == bytes(4) and start[8:] == b"{"):
         raise InvalidInput(
             f"expected a safetensors file, got a pickle at {path}, which could run code when opened",
             f"dfer-edge models convert {path} {path.with_suffix('.safetensors').name} --model NAME",

@@ -109,7 +109,7 @@ def planted(teacher: Teacher) -> tuple[ImageSlowR50, exact.Offsets, torch.Tensor
     teacher.rescale(pixels)
     images = ImageSlowR50(people.slowr50("slowr50_sa"))
     # No cutting: the proof is of the construction.
-    found = {name: value * 4 + 8 for name, value in exact.offsets(teacher, pixels).items()}
+    found = {name: value * 4 + 8 for name, value in exact.offsets(teacher, pixels, (0.0, 0.0)).items()}
     exact.write(images, teacher, found)
     return images, found, pixels
 
@@ -183,18 +183,24 @@ def test_equal_channels_change_nothing(
     images, found, pixels = planted
     exact.write(images, teacher, found)
     x = fit.network_input(pixels)
+    first = images.blocks(0)[0]
+    assert first.shortcut is not None
     with torch.no_grad():
-        before = images(x)
-        ranges = images.first(x).amax((0, 2, 3))
+        # Five channels of the stem fifty times as loud, and read as much more softly.
+        for parameter in (images.stem.weight, images.stem.bias):
+            parameter[:5] *= 50
+        for reader in (first.a, first.shortcut):
+            reader.weight[:, :5] /= 50
+        before, loud = images(x), torch.relu(images.stem(x)).amax((0, 2, 3))
+        weights = images.stem.weight.clone()
         equalise(images, x)
         torch.testing.assert_close(images(x), before, rtol=1e-3, atol=1e-3)
-        after = images.first(x).amax((0, 2, 3))
-    heard = ranges > 0.01 * ranges.max()
-
-    def spread(values: torch.Tensor) -> float:
-        return float(values[heard].max() / values[heard].median())
-
-    assert spread(after) < spread(ranges)
+        quiet = torch.relu(images.stem(x)).amax((0, 2, 3))
+    assert loud[:5].min() > 10 * loud[5:].median()
+    assert quiet[:5].max() < 3 * quiet[5:].median()
+    # Factors are powers of two, which no float format rounds.
+    factors = torch.log2(images.stem.weight / weights)[weights != 0]
+    torch.testing.assert_close(factors, factors.round(), rtol=0, atol=1e-5)
 
 
 def test_what_nothing_hears_is_zero(teacher: Teacher) -> None:
@@ -220,7 +226,7 @@ def test_what_nothing_hears_is_zero(teacher: Teacher) -> None:
 def test_two_blocks_are_exact_in_r2plus1d(teacher: Teacher) -> None:
     pixels = torch.rand(2, 3, 112, 112, generator=torch.Generator().manual_seed(1)) * 255
     teacher.rescale(pixels)
-    found = {name: value * 4 + 8 for name, value in exact.offsets(teacher, pixels).items()}
+    found = {name: value * 4 + 8 for name, value in exact.offsets(teacher, pixels, (0.0, 0.0)).items()}
     images = r2plus1d.ImageR2Plus1D(people.r2plus1d())
     r2plus1d.write_exact(images, teacher, found)
     x = fit.network_input(pixels)
@@ -254,7 +260,7 @@ def test_r2plus1d_weighs_frames_by_their_distance_from_neutral() -> None:
 def test_the_last_block_is_exact_in_resnet18(teacher: Teacher) -> None:
     pixels = torch.rand(2, 3, 112, 112, generator=torch.Generator().manual_seed(2)) * 255
     teacher.rescale(pixels)
-    found = {name: value * 4 + 8 for name, value in exact.offsets(teacher, pixels).items()}
+    found = {name: value * 4 + 8 for name, value in exact.offsets(teacher, pixels, (0.0, 0.0)).items()}
     network = people.keypoint()
     images = resnet18.ImageResNet18(network.backbone, 7)
     resnet18.write_exact(images, teacher, found)

@@ -63,7 +63,9 @@ def _gains(tensors: Iterable[torch.Tensor]) -> torch.Tensor:
     most = torch.stack([_range(tensor) for tensor in tensors]).amax(0)
     heard = most > _SILENT * most.max()
     wanted = most[heard].median()
-    return torch.where(heard, wanted / most.clamp_min(1e-12), torch.ones_like(most))
+    # Powers of two: what is written exactly stays exact in bf16, where 1.01 times 1 / 1.01 is not 1.
+    gains = torch.exp2(torch.log2(wanted / most.clamp_min(1e-12)).round())
+    return torch.where(heard, gains, torch.ones_like(most))
 
 
 def _range(tensor: torch.Tensor) -> torch.Tensor:
