@@ -38,15 +38,15 @@ _WARM_UP, _RUNS = 2, 9
 _FEW_RUNS, _HOPELESS = 2, 1.5
 _FILE = "plan.json"
 _PHASE = "measuring"
+_ON_CUDA_BY_NAME = ("tensorrt", "tensorrt-rtx", "onnxruntime-cuda", "onnxruntime-tensorrt")
 _NOT_ON_CPU = {
     "torch": "slower than OpenVINO and ONNX Runtime on every CPU measured",
-    "tensorrt": "runs on device cuda; ask for it by name",
-    "tensorrt-rtx": "runs on device cuda; ask for it by name",
+    **dict.fromkeys(_ON_CUDA_BY_NAME, "runs on device cuda; ask for it by name"),
 }
 _NOT_ON_CUDA = {
-    "openvino": "runs on device cpu",
-    "onnxruntime": "runs on device cpu",
-    "tensorrt-rtx": "ask for it by name",
+    **dict.fromkeys(("openvino", "onnxruntime"), "runs on device cpu"),
+    # Where these compete TensorRT itself is installed, which they would be a detour to.
+    **dict.fromkeys(_ON_CUDA_BY_NAME[1:], "ask for it by name"),
 }
 _PACKAGES = {"cpu": ("openvino", "onnxruntime"), "cuda": ("torch", "tensorrt")}
 

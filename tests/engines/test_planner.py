@@ -76,6 +76,7 @@ def test_the_fastest_within_the_budget_wins_and_is_remembered(caplog: pytest.Log
     assert "only simulates" in found.lost["onnxruntime/int8"]
     assert found.lost["openvino/bf16"] in caplog.text
     assert "torch" in found.lost
+    assert "runs on device cuda" in found.lost["onnxruntime-cuda"]
     before = len(loaded)
     assert planner.plan(load, GOOD, FIELDS) == found
     assert len(loaded) == before, "measured once"
@@ -151,6 +152,7 @@ def test_on_a_gpu_int8_competes_with_fp16(monkeypatch: pytest.MonkeyPatch) -> No
     assert found.choice == Choice("tensorrt", "int8")
     assert loaded == ["torch_fp16", "tensorrt_int8", "tensorrt_fp16"], "fp32 is not even built"
     assert found.lost["openvino"] == "runs on device cpu"
+    assert found.lost["onnxruntime-tensorrt"] == "ask for it by name"
     over = planner.plan(load, {"drop": 0.9, "clips": 9}, {"model": "m"}, device="cuda")
     assert over.choice == Choice("tensorrt", "fp16")
     assert "0.9 points" in over.lost["tensorrt/int8"]
