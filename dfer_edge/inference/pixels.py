@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import onnx
-from onnx import TensorProto, helper, numpy_helper
 
 from dfer_edge.errors import CorruptArtifact
 from dfer_edge.kernels import affine
 from dfer_edge.spec import ModelSpec
+
+if TYPE_CHECKING:
+    import onnx
 
 INPUT, PIXELS = "dfer_edge.input", "pixels"
 PREFIX = "pixels."
@@ -56,6 +58,10 @@ def take_pixels(path: Path) -> None:
     CorruptArtifact
         For a file without our metadata.
     """
+    # Every engine reads the names above; only exports rewrite files.
+    import onnx
+    from onnx import TensorProto, helper
+
     model = onnx.load(path, load_external_data=False)
     metadata = {entry.key: entry.value for entry in model.metadata_props}
     if "dfer_edge.spec" not in metadata:
@@ -82,6 +88,8 @@ def take_pixels(path: Path) -> None:
 
 def _front(name: str, rank: int, spec: ModelSpec) -> tuple[list[onnx.NodeProto], list[onnx.TensorProto]]:
     """``(x * scale_hi - bias_hi) + (x * scale_lo - bias_lo)`` of channels first; see ``affine.two_part``."""
+    from onnx import TensorProto, helper, numpy_helper
+
     maps = np.asarray(affine.per_channel(*affine.moments(spec.mean, spec.std)), np.float32)
     shape = (1, 3, *(1 for _ in range(rank - 2)))
     names = ("scale_hi", "bias_hi", "scale_lo", "bias_lo")
