@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import re
 import subprocess
 import sys
 import types
@@ -230,15 +229,12 @@ def test_shipped_ranges_are_of_the_weights_beside_them(path: Path) -> None:
     command = f"dfer-edge calibrate {name} --render --out {path}"
     table = RangeTable.load(path)
     assert table.model_sha256 == weights.identity(weights.resolve(name, "default")), f"of older weights: {command}"
-    # Ten clips a class; what they are worth is measured on many more.
-    assert table.clips >= 70
+    assert table.clips >= 128
     assert table.accuracy["clips"] >= 48
     within = table.accuracy["drop"] <= planner.BUDGET and table.accuracy["mean_probability_difference"] <= 0.01
     # Ranges that may cost more are not taken unasked, and the card says so.
     card = path.with_name(f"{name}.md").read_text(encoding="utf-8")
-    assert within or (
-        table.accuracy["drop"] > planner.BUDGET and re.search(r"int8 .* `precision=\"auto\"` .* does not take", card)
-    )
+    assert within or (table.accuracy["drop"] > planner.BUDGET and "int8 costs" in card)
 
 
 @pytest.mark.parametrize("path", sorted(weights.SHIPPED.glob("*.safetensors")), ids=lambda path: path.stem)
@@ -271,7 +267,10 @@ def test_build(able: None, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(command) == 0
     said = capsys.readouterr().out
     assert f"{NAME}, weights default: openvino" in said
-    assert "not openvino/fp32: " in said
+    # Which precision is fastest is the machine's affair; those that lost are named with their reasons.
+    lost = {line.split(":")[0].strip() for line in said.splitlines() if line.startswith("  not openvino/")}
+    assert len(lost) == 2
+    assert lost < {f"not openvino/{precision}" for precision in ("int8", "bf16", "fp32")}
     assert main(["build", "slowr50", "--weights", "random", "--precision", "int8", "--engine", "openvino"]) == 1
     assert "there are none" in capsys.readouterr().err
 
