@@ -37,7 +37,7 @@ from dfer_edge.live.session import Session
 from dfer_edge.live.stages import OnFrame
 from dfer_edge.live.stream import LiveStream
 from dfer_edge.signals import SignalReader
-from dfer_edge.sources.opening import Source
+from dfer_edge.sources.frames import Source
 from dfer_edge.system.call_lock import CallLock
 from dfer_edge.system.stopwatch import Stopwatch
 from dfer_edge.types import (

@@ -26,7 +26,8 @@ from dfer_edge.errors import CorruptArtifact, DferError
 from dfer_edge.faces.aligned import FaceFinder
 from dfer_edge.faces.follow import FaceFollower
 from dfer_edge.faces.geometry import box_of
-from dfer_edge.sources.opening import FolderSource, Source, open_source
+from dfer_edge.sources.frames import Source
+from dfer_edge.sources.opening import FolderSource, open_source
 from dfer_edge.system import settings
 from dfer_edge.types import Box, Frame, Points, TrackedFace
 

@@ -10,7 +10,8 @@ import numpy as np
 from dfer_edge.errors import InvalidInput
 from dfer_edge.flow.clips import SHORTEST_S
 from dfer_edge.flow.pipeline import WindowPlan
-from dfer_edge.sources.opening import Source, open_source
+from dfer_edge.sources.frames import Source
+from dfer_edge.sources.opening import open_source
 from dfer_edge.types import Points
 
 

@@ -21,7 +21,7 @@ from dfer_edge.flow import preprocess
 from dfer_edge.flow.clips import positions, uniform_in_time
 from dfer_edge.flow.preprocess import Region
 from dfer_edge.inference.keypoint_graph import fill_missing
-from dfer_edge.sources.opening import Source
+from dfer_edge.sources.frames import Source
 from dfer_edge.spec import ModelSpec
 from dfer_edge.system.stopwatch import Stopwatch
 from dfer_edge.types import Box, Clip, Frame, Image, Points, TrackedFace

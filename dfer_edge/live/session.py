@@ -11,7 +11,7 @@ from dfer_edge.live.batching import Network, Observer
 from dfer_edge.live.frames import Captured, WallClock
 from dfer_edge.live.options import Options
 from dfer_edge.live.tracking import Looker
-from dfer_edge.sources.opening import checked
+from dfer_edge.sources.frames import checked
 from dfer_edge.types import Frame, Observation, TrackedFace
 
 

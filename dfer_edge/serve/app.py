@@ -29,7 +29,7 @@ from dfer_edge.serve.decoding import BytesSource, ImagesSource, decode_image
 from dfer_edge.serve.hub import Hub
 from dfer_edge.serve.limits import Rate, TooLarge, body_of, is_from_elsewhere, key_is_right, key_of
 from dfer_edge.serve.metrics import Metrics
-from dfer_edge.sources.opening import Source
+from dfer_edge.sources.frames import Source
 
 _LOG = logging.getLogger("dfer_edge")
 _PAGE = Path(__file__).parent / "page"

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from dfer_edge.errors import InvalidInput
-from dfer_edge.sources.opening import Source, checked
+from dfer_edge.sources.frames import Source, checked
 from dfer_edge.types import Frame, Image
 
 # Pixels of a frame before it is decoded: a small file must not become gigabytes.

@@ -19,25 +19,9 @@ from dfer_edge.errors import DferError, InvalidInput, SourceNotFound
 from dfer_edge.sources import pictures
 from dfer_edge.sources.camera import CameraSource
 from dfer_edge.sources.containers import truncation
-from dfer_edge.sources.frames import MAX_SIDE, MIN_SIDE, ArraySource, Source, checked
+from dfer_edge.sources.frames import ArraySource, Source
 from dfer_edge.sources.video import VideoSource
 from dfer_edge.types import Frame
-
-__all__ = [
-    "IMAGES",
-    "MAX_SIDE",
-    "MIN_SIDE",
-    "VIDEOS",
-    "ArraySource",
-    "CameraSource",
-    "FolderSource",
-    "PictureSource",
-    "Source",
-    "VideoSource",
-    "checked",
-    "is_media",
-    "open_source",
-]
 
 VIDEOS = {".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".gif", ".flv", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts"}
 VIDEOS |= {".wmv", ".3gp"}

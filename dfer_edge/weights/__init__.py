@@ -54,28 +54,4 @@ __all__ = [
     "write",
 ]
 
-__getattr__, __dir__ = lazy(
-    __name__,
-    {
-        "file": (
-            "COMPACT_FORMAT",
-            "FORMAT",
-            "SHIPPED",
-            "Weights",
-            "content_hash",
-            "identity",
-            "import_backbone",
-            "labels_mean_nothing",
-            "load",
-            "load_into",
-            "random",
-            "ranges_beside",
-            "resolve",
-            "rewrite_notes",
-            "save",
-            "shipped",
-            "store",
-            "write",
-        )
-    },
-)
+__getattr__, __dir__ = lazy(__name__, {"file": __all__})

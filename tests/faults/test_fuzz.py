@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from dfer_edge import CorruptArtifact, InvalidInput
-from dfer_edge.sources.opening import VideoSource, open_source
+from dfer_edge.sources.opening import open_source
+from dfer_edge.sources.video import VideoSource
 from tests.faults import fuzz
 from tests.videos import marked, write_container
 

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from dfer_edge import InvalidInput, Recognizer, SourceNotFound
-from dfer_edge.sources.opening import VideoSource, open_source
+from dfer_edge.sources.opening import open_source
+from dfer_edge.sources.video import VideoSource
 from tests.faults import media
 from tests.faults.media import close, decoded, patches
 from tests.videos import marked, write_video

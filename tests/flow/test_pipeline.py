@@ -11,7 +11,7 @@ import pytest
 from dfer_edge.flow.clips import uniform_indices
 from dfer_edge.flow.pipeline import MOST_A_FRAME, WholeFrame, Window, Windower, WindowPlan
 from dfer_edge.inference import registry
-from dfer_edge.sources.opening import Source
+from dfer_edge.sources.frames import Source
 from dfer_edge.system.stopwatch import Stopwatch
 from dfer_edge.types import Box, Frame, TrackedFace
 

@@ -315,7 +315,7 @@ def test_frames_of_a_video_are_those_chosen(tmp_path: Path) -> None:
 def test_a_header_that_declares_no_or_too_many_frames(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hint: int | None
 ) -> None:
-    from dfer_edge.sources.opening import VideoSource
+    from dfer_edge.sources.video import VideoSource
 
     path = write_video(tmp_path / "clip.mp4", [40 * n for n in range(5)])
     original = VideoSource.__init__

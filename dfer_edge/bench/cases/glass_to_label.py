@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from dfer_edge.errors import InvalidInput
-from dfer_edge.sources.opening import Source
+from dfer_edge.sources.frames import Source
 from dfer_edge.types import Frame, Image
 
 # Side of a bit's square in pixels, and bits of a time.

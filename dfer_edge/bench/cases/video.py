@@ -20,7 +20,8 @@ from dfer_edge.bench.plan import Plan, split_key
 from dfer_edge.bench.report.results import WRONG, Row
 from dfer_edge.errors import SourceLost, WeightsNotFound
 from dfer_edge.recognizer import Recognizer
-from dfer_edge.sources.opening import Source, open_source
+from dfer_edge.sources.frames import Source
+from dfer_edge.sources.opening import open_source
 from dfer_edge.types import Frame
 from dfer_edge.weights import file as weights_files
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from dfer_edge.errors import DferError, InvalidInput
-from dfer_edge.sources.opening import FolderSource, Source, open_source
+from dfer_edge.sources.frames import Source
+from dfer_edge.sources.opening import FolderSource, open_source
 from dfer_edge.training.data.faces import FaceCropper, Found
 from dfer_edge.training.data.samples import Choose, ClipSource, Sample, UnreadableClip
 from dfer_edge.types import Image

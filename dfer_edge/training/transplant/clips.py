@@ -6,8 +6,8 @@ What to say is mostly what a classifier of the pooled features says, frames pool
 
 from __future__ import annotations
 
+import copy
 import dataclasses
-import math
 from collections.abc import Callable
 
 import torch
@@ -16,11 +16,12 @@ from torch import nn
 
 from dfer_edge.errors import InvalidInput
 from dfer_edge.models.keypoint import LOSS_WEIGHTS, KeypointTSA, RegionGraph
+from dfer_edge.training.optimise import average
+from dfer_edge.training.transplant.fit import DECAY, cosine, mixed
 
 # Clips whose every frame shows the expression; the others show it in a run of this many frames.
 _STILL = 0.4
 _RUN = (2, 13)
-_SMOOTHING = 0.1
 # Deviations of what is added to features, as shares of theirs, and of a common factor.
 _NOISE, _GAIN = 0.06, 0.04
 # A gate of sigmoid(15) is 1: what passes through triplet attention has no training of its own yet.
@@ -69,11 +70,17 @@ def _graph(network: KeypointTSA) -> RegionGraph:
     return network.regions
 
 
+def away_from_neutral(kinds: int, neutral: int, weight: float) -> torch.Tensor:
+    """Weights of logits [K]: neutral against the mean of the others; the more neutral a frame, the less it counts."""
+    away = torch.full((kinds,), weight / (kinds - 1))
+    away[neutral] = -weight
+    return away
+
+
 def apex(logits: torch.Tensor, neutral: int, weight: float) -> torch.Tensor:
     """Logits [B, K] of clips from those of their frames [B, T, K]: the less neutral a frame, the more it counts."""
-    kinds = logits.shape[-1]
-    against = (logits - logits.mean(2, keepdim=True))[..., neutral] * kinds / (kinds - 1)
-    pooled: torch.Tensor = ((-weight * against).softmax(1)[..., None] * logits).sum(1)
+    attention = (logits @ away_from_neutral(logits.shape[-1], neutral, weight)).softmax(1)
+    pooled: torch.Tensor = (attention[..., None] * logits).sum(1)
     return pooled
 
 
@@ -93,13 +100,12 @@ def train(
     graph = _graph(network)
     parts = (graph, network.temporal, network.head, network.auxiliary)
     learnt = [parameter for part in parts for parameter in part.parameters()]
-    average = [parameter.detach().clone() for parameter in learnt]
+    running = copy.deepcopy(nn.ModuleList(parts))
     spread = rows.whole.std(0) + 0.02
     optimiser = torch.optim.AdamW(learnt, rate, weight_decay=0.05)
     for step in range(steps):
         generator = torch.Generator().manual_seed(seed * steps + step)
-        share = min(1.0, (step + 1) / 100) * 0.5 * (1 + math.cos(math.pi * step / steps)) + 0.005
-        optimiser.param_groups[0]["lr"] = rate * share
+        optimiser.param_groups[0]["lr"] = rate * cosine(step, steps, 100)
         index, classes = rows.clips(batch, frames, neutral, generator)
         flat = index.flatten()
         gain = 1 + _GAIN * torch.randn(len(flat), 1, generator=generator)
@@ -107,9 +113,7 @@ def train(
         nodes = rows.nodes[flat].float() * gain[:, :, None] + noise[:, None]
         features = graph(nodes, rows.whole[flat] * gain + noise).view(batch, frames, -1)
         with torch.no_grad():
-            said = apex(rows.logits[index], neutral, weight).softmax(1)
-            shown = F.one_hot(classes, said.shape[1]).float() * (1 - _SMOOTHING) + _SMOOTHING / said.shape[1]
-            expected = labels * shown + (1 - labels) * said
+            expected = mixed(classes, apex(rows.logits[index], neutral, weight).softmax(1), labels)
         losses = [
             -(expected * F.log_softmax(logits, 1)).sum(1).mean()
             for logits in (network.forward_auxiliary(features), network.forward_head(features))
@@ -118,10 +122,6 @@ def train(
         torch.autograd.backward(LOSS_WEIGHTS[0] * losses[0] + LOSS_WEIGHTS[1] * losses[1])
         nn.utils.clip_grad_norm_(learnt, 1.0)
         optimiser.step()
-        keep = min(0.995, (step + 1) / (step + 10))
-        for mean, parameter in zip(average, learnt, strict=True):
-            mean.mul_(keep).add_(parameter.detach(), alpha=1 - keep)
+        average(running, nn.ModuleList(parts), DECAY, step)
         report(step, {"auxiliary": float(losses[0].detach()), "label": float(losses[1].detach())})
-    with torch.no_grad():
-        for mean, parameter in zip(average, learnt, strict=True):
-            parameter.copy_(mean)
+    nn.ModuleList(parts).load_state_dict(running.state_dict())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Iterator, Sequence
 
@@ -9,6 +10,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import nn
 
+from dfer_edge.training.optimise import average
 from dfer_edge.training.transplant.muon import Muon
 from dfer_edge.training.transplant.teacher import MEAN, WIDTHS, Teacher
 
@@ -20,6 +22,8 @@ LOGIT_SCALE = 2.0
 """What the teacher's logits are divided by before they are a target: it is surer than it is right."""
 _SMOOTHING = 0.1
 _CLIP = 1.0
+DECAY = 0.995
+"""Of the running mean of weights, which is what a training leaves."""
 # Added to the scale of a channel, so that silent ones do not decide.
 _FLOOR = 0.1
 
@@ -28,11 +32,6 @@ def network_input(pixels: torch.Tensor) -> torch.Tensor:
     """What the network reads, with mean ``MEAN`` and deviation 255 of pixels."""
     x = pixels.float() / 255 - torch.tensor(MEAN).view(1, 3, 1, 1) / 255
     return x.contiguous(memory_format=torch.channels_last)
-
-
-def relative(actual: torch.Tensor, expected: torch.Tensor) -> torch.Tensor:
-    """Squared error over the square of what is expected."""
-    return F.mse_loss(actual, expected) / expected.square().mean()
 
 
 def match(
@@ -104,10 +103,20 @@ def match_pooled(
 
 def target(classes: torch.Tensor, logits: torch.Tensor, labels: float) -> torch.Tensor:
     """Probabilities [B, K] to learn: smoothed labels and the teacher's softened opinion."""
-    kinds = logits.shape[1]
+    return mixed(classes, torch.softmax(logits / LOGIT_SCALE, 1), labels)
+
+
+def mixed(classes: torch.Tensor, opinion: torch.Tensor, labels: float) -> torch.Tensor:
+    """Smoothed labels, in the share ``labels`` where there is one, and an opinion [B, K] in the rest."""
+    kinds = opinion.shape[1]
     hard = F.one_hot(classes.clamp_min(0), kinds).float() * (1 - _SMOOTHING) + _SMOOTHING / kinds
     share = labels * (classes >= 0).float()[:, None]  # pictures have none
-    return share * hard + (1 - share) * torch.softmax(logits / LOGIT_SCALE, 1)
+    return share * hard + (1 - share) * opinion
+
+
+def cosine(step: int, steps: int, warm: int) -> float:
+    """Share of the highest rate: a rise of ``warm`` steps on a cosine that ends at half a percent."""
+    return min(1.0, (step + 1) / warm) * 0.5 * (1 + math.cos(math.pi * step / steps)) + 0.005
 
 
 def fit_classifier(
@@ -160,10 +169,10 @@ def _run(
         parameter.requires_grad_(True)
     kernels, biases = ([p for p in learnt if (p.ndim > 1) is wanted] for wanted in (True, False))
     optimisers = ((Muon(kernels, rate), rate), (torch.optim.Adam(biases, rate / 10), rate / 10))
-    average = [parameter.detach().clone() for parameter in learnt]
+    running = copy.deepcopy(nn.ModuleList(parts))
     for step, (pixels, classes) in zip(range(steps), batches, strict=False):
         terms = loss(pixels, classes)
-        share = min(1.0, (step + 1) / 40) * 0.5 * (1 + math.cos(math.pi * step / steps)) + 0.005
+        share = cosine(step, steps, 40)
         for optimiser, most in optimisers:
             optimiser.param_groups[0]["lr"] = most * share
             optimiser.zero_grad()
@@ -171,10 +180,6 @@ def _run(
         nn.utils.clip_grad_norm_(biases, _CLIP)
         for optimiser, _ in optimisers:
             optimiser.step()
-        keep = min(0.995, (step + 1) / (step + 10))
-        for mean, parameter in zip(average, learnt, strict=True):
-            mean.mul_(keep).add_(parameter.detach(), alpha=1 - keep)
+        average(running, nn.ModuleList(parts), DECAY, step)
         report(step, {name: float(value.detach()) for name, value in terms.items()})
-    with torch.no_grad():
-        for mean, parameter in zip(average, learnt, strict=True):
-            parameter.copy_(mean)
+    nn.ModuleList(parts).load_state_dict(running.state_dict())

@@ -13,6 +13,7 @@ from dfer_edge.models.keypoint import KeypointTSA
 from dfer_edge.models.r2plus1d import R2Plus1D
 from dfer_edge.models.slowr50 import SlowR50
 from dfer_edge.spec import ModelSpec
+from dfer_edge.training.transplant.clips import away_from_neutral
 from dfer_edge.training.transplant.images import ImageSlowR50
 from dfer_edge.training.transplant.r2plus1d import ImageR2Plus1D
 from dfer_edge.training.transplant.resnet18 import LAST_STRIDES
@@ -80,10 +81,7 @@ def finish_slowr50(images: ImageSlowR50, classifier: nn.Linear, name: str, apex:
     images.classifier.weight[:, :width] = classifier.weight
     images.classifier.bias.copy_(classifier.bias)
     images.write(network, width)
-    neutral = network.spec.labels.index("neutral")
-    # The logit of neutral against the mean of the others'.
-    network.apex.weight.fill_(apex / (kinds - 1))
-    network.apex.weight[0, neutral] = -apex
+    network.apex.weight.copy_(away_from_neutral(kinds, network.spec.labels.index("neutral"), apex)[None])
     return network
 
 

@@ -16,6 +16,7 @@ from torch import nn
 from dfer_edge.errors import InvalidInput
 from dfer_edge.inference.r2plus1d import FEATURES
 from dfer_edge.models.r2plus1d import Conv2Plus1D, R2Plus1D, ResidualBlock
+from dfer_edge.training.transplant.clips import away_from_neutral
 from dfer_edge.training.transplant.exact import Offsets
 from dfer_edge.training.transplant.images import bias_of, centre, write_norm
 from dfer_edge.training.transplant.teacher import WIDTHS, Teacher
@@ -130,8 +131,7 @@ class ImageR2Plus1D(nn.Module):
             parameter.zero_()
         side = -(-network.spec.size // 8)
         neutral, kinds = network.spec.labels.index("neutral"), network.spec.num_classes
-        away = torch.full((kinds,), apex / (kinds - 1))
-        away[neutral] = -apex
+        away = away_from_neutral(kinds, neutral, apex)
         time = network.attention.time
         bias_of(time.query)[0] = 1.0
         time.key.weight[0, :, 0, 0, 0] = away @ self.classifier.weight / side**2
