@@ -207,6 +207,7 @@ class _Clock:
             if not self._complained and abs(moved) > _LONGEST_STEP_S:
                 _LOG.warning("the clock of %s jumps by %.0f s; its frame rate bridges the jump", self._name, moved)
                 self._complained = True
+                self._declared_s = 0.0  # by the same clock: it says nothing of what is missing
             self._start = stamp - expected
         elif self._last >= 0:
             self._steps += 1
