@@ -139,11 +139,11 @@ class Recognizer:
             self._confidence = Confidence.of(self._engine.metadata)
             self._least = 0.0 if unknown_risk is None else self._confidence.least(unknown_risk)
             found = for_network(self.spec, detector, landmark_detector, threads)
+            store = None if prepared is None else FaceStore(prepared, found[0])
         except DferError:
             self._engine.close()
             raise
         self._detector, self._landmark_detector = found
-        store = None if prepared is None else FaceStore(prepared, self._detector)
         self._framing = Framing(self.spec, *found, signals, store)
         if signals and self._detector.landmarks is None:
             self._engine.close()
