@@ -25,7 +25,7 @@ from dfer_edge.bench.measure.provenance import collect  # noqa: E402
 from dfer_edge.models import create_model  # noqa: E402
 from dfer_edge.system import cpu  # noqa: E402
 from dfer_edge.training.fold_time import fold_time  # noqa: E402
-from dfer_edge.training.memory import keep_freed_memory  # noqa: E402
+from dfer_edge.training.memory import freed_memory_kept  # noqa: E402
 from dfer_edge.training.network import scale_residuals  # noqa: E402
 from dfer_edge.training.objective import Objective  # noqa: E402
 from dfer_edge.training.recipes import Losses  # noqa: E402
@@ -109,7 +109,6 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(2)
     torch.manual_seed(0)
-    keeps = keep_freed_memory()
     network = create_model(arguments.model)
     # A fresh ResNet-50 amplifies the rounding of its gradients beyond use; with weak residuals it does not.
     scale_residuals(network, 0.1)
@@ -118,7 +117,8 @@ def main() -> None:
     # bf16 keeps 8 bits; what 53 layers make of that is some percent. The fp32 forms differ by rounding.
     if distances["2-D fp32"] > 1e-2 or distances.get("2-D bf16", 0.0) > 0.3:
         raise SystemExit(f"the forms do not agree: {distances}")
-    rows = measure(network, arguments.frames, arguments.rounds)
+    with freed_memory_kept() as keeps:
+        rows = measure(network, arguments.frames, arguments.rounds)
     result = {
         **collect(CORES, f"python -m bench.studies.train_step {arguments.model}"),
         "model": arguments.model,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import json
 import sys
@@ -166,7 +167,7 @@ def _train(arguments: argparse.Namespace, recipe: Recipe) -> dict[str, Any] | No
     from dfer_edge.training import distributed
     from dfer_edge.training.data import open_split
     from dfer_edge.training.data.samples import without_lost
-    from dfer_edge.training.memory import keep_freed_memory
+    from dfer_edge.training.memory import freed_memory_kept
     from dfer_edge.training.network import trained_spec
     from dfer_edge.training.trainer import Settings, Trainer
 
@@ -180,8 +181,6 @@ def _train(arguments: argparse.Namespace, recipe: Recipe) -> dict[str, Any] | No
         split = dataclasses.replace(split, train=without_lost(split.train))
     _tell_start(arguments, recipe, split)
     device = arguments.device if arguments.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
-    if device == "cpu":
-        keep_freed_memory()
     settings = Settings(
         out=arguments.out,
         seed=arguments.seed,
@@ -193,7 +192,8 @@ def _train(arguments: argparse.Namespace, recipe: Recipe) -> dict[str, Any] | No
         save_every_s=arguments.save_every,
         data_name=split.name,
     )
-    with distributed.processes(device) as (rank, world, where), console.progress("train") as bar:
+    memory = freed_memory_kept() if device == "cpu" else contextlib.nullcontext()
+    with memory, distributed.processes(device) as (rank, world, where), console.progress("train") as bar:
         network = _network(arguments, recipe, split, base)
         report = _reporter(bar) if rank == 0 else None
         result = Trainer(network, split.train, split.val, recipe, settings, report, rank, world, where).run()
