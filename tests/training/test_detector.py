@@ -12,12 +12,13 @@ import torch
 
 from dfer_edge import InvalidInput
 from dfer_edge.errors import SourceNotFound
-from dfer_edge.training.detector import scenes
+from dfer_edge.training.detector import pasting
 from dfer_edge.training.detector.export import lowered, to_onnx
 from dfer_edge.training.detector.loss import Faces, assign, cells, decode, loss
 from dfer_edge.training.detector.network import STRIDES, DetectorNet
+from dfer_edge.training.detector.pasting import Scene, five, paste
 from dfer_edge.training.detector.pictures import Pictures
-from dfer_edge.training.detector.scenes import MOST, Scene, _rows, compose, five, paste
+from dfer_edge.training.detector.scenes import MOST, _rows, compose
 from dfer_edge.training.detector.sprites import OUTLINE, SIZE, Sprites
 from dfer_edge.training.detector.trainer import Recipe, Trainer, make_batch
 from dfer_edge.training.detector.worn import Head
@@ -49,7 +50,7 @@ def faces(*boxes: tuple[float, float, float, float], kind: int = 1) -> Faces:
 
 @pytest.mark.parametrize("roll", [0.0, 37.0, -60.0])
 def test_a_pasted_face_lies_in_its_box(roll: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scenes, "_STRETCH", 0.0)
+    monkeypatch.setattr(pasting, "_STRETCH", 0.0)
     grey = np.zeros((100, 100), np.float32)
     cv2.rectangle(grey, (30, 20), (70, 80), 255, -1)
     points = np.tile(np.array([[50.0, 50.0]]), (OUTLINE, 1))

@@ -2,38 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import cv2
 import numpy as np
 
-from dfer_edge.synthesis.background import draw_background
 from dfer_edge.training.detector import worn
+from dfer_edge.training.detector.backgrounds import background
+from dfer_edge.training.detector.pasting import Scene, cut_out, paste
 from dfer_edge.training.detector.pictures import Pictures
 from dfer_edge.training.detector.sprites import Sprites
 from dfer_edge.training.detector.worn import Head
-
-if TYPE_CHECKING:
-    from dfer_edge.training.detector.scenes import Scene
-
-
-def drawn(rng: np.random.Generator, size: int) -> np.ndarray:
-    """A background that is drawn; float32 [S, S]."""
-    kind = rng.random()
-    if kind < 0.7:
-        return np.asarray(draw_background(rng, size).mean(axis=2) * 255, np.float32)
-    return _pattern(rng, size)
-
-
-def _pattern(rng: np.random.Generator, size: int) -> np.ndarray:
-    """Stripes, dots, bricks or cloth."""
-    rows, columns = np.mgrid[:size, :size].astype(np.float32)
-    angle, pitch = rng.uniform(0, np.pi), float(np.exp(rng.uniform(np.log(4), np.log(60))))
-    u = (columns * np.cos(angle) + rows * np.sin(angle)) * (2 * np.pi / pitch)
-    v = (rows * np.cos(angle) - columns * np.sin(angle)) * (2 * np.pi / (pitch * rng.uniform(0.5, 2.0)))
-    waves = (np.sin(u), np.sin(u) * np.sin(v), np.maximum(np.sin(u), np.sin(v)), np.sin(u + 2 * np.sin(v)))
-    wave = waves[int(rng.integers(4))] * rng.uniform(0.5, 8.0)
-    return np.asarray(rng.uniform(30, 220) + rng.uniform(10, 90) * np.clip(wave, -1, 1), np.float32)
 
 
 def add(rng: np.random.Generator, scene: Scene, sprites: Sprites, pictures: Pictures) -> None:
@@ -63,8 +40,6 @@ def hand(rng: np.random.Generator, scene: Scene, extent: float) -> None:
 
 
 def _put(rng: np.random.Generator, scene: Scene, head: Head) -> None:
-    from dfer_edge.training.detector.scenes import paste
-
     size = scene.image.shape[0]
     roll = float(rng.normal(0.0, 25.0)) if rng.random() < 0.7 else float(rng.uniform(0, 360))
     middle = np.array(head.grey.shape[::-1], np.float64) / 2
@@ -88,8 +63,6 @@ def _bare(grey: np.ndarray, cover: np.ndarray) -> Head:
 
 def _blob(rng: np.random.Generator, extent: float, pictures: Pictures) -> Head:
     """An ellipse or a rounded box: shaded as a ball, or a piece of some picture."""
-    from dfer_edge.training.detector.scenes import background
-
     height, width = max(6, round(extent * rng.uniform(0.9, 1.5))), max(6, round(extent * rng.uniform(0.7, 1.2)))
     y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j].astype(np.float32)
     power = rng.uniform(1.6, 5.0)
@@ -106,8 +79,6 @@ def _blob(rng: np.random.Generator, extent: float, pictures: Pictures) -> Head:
 
 def _faceless(rng: np.random.Generator, sprites: Sprites, extent: float) -> Head:
     """A head whose face is smoothed away, covered with its own hair or cloth, or upside down within its outline."""
-    from dfer_edge.training.detector.scenes import cut_out
-
     head = cut_out(sprites, int(rng.integers(len(sprites.grey))), extent)
     points = head.points
     middle = points.mean(0)
