@@ -72,13 +72,13 @@ def require_together(named: Mapping[str, Array]) -> None:
     InvalidInput
         Naming each array's library and device.
     """
-    homes = {name: (_library(a), device(a)) for name, a in named.items()}
+    homes = {name: (_owner(a), device(a)) for name, a in named.items()}
     if len(set(homes.values())) > 1:
         listed = ", ".join(f"{name}: {library} on {where}" for name, (library, where) in homes.items())
         raise InvalidInput(f"expected all arrays of one library on one device, got {listed}")
 
 
-def _library(array: Array) -> str:
+def _owner(array: Array) -> str:
     if isinstance(array, DeviceArray):
         # What one stream wrote, another may not read without an event between.
         return f"a device array on stream {array.stream}"
@@ -126,6 +126,18 @@ def as_tensor(array: Array) -> Any:
     if isinstance(array, DeviceArray):
         return torch.as_tensor(array.owner, device=device(array))
     return torch.from_numpy(array)
+
+
+def library(array: Array) -> Any:
+    """The module numpy or torch, whichever the array is of."""
+    return sys.modules["torch"] if is_tensor(array) else np
+
+
+def widened(array: Array) -> Array:
+    """float32 of a narrower dtype, others as they are."""
+    if is_tensor(array):
+        return array.float() if array.element_size() < 4 else array
+    return array if array.itemsize >= 4 else array.astype(np.float32)
 
 
 def like(result: Array, first: Array) -> Array:

@@ -89,6 +89,12 @@ PUBLIC = {
 }
 
 
+def norm_keys(own: str, public: str) -> dict[str, str]:
+    """Our keys of a batch norm -> the public ones."""
+    parts = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
+    return {f"{own}.{part}": f"{public}.{part}" for part in parts}
+
+
 def require_backbone(module: nn.Module, report: BackboneReport) -> None:
     """Refuse the backbone of another network, which may share some names and shapes with the right one.
 

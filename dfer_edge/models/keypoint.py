@@ -14,6 +14,7 @@ from dfer_edge.errors import InvalidInput
 from dfer_edge.inference.keypoint import BLOCKS, CLASSES, HEAD_WIDTH, STAGES, WIDTH
 from dfer_edge.inference.keypoint_graph import CHEEKS, GROUPS, LANDMARKS, POINTS, links
 from dfer_edge.inference.keypoint_options import VARIED, Options
+from dfer_edge.models.backbone import norm_keys
 from dfer_edge.spec import ModelSpec
 
 # L = 0.2 L_S + 0.8 L_T: auxiliary (spatial) and temporal cross-entropy.
@@ -371,21 +372,16 @@ def create(spec: ModelSpec, size: int | None = None, **varied: Any) -> KeypointT
 
 def public_keys() -> dict[str, str]:
     """Own key -> key of torchvision's ``resnet18`` state dict, for every tensor that both have."""
-    keys = {"backbone.stem_conv.weight": "conv1.weight", **_norm_keys("backbone.stem_norm", "bn1")}
+    keys = {"backbone.stem_conv.weight": "conv1.weight", **norm_keys("backbone.stem_norm", "bn1")}
     for stage in range(len(STAGES)):
         for block in range(BLOCKS):
             own, public = f"backbone.stages.{stage}.{block}", f"layer{stage + 1}.{block}"
             for part, number in (("a", 1), ("b", 2)):
                 keys[f"{own}.conv_{part}.weight"] = f"{public}.conv{number}.weight"
-                keys |= _norm_keys(f"{own}.norm_{part}", f"{public}.bn{number}")
+                keys |= norm_keys(f"{own}.norm_{part}", f"{public}.bn{number}")
         if stage > 0:
             own, public = f"backbone.stages.{stage}.0", f"layer{stage + 1}.0.downsample"
             keys[f"{own}.shortcut_conv.weight"] = f"{public}.0.weight"
-            keys |= _norm_keys(f"{own}.shortcut_norm", f"{public}.1")
+            keys |= norm_keys(f"{own}.shortcut_norm", f"{public}.1")
     # With the option kept_fc alone.
     return keys | {f"regions.kept_fc.{kind}": f"fc.{kind}" for kind in ("weight", "bias")}
-
-
-def _norm_keys(own: str, public: str) -> dict[str, str]:
-    parts = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
-    return {f"{own}.{part}": f"{public}.{part}" for part in parts}

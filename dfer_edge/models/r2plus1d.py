@@ -16,6 +16,7 @@ from torch import nn
 
 from dfer_edge.errors import InvalidInput
 from dfer_edge.inference.r2plus1d import FEATURES, QUERY_WIDTH, STAGES, STEM, blocks, mid_channels
+from dfer_edge.models.backbone import norm_keys
 from dfer_edge.spec import ModelSpec
 
 
@@ -316,7 +317,7 @@ def public_keys() -> dict[str, str]:
             keys |= _conv_keys(f"{name}.{own}", f"{public}.{conv}.0", f"{public}.{conv}.1")
         if channels != out:
             keys[f"{name}.shortcut_conv.weight"] = f"{public}.downsample.0.weight"
-            keys |= _norm_keys(f"{name}.shortcut_norm", f"{public}.downsample.1")
+            keys |= norm_keys(f"{name}.shortcut_norm", f"{public}.downsample.1")
     return keys
 
 
@@ -325,11 +326,6 @@ def _conv_keys(own: str, public: str, last_norm: str) -> dict[str, str]:
     return {
         f"{own}.spatial.weight": f"{public}.0.weight",
         f"{own}.temporal.weight": f"{public}.3.weight",
-        **_norm_keys(f"{own}.spatial_norm", f"{public}.1"),
-        **_norm_keys(f"{own}.temporal_norm", last_norm),
+        **norm_keys(f"{own}.spatial_norm", f"{public}.1"),
+        **norm_keys(f"{own}.temporal_norm", last_norm),
     }
-
-
-def _norm_keys(own: str, public: str) -> dict[str, str]:
-    parts = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
-    return {f"{own}.{part}": f"{public}.{part}" for part in parts}

@@ -10,6 +10,7 @@ from torch import nn
 
 from dfer_edge.errors import InvalidInput
 from dfer_edge.inference.slowr50 import APEX, ATTENTION_WIDTH, EXPANSION, FRAMES, STAGES, reads_frames
+from dfer_edge.models.backbone import norm_keys
 from dfer_edge.spec import ModelSpec
 
 FEATURES = STAGES[-1][1] * EXPANSION
@@ -192,19 +193,14 @@ def create(spec: ModelSpec, **options: Any) -> SlowR50:
 
 def public_keys() -> dict[str, str]:
     """Own key -> key of pytorchvideo's ``slow_r50`` state dict, for every tensor that both have."""
-    keys = {"stem.conv.weight": "blocks.0.conv.weight", **_norm_keys("stem.norm", "blocks.0.norm")}
+    keys = {"stem.conv.weight": "blocks.0.conv.weight", **norm_keys("stem.norm", "blocks.0.norm")}
     for stage, (blocks, *_) in enumerate(STAGES):
         for block in range(blocks):
             own, public = f"stages.{stage}.{block}", f"blocks.{stage + 1}.res_blocks.{block}"
             for part in "abc":
                 keys[f"{own}.conv_{part}.weight"] = f"{public}.branch2.conv_{part}.weight"
-                keys |= _norm_keys(f"{own}.norm_{part}", f"{public}.branch2.norm_{part}")
+                keys |= norm_keys(f"{own}.norm_{part}", f"{public}.branch2.norm_{part}")
         own, public = f"stages.{stage}.0", f"blocks.{stage + 1}.res_blocks.0"
         keys[f"{own}.shortcut_conv.weight"] = f"{public}.branch1_conv.weight"
-        keys |= _norm_keys(f"{own}.shortcut_norm", f"{public}.branch1_norm")
+        keys |= norm_keys(f"{own}.shortcut_norm", f"{public}.branch1_norm")
     return keys | {f"head.classifier.{kind}": f"blocks.5.proj.{kind}" for kind in ("weight", "bias")}
-
-
-def _norm_keys(own: str, public: str) -> dict[str, str]:
-    parts = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
-    return {f"{own}.{part}": f"{public}.{part}" for part in parts}

@@ -29,11 +29,7 @@ def cpu_session(
     """
     import onnxruntime
 
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-    # Idle threads that spin take the cores from decoding and detection.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.log_severity_level = 3
+    options = _options(threads)
     if not prepack:
         options.add_session_config_entry("session.disable_prepacking", "1")
     if simulate:
@@ -58,16 +54,12 @@ def gpu_session(path: Path, providers: Sequence[tuple[str, dict[str, str]]], thr
     """
     import onnxruntime
 
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.log_severity_level = 3
     # The CPU's for shapes alone.
     asked = [*providers, ("CPUExecutionProvider", {})]
     names, settings = [name for name, _ in asked], [setting for _, setting in asked]
     try:
         session = onnxruntime.InferenceSession(
-            str(path), options, providers=names, provider_options=settings, enable_fallback=0
+            str(path), _options(threads), providers=names, provider_options=settings, enable_fallback=0
         )
     except Exception as error:  # onnxruntime's errors share no public base class
         reason = " ".join(str(error).split())[:200]
@@ -79,3 +71,14 @@ def gpu_session(path: Path, providers: Sequence[tuple[str, dict[str, str]]], thr
         hint = "its CUDA and cuDNN have to be those that this onnxruntime was built for, and of the driver"
         raise EngineUnavailable(f"{names[0]} does not run here: ONNX Runtime took {found[0]} instead", hint)
     return session
+
+
+def _options(threads: int) -> Any:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    # Idle threads that spin take the cores from decoding and detection.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 3
+    return options

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from dfer_edge.kernels.arrays import Array, is_tensor
+from dfer_edge.kernels.arrays import Array, is_tensor, library, widened
 
 
 def declines(*_: Any) -> str:
@@ -18,7 +17,7 @@ def declines(*_: Any) -> str:
 
 def run(x: Array, kind: str, weights: Sequence[Array], pool: bool, out: Array) -> None:
     """Fill ``out``."""
-    gated = GATES[kind](_widen(x), *map(_widen, weights))
+    gated = GATES[kind](widened(x), *map(widened, weights))
     out[...] = max_pool(gated) if pool else gated
 
 
@@ -37,7 +36,7 @@ def ag(x: Array, *weights: Array) -> Array:
 
 def cbam(x: Array, *weights: Array) -> Array:
     """y sig(conv [max, mean of y over channels]) of y = x sig(mlp(mean) + mlp'(max))."""
-    xp = _library(x)
+    xp = library(x)
     average, maximum, (weight, bias) = weights[:4], weights[4:8], weights[8:]
     scores = channel_mlp(x.mean((2, 3)), *average) + channel_mlp(xp.amax(x, axis=(2, 3)), *maximum)
     y = x * _sigmoid(scores)[:, :, None, None]
@@ -55,7 +54,7 @@ def channel_mlp(pooled: Array, weight1: Array, bias1: Array, weight2: Array, bia
 
 def convolve(planes: Array, weight: Array, bias: Array) -> Array:
     """[N, I, H, W] -> [N, O, H, W]: odd kernel, stride 1, zero padding; one tap at a time."""
-    xp = _library(planes)
+    xp = library(planes)
     height, width = planes.shape[2:]
     reach = weight.shape[-1] // 2
     padded = _pad(planes, reach)
@@ -70,22 +69,11 @@ def convolve(planes: Array, weight: Array, bias: Array) -> Array:
 def max_pool(x: Array) -> Array:
     """2 x 2, stride 2; NaN wins."""
     height, width = (side // 2 * 2 for side in x.shape[2:])
-    larger = _library(x).maximum
+    larger = library(x).maximum
     return larger(
         larger(x[:, :, 0:height:2, 0:width:2], x[:, :, 0:height:2, 1:width:2]),
         larger(x[:, :, 1:height:2, 0:width:2], x[:, :, 1:height:2, 1:width:2]),
     )
-
-
-def _library(array: Array) -> Any:
-    return sys.modules["torch"] if is_tensor(array) else np
-
-
-def _widen(array: Array) -> Array:
-    """float32 of a narrower dtype."""
-    if is_tensor(array):
-        return array.float() if array.element_size() < 4 else array
-    return array if array.itemsize >= 4 else array.astype(np.float32)
 
 
 def _pad(planes: Array, reach: int) -> Array:
@@ -97,11 +85,11 @@ def _pad(planes: Array, reach: int) -> Array:
 
 
 def _relu(x: Array) -> Array:
-    return _library(x).clip(x, 0, None)
+    return library(x).clip(x, 0, None)
 
 
 def _sigmoid(x: Array) -> Array:
-    xp = _library(x)
+    xp = library(x)
     # exp of a large score overflows to inf, and 1 / inf is the 0 that is meant.
     with np.errstate(over="ignore"):
         return 1 / (1 + xp.exp(-x))

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from dfer_edge.kernels.arrays import Array, is_tensor
+from dfer_edge.kernels.arrays import Array, is_tensor, library, widened
 
 
 def declines(*_: Any) -> str:
@@ -25,8 +25,8 @@ def run(
 
 def pool(features: Array, points: Array, sigma: float, gates: Sequence[Array] | None, norm_heat: bool) -> Array:
     """[N, J + 1, C] in float32 or wider; differentiable with torch."""
-    xp = _library(features)
-    gated = gate(_widen(features), gates)
+    xp = library(features)
+    gated = gate(widened(features), gates)
     height, width = features.shape[2:]
     maps = heat_maps(points, height, width, sigma)  # [N, J, H, W]
     # A / sum(A) as exp(log A - log A at the nearest cell) / its sum, which stays finite far outside.
@@ -44,7 +44,7 @@ def gate(features: Array, gates: Sequence[Array] | None) -> Array:
     """F = features * (g1 + g2 + g3) / 3 [N, C, H, W]."""
     if gates is None:
         return features
-    over_channels, over_height, over_width = map(_widen, gates)
+    over_channels, over_height, over_width = map(widened, gates)
     total = over_channels[:, None] + over_height[:, :, None] + over_width[..., None]
     return features * total / 3
 
@@ -55,7 +55,7 @@ def heat_maps(points: Array, height: int, width: int, sigma: float, nearest_is_o
     with np.errstate(over="ignore"):  # exp(-inf) is the 0 that is meant
         across = _exponents(points[..., 0], width, sigma, nearest_is_one)  # [N, J, W]
         down = _exponents(points[..., 1], height, sigma, nearest_is_one)  # [N, J, H]
-        return _library(points).exp(-(down[..., None] + across[..., None, :]))
+        return library(points).exp(-(down[..., None] + across[..., None, :]))
 
 
 def _exponents(centres: Array, count: int, sigma: float, nearest_is_one: bool) -> Array:
@@ -66,17 +66,6 @@ def _exponents(centres: Array, count: int, sigma: float, nearest_is_one: bool) -
         # The difference of the two squares, as a product: far outside they are equal to rounding.
         return ((cells - nearest) / sigma) * ((cells + nearest - 2 * centres) / sigma) / 2
     return ((cells - centres) / sigma) ** 2 / 2
-
-
-def _library(array: Array) -> Any:
-    return sys.modules["torch"] if is_tensor(array) else np
-
-
-def _widen(array: Array) -> Array:
-    """float32 of a narrower dtype."""
-    if is_tensor(array):
-        return array.float() if array.element_size() < 4 else array
-    return array if array.itemsize >= 4 else array.astype(np.float32)
 
 
 def _cast(array: Array, like: Array) -> Array:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
-from dfer_edge.kernels.arrays import Array, is_tensor
+from dfer_edge.kernels.arrays import Array, library, widened
 
 
 def declines(*_: Any) -> str:
@@ -23,29 +20,18 @@ def run(x: Array, weights: Sequence[Array], softmax: bool, out: Array) -> None:
 
 def head(x: Array, weights: Sequence[Array], softmax: bool) -> Array:
     """[B, K] in float32 or wider; differentiable with torch. Eight weights as printed, four folded."""
-    x, *wide = map(_widen, (x, *weights))
+    x, *wide = map(widened, (x, *weights))
     *attention, fc_weight, fc_bias, classifier_weight, classifier_bias = wide
     if attention:
         value_weight, value_bias, out_weight, out_bias = attention
         value = x @ value_weight.T + value_bias  # every head's own slice: the softmax over one token is 1
         x = x + (value @ out_weight.T + out_bias)
-    hidden = _library(x).clip(x @ fc_weight.T + fc_bias, 0, None)
+    hidden = library(x).clip(x @ fc_weight.T + fc_bias, 0, None)
     scores = hidden @ classifier_weight.T + classifier_bias
     return _softmax(scores) if softmax else scores
 
 
-def _library(array: Array) -> Any:
-    return sys.modules["torch"] if is_tensor(array) else np
-
-
-def _widen(array: Array) -> Array:
-    """float32 of a narrower dtype."""
-    if is_tensor(array):
-        return array.float() if array.element_size() < 4 else array
-    return array if array.itemsize >= 4 else array.astype(np.float32)
-
-
 def _softmax(scores: Array) -> Array:
-    xp = _library(scores)
+    xp = library(scores)
     powers = xp.exp(scores - xp.amax(scores, axis=-1, keepdims=True))
     return powers / powers.sum(-1, keepdims=True)

@@ -24,18 +24,10 @@ from dfer_edge.export.onnx_file import export_onnx
 from dfer_edge.inference import registry
 from dfer_edge.models import create_model
 from dfer_edge.sinks.video import VideoSink
+from tests.commands import run
 from tests.videos import write_video
 
 RANDOM = ["--weights", "random", "--engine", "onnxruntime", "--detector", "haar"]
-
-
-def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
-    try:
-        code = main([str(argument) for argument in arguments])
-    except SystemExit as stop:
-        code = int(stop.code or 0)
-    captured = capsys.readouterr()
-    return code, captured.out, captured.err
 
 
 def test_predict_writes_everything(astronaut: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,9 +10,9 @@ import cv2
 import numpy as np
 import pytest
 
-from dfer_edge.cli.main import main
 from dfer_edge.errors import CorruptArtifact, DferError, InvalidInput, SourceNotFound
 from dfer_edge.synthesis import RenderedClips, SyntheticClips, storage, write_clips
+from tests.commands import run
 
 FIELDS = (
     "frames",
@@ -132,21 +132,12 @@ def test_a_damaged_set(clips: SyntheticClips, tmp_path: Path, damage: str) -> No
         RenderedClips(folder)
 
 
-def _run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
-    try:
-        code = main([str(argument) for argument in arguments])
-    except SystemExit as stop:
-        code = int(stop.code or 0)
-    captured = capsys.readouterr()
-    return code, captured.out, captured.err
-
-
 def test_the_command_writes_images_and_a_preview(
     fake_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out, sheet = tmp_path / "set", tmp_path / "sheet.png"
     settings = ["--size", 32, "--workers", 0, "--model", fake_path, "--images"]
-    code, text, err = _run(capsys, "synth", "--count", 9, "--out", out, *settings, "--preview", sheet, "--json")
+    code, text, err = run(capsys, "synth", "--count", 9, "--out", out, *settings, "--preview", sheet, "--json")
     assert (code, err) == (0, "")
     document = json.loads(text)
     assert document["clips"] == 9
@@ -161,7 +152,7 @@ def test_the_command_renders_clips_of_chosen_classes(
     fake_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     settings = ["--frames", 3, "--size", 32, "--workers", 1, "--model", fake_path, "--classes", "contempt", "happy"]
-    code, text, _ = _run(capsys, "synth", "--count", 2, "--out", tmp_path / "set", *settings)
+    code, text, _ = run(capsys, "synth", "--count", 2, "--out", tmp_path / "set", *settings)
     assert code == 0
     assert "2 clips of 3 frames (contempt 1, happy 1)" in text
 
@@ -180,7 +171,7 @@ def test_the_command_renders_clips_of_chosen_classes(
 def test_wrong_usage_is_one_line(
     fake_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], code: int, what: str
 ) -> None:
-    got, _, err = _run(capsys, "synth", "--out", tmp_path / "set", "--model", fake_path, *arguments)
+    got, _, err = run(capsys, "synth", "--out", tmp_path / "set", "--model", fake_path, *arguments)
     assert got == code
     assert what in err.splitlines()[-1]
     assert not (tmp_path / "set").exists()
@@ -190,7 +181,7 @@ def test_a_missing_model_names_the_way_out(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("DFER_EDGE_FACE_MODEL", raising=False)
-    code, _, err = _run(capsys, "synth", "--count", 1, "--out", tmp_path / "set")
+    code, _, err = run(capsys, "synth", "--count", 1, "--out", tmp_path / "set")
     assert code == 1
     assert err.splitlines()[0] == "dfer-edge: expected a face model, none is named"
     assert "DFER_EDGE_FACE_MODEL" in err.splitlines()[1]

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from dfer_edge.cli import train as command
-from dfer_edge.cli.main import main
 from dfer_edge.synthesis.storage import FORMAT
 from dfer_edge.training import find_recipe
 from dfer_edge.training.data.shards import open_shards
 from dfer_edge.weights import file as weights
+from tests.commands import run
 from tests.training.tiny import LABELS, tiny_net
 
 
@@ -39,15 +39,6 @@ def shards(folder: Path, count: int = 16, **changes: object) -> Path:
     manifest = {"format": FORMAT, "job": {"classes": list(LABELS)}, "classes": names}
     (folder / "manifest.json").write_text(json.dumps(manifest | {"shards": [{"number": 0, "count": count}]}))
     return folder
-
-
-def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
-    try:
-        code = main([str(argument) for argument in arguments])
-    except SystemExit as stop:
-        code = int(stop.code or 0)
-    captured = capsys.readouterr()
-    return code, captured.out, captured.err
 
 
 SMALL = [

@@ -13,9 +13,9 @@ import cv2
 import numpy as np
 
 from dfer_edge.errors import SourceNotFound
+from dfer_edge.training.data.pictures import picture_files
 
 _LONGEST, _THING = 1100, 160
-_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Pictures:
             Not one background.
         """
         backgrounds, things = [], []
-        for path in sorted(path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES):
+        for path in picture_files(folder):
             image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
             if image is None or image.dtype != np.uint8:
                 continue
@@ -45,7 +45,7 @@ class Pictures:
                 grey = image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
                 backgrounds.append(_shrunk(grey, _LONGEST))
         if not backgrounds:
-            raise SourceNotFound(f"expected pictures without people in {folder}, found none", f"any of {_SUFFIXES}")
+            raise SourceNotFound(f"expected backgrounds in {folder}, found pictures with an alpha channel alone")
         return cls(backgrounds, things)
 
 

@@ -10,10 +10,11 @@ import cv2
 import numpy as np
 import torch
 
-from dfer_edge.errors import CorruptArtifact, SourceNotFound
+from dfer_edge.errors import CorruptArtifact
 from dfer_edge.faces.aligned import ABOVE
 from dfer_edge.inference import registry
 from dfer_edge.training.data.opening import joined
+from dfer_edge.training.data.pictures import picture_files
 from dfer_edge.training.data.shards import open_shards
 from dfer_edge.training.loader import Reader, epoch_keys, read_batches
 from dfer_edge.training.pixels import augment
@@ -100,9 +101,7 @@ class _Pictures:
     """Squares of photographs, a few of which are kept decoded."""
 
     def __init__(self, folder: Path, seed: int) -> None:
-        self.paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in (".png", ".jpg", ".jpeg"))
-        if not self.paths:
-            raise SourceNotFound(f"expected .png or .jpg files in {folder}")
+        self.paths = picture_files(folder)
         self.rng, self.kept = np.random.default_rng((seed, 7)), list[Image]()
 
     def replace(self, pixels: torch.Tensor, classes: torch.Tensor) -> None:
