@@ -55,7 +55,8 @@ def on_page_markdown(markdown: str, page: Page, config: Any, files: Files) -> st
             link = posixpath.relpath(uri, posixpath.dirname(here) or ".")
             return f"{match['text']}({link}{match['anchor'] or ''})"
         if (ROOT / target).exists():
-            return match["text"].lstrip("!")[1:-1] if "`" in match["text"] else f"{match['text'][1:-1]} (`{target}`)"
+            text = match["text"].lstrip("!")[1:-1]
+            return text if "`" in text or text == target else f"{text} (`{target}`)"
         return match[0]  # broken: the strict build says so
 
     return _LINK.sub(replaced, markdown)

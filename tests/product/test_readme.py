@@ -28,8 +28,6 @@ PAGES = [
     ROOT / "examples" / "README.md",
     *sorted(ROOT.glob("kernels/*/README.md")),
 ]
-# Its snippets open a camera, and show the inside of a loop.
-NOT_RUN = {ROOT / "docs" / "live.md"}
 
 
 def blocks(page: Path, language: str) -> list[str]:
@@ -57,8 +55,6 @@ def test_snippets_run(
     page: Path, snippet: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     code = compile(snippet, page.name, "exec")
-    if page in NOT_RUN:
-        return
     for copy in (tmp_path / "video.mp4", tmp_path / ASTRONAUT.relative_to(ROOT)):
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ASTRONAUT, copy)
@@ -69,7 +65,7 @@ def test_snippets_run(
 
 def test_there_are_snippets() -> None:
     assert blocks(README, "python")
-    assert {page for page in DOCS if blocks(page, "python")} > {README, *NOT_RUN}
+    assert {page for page in DOCS if blocks(page, "python")} > {README}
 
 
 def test_commands_parse() -> None:
