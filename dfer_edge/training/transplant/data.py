@@ -57,7 +57,13 @@ _KEPT = 24
 
 
 def batches(
-    folders: Sequence[Path], seed: int, batch: int, workers: int = 1, pictures: Path | None = None
+    folders: Sequence[Path],
+    seed: int,
+    batch: int,
+    workers: int = 1,
+    pictures: Path | None = None,
+    crop: Crop = CROP,
+    look: Pixels = PIXELS,
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Endless batches: RGB uint8 [B, 3, 112, 112] and labels [B]; the same for the same seed.
 
@@ -70,14 +76,14 @@ def batches(
         As :func:`~dfer_edge.training.data.shards.open_shards`.
     """
     shown = None if pictures is None else _Pictures(pictures, seed)
-    for pixels, _, classes in with_landmarks(folders, seed, batch, workers):
+    for pixels, _, classes in with_landmarks(folders, seed, batch, workers, crop, look):
         if shown is not None:
             shown.replace(pixels, classes)
         yield pixels, classes
 
 
 def with_landmarks(
-    folders: Sequence[Path], seed: int, batch: int, workers: int = 1
+    folders: Sequence[Path], seed: int, batch: int, workers: int = 1, crop: Crop = CROP, look: Pixels = PIXELS
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
     """As :func:`batches`, without pictures, with the 68 points [B, 68, 2] in pixels of the crop between the two."""
     parts = [open_shards(folder) for folder in folders]
@@ -87,7 +93,7 @@ def with_landmarks(
     spec = dataclasses.replace(
         registry.find("slowr50_sa").spec, frames=1, size=SIZE, mean=(0.0, 0.0, 0.0), std=(unit, unit, unit)
     )
-    stage = Stage(epochs=1, batch=batch, optimiser=Optimiser("adamw", lr=1e-3), frames=1, crop=CROP, pixels=PIXELS)
+    stage = Stage(epochs=1, batch=batch, optimiser=Optimiser("adamw", lr=1e-3), frames=1, crop=crop, pixels=look)
     epoch = 0
     while True:
         keys = epoch_keys(len(data.targets), (seed, epoch), batch, 0, 1)
