@@ -1,7 +1,8 @@
 """Is a media file cut short? Decoders end quietly where a file is cut; the containers' own sizes tell.
 
 MP4, MOV, AVIF (ISO/IEC 14496-12), AVI (RIFF), Matroska and WebM (RFC 8794, 9559), GIF89a, PNG, JPEG (ITU-T T.81). Bytes
-behind the end are harmless: telephones and editors append their own.
+behind the end are harmless: telephones and editors append their own. Formats of streams have no size of the whole: of
+MPEG-TS, Ogg, FLV, and of Matroska from a pipe, the last unit tells whether they end inside one.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import re
 import zlib
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
 # Brands of pictures in boxes (ISO/IEC 23008-12), which have no moov box: AV1 in them, and HEVC.
 AVIF = frozenset((b"avif", b"avis"))
@@ -28,6 +29,11 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 # Of the bytes behind 0xff, 0 is a stuffed one, 0xff a filler, and 0xd0 to 0xd7 restart a scan: the others are markers.
 _JPEG_MARKER = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])", re.DOTALL)
 _EXTENSION, _PICTURE, _TRAILER = 0x21, 0x2C, 0x3B  # what a block of a GIF begins with
+_CLUSTER = b"\x1f\x43\xb6\x75"
+# Sizes of a packet of MPEG-TS, and where its sync byte is: plain, with a time code of discs, with error correction.
+_TS_PACKETS, _TS_SYNC = ((188, 0), (192, 4), (204, 0)), 0x47
+_LARGEST_OGG_PAGE = 27 + 255 + 255 * 255
+_FLV_TAGS = (8, 9, 18)  # sound, video, data
 
 
 def truncation(path: Path) -> str:
@@ -40,7 +46,13 @@ def truncation(path: Path) -> str:
             return "" if size in (0, _ENDLESS) else _needs("RIFF chunk", 8 + size, end)
         if start[:4] == _EBML:
             return _matroska(file, end)
-        for magic, reason in ((_PNG, _png), (b"GIF8", _gif), (b"\xff\xd8", _jpeg)):
+        for magic, reason in (
+            (_PNG, _png),
+            (b"GIF8", _gif),
+            (b"\xff\xd8", _jpeg),
+            (b"II*\0", _tiff),
+            (b"MM\0*", _tiff),
+        ):
             if start.startswith(magic):
                 with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
                     return reason(data)
@@ -97,6 +109,11 @@ def jpeg_end(data: Any) -> int:
     return 0
 
 
+def _tiff(data: mmap.mmap) -> str:
+    order: Literal["little", "big"] = "little" if data[:2] == b"II" else "big"
+    return _needs("directory", int.from_bytes(data[4:8], order) + 2, len(data))
+
+
 def _gif(data: mmap.mmap) -> str:
     try:
         _gif_end(data)
@@ -117,10 +134,75 @@ def _gif_end(data: mmap.mmap) -> int:
     return offset
 
 
-def gif_ends(path: str | Path) -> bool:
-    """Whether a whole GIF ends with its trailer; damage before it makes blocks of other kinds."""
+def ends_inside(path: str | Path, form: str) -> bool:
+    """Whether a file without a size of the whole ends inside a unit, or a GIF before its trailer.
+
+    Parameters
+    ----------
+    path
+        The file.
+    form
+        FFmpeg's name of its format.
+    """
+    check = _LAST_UNITS.get(form)
+    if check is None:
+        return False
     with Path(path).open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        return data[_gif_end(data)] == _TRAILER
+        return check(data)
+
+
+def _gif_ends_inside(data: mmap.mmap) -> bool:
+    # Damage before the trailer makes blocks of other kinds.
+    return data[_gif_end(data)] != _TRAILER
+
+
+def _ts_ends_inside(data: mmap.mmap) -> bool:
+    for size, sync in _TS_PACKETS:
+        if len(data) > 3 * size and all(data[sync + k * size] == _TS_SYNC for k in range(3)):
+            return len(data) % size != 0
+    return False
+
+
+def _ogg_ends_inside(data: mmap.mmap) -> bool:
+    page = data.rfind(b"OggS", max(0, len(data) - _LARGEST_OGG_PAGE))
+    if page < 0:
+        return False
+    segments = data[page + 27 : page + 27 + data[page + 26]] if page + 27 <= len(data) else b""
+    return page + 27 > len(data) or page + 27 + data[page + 26] + sum(segments) > len(data)
+
+
+def _flv_ends_inside(data: mmap.mmap) -> bool:
+    # Each tag is followed by its size.
+    offset = int.from_bytes(data[5:9], "big") + 4
+    while offset < len(data) and data[offset] & 0x1F in _FLV_TAGS:
+        offset += 11 + int.from_bytes(data[offset + 1 : offset + 4], "big") + 4
+    return offset > len(data)
+
+
+def _matroska_ends_inside(data: mmap.mmap) -> bool:
+    """Elements one after the other, those of the segment and of clusters among them, until one is behind the end."""
+    offset = 0
+    # No identifier begins with four zero bits: damage, or what others have appended.
+    while offset < len(data) and data[offset] >> 4:
+        kind = data[offset : offset + 9 - data[offset].bit_length()]
+        data.seek(offset + len(kind))
+        size = _vint(data)
+        if kind == _SEGMENT and size is not None:
+            return False
+        if size is None and kind not in (_SEGMENT, _CLUSTER):
+            return False
+        offset = data.tell() + (0 if kind in (_SEGMENT, _CLUSTER) else size or 0)
+    return offset > len(data)
+
+
+_PICTURE_ENDS = ((_PNG, _png), (b"GIF8", _gif), (b"\xff\xd8", _jpeg), (b"II*\0", _tiff), (b"MM\0*", _tiff))
+_LAST_UNITS = {
+    "gif": _gif_ends_inside,
+    "mpegts": _ts_ends_inside,
+    "ogg": _ogg_ends_inside,
+    "flv": _flv_ends_inside,
+    "matroska,webm": _matroska_ends_inside,
+}
 
 
 def _colours(flags: int) -> int:
@@ -168,7 +250,7 @@ def _matroska(file: BinaryIO, end: int) -> str:
     return _needs("segment", file.tell() + size, end) if size is not None else ""
 
 
-def _vint(file: BinaryIO) -> int | None:
+def _vint(file: BinaryIO | mmap.mmap) -> int | None:
     """An EBML variable-size integer; None if absent or of unknown value (all ones)."""
     first = file.read(1)
     if not first or not first[0]:

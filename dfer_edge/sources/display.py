@@ -45,17 +45,21 @@ _MATRIX = np.dtype([("values", "=i4", 9)])
 
 
 class Picture:
-    """RGB pictures as they are shown, all of the first one's size."""
+    """RGB pictures as they are shown, all of the first one's size; ``turn`` goes before what the frames say."""
 
-    def __init__(self, stream: Any, name: str) -> None:
+    def __init__(self, stream: Any, name: str, turn: Turn | None = None) -> None:
         self._stream, self._name = stream, name
         self._reformatter = av.video.reformatter.VideoReformatter()
         self._size: tuple[int, int] | None = None
+        self._turn, self._asks = turn or Turn(), turn is None
         self._light = _light_of(stream.codec_context)
 
     def of(self, frame: Any) -> Image:
         """uint8 [H, W, 3] of a decoded frame."""
-        turn = _Turn.of(frame)
+        # A matrix comes with a frame that decodes alone, or with the first, and holds for those behind it.
+        if self._asks and (self._size is None or frame.key_frame):
+            self._turn = Turn.of(frame) or self._turn
+        turn = self._turn
         if self._size is None:
             # Players make pixels square by stretching the width.
             shown = (round(frame.width * self._aspect()), frame.height)
@@ -107,7 +111,7 @@ def _for_a_screen(image: Image, light: Any) -> Image:
     return np.asarray(_TONES[levels])
 
 
-class _Turn(NamedTuple):
+class Turn(NamedTuple):
     """How a decoded picture is to be shown: rows and columns swapped, then mirrored."""
 
     swaps: bool = False
@@ -115,18 +119,23 @@ class _Turn(NamedTuple):
     down: bool = False
 
     @classmethod
-    def of(cls, frame: Any) -> _Turn:
+    def of_exif(cls, orientation: int) -> Turn:
+        """From an orientation of EXIF, 1 to 8 (CIPA DC-008, 4.6.5); none for other numbers."""
+        return cls(orientation in (5, 6, 7, 8), orientation in (2, 3, 6, 7), orientation in (3, 4, 7, 8))
+
+    @classmethod
+    def of(cls, frame: Any) -> Turn | None:
         """From the display matrix of a frame, to quarter turns: (x, y) is shown at (a x + c y, b x + d y)."""
         try:
             found = list(frame.side_data)
         except ValueError:
             # PyAV stumbles over kinds that its FFmpeg knows and it does not (EXIF, in 18.1), but knows the angle.
-            return _ANGLES.get(round(frame.rotation), cls())
+            return _ANGLES.get(round(frame.rotation))
         for data in found:
             if data.type.name == "DISPLAYMATRIX" and data.buffer_size >= _MATRIX.itemsize:
                 a, b, _, c, d = np.frombuffer(data, _MATRIX, 1)["values"][0][:5].tolist()
                 return cls(False, a < 0, d < 0) if abs(a) + abs(d) >= abs(b) + abs(c) else cls(True, c < 0, b < 0)
-        return cls()
+        return None
 
     def applied(self, image: Image) -> Image:
         """``image`` as it is shown."""
@@ -139,8 +148,8 @@ class _Turn(NamedTuple):
 
 
 # Quarter turns by the angle that FFmpeg makes of a display matrix.
-_ANGLES = {-90: _Turn(True, True, False), 90: _Turn(True, False, True)} | dict.fromkeys(
-    (-180, 180), _Turn(False, True, True)
+_ANGLES = {-90: Turn(True, True, False), 90: Turn(True, False, True)} | dict.fromkeys(
+    (-180, 180), Turn(False, True, True)
 )
 
 

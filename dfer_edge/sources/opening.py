@@ -19,6 +19,7 @@ from dfer_edge.errors import DferError, InvalidInput, SourceNotFound
 from dfer_edge.sources import pictures
 from dfer_edge.sources.camera import CameraSource
 from dfer_edge.sources.containers import truncation
+from dfer_edge.sources.display import Turn
 from dfer_edge.sources.frames import ArraySource, Source
 from dfer_edge.sources.video import VideoSource
 from dfer_edge.types import Frame
@@ -137,8 +138,9 @@ def _opened(path: Path) -> Source:
         raise InvalidInput(f"expected a whole {'image' if kind else 'video'}, {path} is truncated: {reason}")
     if kind in ("gif", "apng"):
         pictures.check_header(path, kind)
+    turn = Turn.of_exif(pictures.apng_orientation(path)) if kind == "apng" else None
     try:
-        return VideoSource(str(path), form="mjpeg" if kind == "mjpeg" else "")
+        return VideoSource(str(path), form="mjpeg" if kind == "mjpeg" else "", turn=turn)
     except InvalidInput as error:
         if path.suffix.lower() in IMAGES:
             raise InvalidInput(f"expected an image that decodes, got {path}{_looks_like(path)}") from error

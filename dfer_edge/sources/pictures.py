@@ -6,16 +6,20 @@ AVIF, GIF and animated PNG are FFmpeg's (:mod:`dfer_edge.sources.video`): it kno
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import struct
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import av
 import cv2
 import numpy as np
 
 from dfer_edge.errors import InvalidInput
 from dfer_edge.sources.containers import AVIF, HEIC, brands, jpeg_end, png_damage, truncation
+from dfer_edge.sources.display import Turn
 from dfer_edge.sources.frames import check_size, checked
 from dfer_edge.types import Image
 
@@ -34,7 +38,9 @@ _KINDS = (
 # Start-of-frame markers of a JPEG: all of 0xc0 to 0xcf but tables and extensions.
 _SIZED = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _STANDALONE = frozenset((0x01, *range(0xD0, 0xD8)))
-_WIDTH_TAG, _HEIGHT_TAG = 256, 257
+# What FFmpeg checks of them: baseline, extended and progressive with Huffman codes; a scan; colours by Adobe.
+_COMMON, _SCAN, _ADOBE = frozenset((0xC0, 0xC1, 0xC2)), 0xDA, 0xEE
+_WIDTH_TAG, _HEIGHT_TAG, _ORIENTATION_TAG = 256, 257, 274
 
 
 def kind_of(path: Path) -> str:
@@ -105,7 +111,9 @@ def read(path: Path, kind: str) -> list[tuple[Image, float | None]]:
     if width is None or height is None:
         raise InvalidInput(f"expected an image with a size in its header, got {path}")
     check_size(width, height, str(path))
-    if kind == "png" and (reason := png_damage(data.data)):
+    if (kind == "png" and (reason := png_damage(data.data))) or (
+        kind == "jpeg" and (reason := _jpeg_damage(data.data))
+    ):
         raise InvalidInput(f"expected an image that decodes, got {path}: {reason}")
     try:
         if kind == "webp" and bytes(data[12:16]) == b"VP8X" and data[20] & 2:
@@ -155,9 +163,77 @@ def _animation(data: Any, path: Path) -> list[tuple[Image, float | None]]:
     decoded, animation = cv2.imdecodeanimation(data.reshape(1, -1))
     if not decoded:
         raise InvalidInput(f"expected an animation that decodes, got {path}")
-    pictures = (frame[:, :, :3] for frame in animation.frames)
+    turn = Turn.of_exif(_webp_orientation(data.data))
+    pictures = (turn.applied(np.asarray(frame[:, :, :3], np.uint8)) for frame in animation.frames)
     # No time at all is a tenth of a second to browsers.
     return [(_rgb(p, path), (ms or 100) / 1000) for p, ms in zip(pictures, animation.durations, strict=True)]
+
+
+def _webp_orientation(data: Any) -> int:
+    """The orientation of an animated WebP, 1 for none: OpenCV turns still ones only."""
+    offset = 12
+    while offset + 8 <= len(data):
+        size = int.from_bytes(data[offset + 4 : offset + 8], "little")
+        if bytes(data[offset : offset + 4]) == b"EXIF":
+            # Some writers keep the prefix that it has in a JPEG.
+            return _orientation(bytes(data[offset + 8 : offset + 8 + size]).removeprefix(b"Exif\0\0"))
+        offset += 8 + size + size % 2
+    return 1
+
+
+def apng_orientation(path: Path) -> int:
+    """The orientation of an animated PNG, 1 for none: FFmpeg tells its angle, and that of the first frame alone."""
+    data, offset = path.read_bytes(), 8
+    while offset + 12 <= len(data):
+        size = int.from_bytes(data[offset : offset + 4], "big")
+        if data[offset + 4 : offset + 8] == b"eXIf":
+            return _orientation(data[offset + 8 : offset + 8 + size])
+        offset += 12 + size
+    return 1
+
+
+def _orientation(exif: bytes) -> int:
+    with contextlib.suppress(struct.error, IndexError):
+        return _directory(exif, (_ORIENTATION_TAG,))[0].get(_ORIENTATION_TAG, 1)
+    return 1
+
+
+def _jpeg_damage(data: Any) -> str:
+    """What is said of JPEG data that do not decode whole, empty for none; OpenCV fills the rest with grey."""
+    tables, scans = _jpeg_tables(data)
+    if not tables:
+        return ""
+    codec = av.CodecContext.create("mjpeg", "r")
+    codec.options = {"err_detect": "explode"}
+    codec.thread_count = 1
+    try:
+        codec.decode(av.Packet(tables + bytes(data[scans : jpeg_end(data)])))
+    except av.error.InvalidDataError:
+        return "its JPEG data are damaged"
+    except av.error.FFmpegError:
+        return ""  # what only OpenCV knows
+    return ""
+
+
+def _jpeg_tables(data: Any) -> tuple[bytes, int]:
+    """What is before the scans of a JPEG and needed for them, empty for kinds that FFmpeg does not check; their place.
+
+    What programs write of their own may be wrong without harm, and is left out.
+    """
+    offset, kept = 2, b"\xff\xd8"
+    while offset + 4 < len(data) and data[offset] == 0xFF:
+        marker = data[offset + 1]
+        if marker == _SCAN:
+            return kept, offset
+        size = 1 if marker == 0xFF else 2
+        if size == 2 and marker not in _STANDALONE:
+            size += int.from_bytes(data[offset + 2 : offset + 4], "big")
+        if marker in _SIZED and (marker not in _COMMON or data[offset + 4] != 8):
+            return b"", 0
+        if not 0xE0 <= marker <= 0xEF or marker == _ADOBE:
+            kept += bytes(data[offset : offset + size])
+        offset += size
+    return b"", 0
 
 
 def check_header(path: Path, kind: str) -> None:
@@ -237,17 +313,23 @@ def _webp(data: Any) -> tuple[int, int]:
 
 def _tiff(data: Any) -> tuple[int, int]:
     """The largest width and height of all pages."""
-    order = "<" if bytes(data[:2]) == b"II" else ">"
-    offset, found, seen = struct.unpack_from(order + "I", data, 4)[0], [(0, 0)], set[int]()
-    while offset and offset not in seen:
+    offset, found, seen = 0, [(0, 0)], set[int]()
+    while (not seen or offset) and offset not in seen:
         seen.add(offset)
-        (count,) = struct.unpack_from(order + "H", data, offset)
-        sizes = {}
-        for entry in range(offset + 2, offset + 2 + 12 * count, 12):
-            tag, form = struct.unpack_from(order + "HH", data, entry)
-            if tag in (_WIDTH_TAG, _HEIGHT_TAG):
-                # SHORT or LONG, at the start of the value.
-                sizes[tag] = struct.unpack_from(order + ("H" if form == 3 else "I"), data, entry + 8)[0]
-        found.append((sizes.get(_WIDTH_TAG, 0), sizes.get(_HEIGHT_TAG, 0)))
-        (offset,) = struct.unpack_from(order + "I", data, offset + 2 + 12 * count)
+        page, offset = _directory(data, (_WIDTH_TAG, _HEIGHT_TAG), offset)
+        found.append((page.get(_WIDTH_TAG, 0), page.get(_HEIGHT_TAG, 0)))
     return max(w for w, _ in found), max(h for _, h in found)
+
+
+def _directory(data: Any, tags: Collection[int], offset: int = 0) -> tuple[dict[int, int], int]:
+    """Numbers of a TIFF's directory (EXIF is one too), the first for ``offset`` 0; and where the next one is."""
+    order = "<" if bytes(data[:2]) == b"II" else ">"
+    offset = offset or struct.unpack_from(order + "I", data, 4)[0]
+    (count,) = struct.unpack_from(order + "H", data, offset)
+    found: dict[int, int] = {}
+    for entry in range(offset + 2, offset + 2 + 12 * count, 12):
+        tag, form = struct.unpack_from(order + "HH", data, entry)
+        if tag in tags:
+            # SHORT or LONG, at the start of the value.
+            found[tag] = struct.unpack_from(order + ("H" if form == 3 else "I"), data, entry + 8)[0]
+    return found, struct.unpack_from(order + "I", data, offset + 2 + 12 * count)[0]

@@ -17,7 +17,7 @@ import av.stream
 
 from dfer_edge.errors import InvalidInput
 from dfer_edge.sources import containers
-from dfer_edge.sources.display import Picture, progressive, reason_of
+from dfer_edge.sources.display import Picture, Turn, progressive, reason_of
 from dfer_edge.sources.frames import Source, check_size
 from dfer_edge.system import cpu
 from dfer_edge.system.memory import keep_freed_frames
@@ -29,6 +29,8 @@ _LOG = logging.getLogger("dfer_edge")
 _SLOWEST, _FASTEST = 0.01, 1000.0
 # A step between two frames above this is a broken clock, not a pause; so is one back.
 _LONGEST_STEP_S = 3600.0
+# Frames of one stamp put us ahead of a clock by no more than this; and so many frames out of order are no new clock.
+_LONGEST_LEAD_S, _OUT_OF_ORDER = 1.0, 3
 # Steps of the declared rate make a gap of another length a loss; longer ones are pauses, or the work of an editor.
 _REGULAR, _LONGEST_GAP_S = 0.9, 60.0
 # Last frames may be shown for long, and some headers round.
@@ -56,6 +58,8 @@ class VideoSource(Source):
         It need not end.
     form
         FFmpeg's name of the format where the content alone would be taken for another; else empty.
+    turn
+        How its frames are to be shown; None asks them.
 
     Attributes
     ----------
@@ -69,8 +73,9 @@ class VideoSource(Source):
         If it does not open, has no video, or frames of an impossible size.
     """
 
-    def __init__(self, target: str, live: bool = False, form: str = "") -> None:
+    def __init__(self, target: str, live: bool = False, form: str = "", turn: Turn | None = None) -> None:
         self.name, self._target, self.live, self._form = target, target, live, form or None
+        self._turn = turn
         # Kept for the first pass.
         self._opened: Any = None if live else self._open()
         if not live:
@@ -110,7 +115,7 @@ class VideoSource(Source):
         keep_freed_frames()
         with contextlib.closing(container):
             stream, index = _best(container), 0
-            clock, picture = _Clock(container, stream, self.name), Picture(stream, self.name)
+            clock, picture = _Clock(container, stream, self.name), Picture(stream, self.name, self._turn)
             for decoded in progressive(self._decoded(container, stream)):
                 yield Frame(picture.of(decoded), index, clock.time_s(decoded.time))
                 index += 1
@@ -140,7 +145,7 @@ class VideoSource(Source):
         if _lists_frames(container):
             # Some damage gives neither error nor frame. Edit lists have left this list already.
             self.frames_lost = max(self.frames_lost, len(stream.index_entries) - unseen - given)
-        if container.format.name == "gif" and not containers.gif_ends(self._target):
+        if containers.ends_inside(self._target, container.format.name):
             self.frames_lost = max(self.frames_lost, 1)
 
     def _packets(self, container: Any, stream: Any) -> Iterator[Any]:
@@ -153,6 +158,7 @@ class VideoSource(Source):
                 if self.live:
                     raise InvalidInput(f"expected more of {self.name}, which ends: {reason_of(error)}") from error
                 _LOG.warning("%s is damaged, nothing behind this is read: %s", self.name, reason_of(error))
+                self.frames_lost = max(self.frames_lost, 1)
                 packet = None
             if packet is None:
                 yield None
@@ -180,42 +186,58 @@ class _Clock:
     """Seconds since the first frame, always moving forward and never far at once; and what is missing in between."""
 
     def __init__(self, container: Any, stream: Any, name: str) -> None:
+        # Stamps of what has none are FFmpeg's guess.
+        self._ticks = not container.format.flags & _NO_STAMPS
         rates = [stream.average_rate, stream.guessed_rate]
         # Empty frames of an AVI count in its mean.
-        rate = float(next((r for r in (rates[::-1] if container.format.name == "avi" else rates) if r), 0))
+        guessed_first = container.format.name == "avi" or not self._ticks
+        rate = float(next((r for r in (rates[::-1] if guessed_first else rates) if r), 0))
         self._step = 1 / (rate if _SLOWEST <= rate <= _FASTEST else NOMINAL_RATE)
         self._name = name
         # What has a list of its own needs no guess, what has no stamps allows none.
-        self._guesses = not (_lists_frames(container) or container.format.flags & _NO_STAMPS)
+        self._guesses = self._ticks and not _lists_frames(container)
         self._declared_s = _declared_s(container, stream)
         self._regular = self._steps = self._skipped = 0
         self._start: float | None = None
-        self._last = -self._step
+        self._stamp, self._last = -math.inf, -self._step
         self._complained = False
 
     def time_s(self, stamp: float | None) -> float:
         """The time of the frame with a presentation stamp in seconds, None if it has none."""
-        expected = self._last + self._step
-        if stamp is None or not math.isfinite(stamp):
-            self._last = expected
-            return expected
-        if self._start is None:
-            self._start = stamp
-        moved = stamp - self._start - self._last
-        if not 0 < moved <= _LONGEST_STEP_S:
-            # No clock: the frame rate counts this step, and the next stamps count from here.
-            if not self._complained and abs(moved) > _LONGEST_STEP_S:
-                _LOG.warning("the clock of %s jumps by %.0f s; its frame rate bridges the jump", self._name, moved)
-                self._complained = True
-                self._declared_s = 0.0  # by the same clock: it says nothing of what is missing
-            self._start = stamp - expected
-        elif self._last >= 0:
+        if stamp is None or not math.isfinite(stamp) or not self._ticks:
+            self._last += self._step
+            return self._last
+        self._start = stamp if self._start is None else self._start
+        moved, back = stamp - self._start - self._last, self._stamp - stamp
+        self._stamp = stamp
+        if 0 < moved <= _LONGEST_STEP_S:
+            self._count(moved)
+            self._last = stamp - self._start
+        elif back == 0:
+            # The last stamp once more: ahead of the clock until it goes on.
+            self._last += self._step
+        elif -_LONGEST_LEAD_S <= moved <= 0 and back <= _OUT_OF_ORDER * self._step:
+            self._last += self._step / 4
+        else:
+            self._begin_anew(stamp, moved)
+        return self._last
+
+    def _count(self, moved: float) -> None:
+        """A step forward, for the account of what is missing; the first frame takes none."""
+        if self._last >= 0:
             self._steps += 1
             # Milliseconds of Matroska are rounded.
             self._regular += abs(moved - self._step) < max(0.1 * self._step, 0.0015)
             self._skipped += round(moved / self._step) - 1 if moved <= _LONGEST_GAP_S else 0
-        self._last = stamp - self._start
-        return self._last
+
+    def _begin_anew(self, stamp: float, moved: float) -> None:
+        """No clock: the frame rate counts this step, and the next stamps count from here."""
+        if not self._complained and abs(moved) > _LONGEST_STEP_S:
+            _LOG.warning("the clock of %s jumps by %.0f s; its frame rate bridges the jump", self._name, moved)
+            self._complained = True
+            self._declared_s = 0.0  # by the same clock: it says nothing of what is missing
+        self._last += self._step
+        self._start = stamp - self._last
 
     def missing(self) -> int:
         """Frames that a steady rate asks for in gaps and up to the declared end."""
@@ -232,13 +254,15 @@ def _lists_frames(container: Any) -> bool:
 
 def _declared_s(container: Any, stream: Any) -> float:
     """Seconds of video that a header declares; 0 if it does not, or only those of sound as well."""
+    # Matroska's are the end on a clock that need not begin at 0; where they are a length, this asks for less.
+    start_s: float = max(0.0, (container.start_time or 0) / av.time_base)
     with contextlib.suppress(ValueError):
         hours, minutes, seconds = stream.metadata.get("DURATION", "").split(":")
-        return 3600 * int(hours) + 60 * int(minutes) + float(seconds)
+        return 3600 * int(hours) + 60 * int(minutes) + float(seconds) - start_s
     if stream.duration:
         return float(stream.duration * stream.time_base)
     alone = all(other is stream or other.type not in ("audio", "video") for other in container.streams)
-    return container.duration / av.time_base if alone and container.duration else 0.0
+    return float(container.duration / av.time_base) - start_s if alone and container.duration else 0.0
 
 
 def _best(container: Any) -> Any:

@@ -1,0 +1,91 @@
+"""Many predictions leave no memory, no threads and no descriptors behind.
+
+``python -m tests.faults.growth --count 500`` prints what a process of each engine holds after fifty predictions of a
+video with a face, and after so many more.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import multiprocessing
+import resource
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from dfer_edge import Recognizer
+from dfer_edge.engines import reasons
+
+ENGINES = ("openvino", "onnxruntime", "torch")
+# Caches, arenas and pools of threads fill up during these.
+_FIRST = 50
+_MOST = 0.02
+_VIDEO = Path(__file__).parents[1] / "assets" / "astronaut.mp4"
+
+
+class Held(NamedTuple):
+    """What this process holds."""
+
+    resident: int
+    threads: int
+    descriptors: int
+
+    @classmethod
+    def now(cls) -> Held:
+        """After all that nobody needs is freed."""
+        gc.collect()
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        threads, descriptors = (len(list(Path(f"/proc/self/{what}").iterdir())) for what in ("task", "fd"))
+        return cls(pages * resource.getpagesize(), threads, descriptors)
+
+
+def measure(engine: Any, count: int) -> tuple[Held, Held]:
+    """Before and after ``count`` predictions in this process: decoding, faces, landmarks, network."""
+    recognizer = Recognizer("slowr50_sa", engine=engine, precision="fp32", threads=1)
+    for _ in range(_FIRST):
+        recognizer.predict(_VIDEO)
+    before = Held.now()
+    for _ in range(count):
+        recognizer.predict(_VIDEO)
+    return before, Held.now()
+
+
+def grown(before: Held, after: Held) -> str:
+    """What grew, empty for nothing: memory by up to 2 % is noise of allocators."""
+    if after[1:] != before[1:]:
+        return f"threads and descriptors {before[1:]} became {after[1:]}"
+    more = after.resident - before.resident
+    return f"{more >> 10} KiB more resident than {before.resident >> 10}" if more > _MOST * before.resident else ""
+
+
+def _report(engine: str, count: int) -> None:
+    before, after = measure(engine, count)
+    memory = f"resident {before.resident / 2**20:.1f} -> {after.resident / 2**20:.1f} MiB"
+    others = ", ".join(f"{name} {getattr(before, name)} -> {getattr(after, name)}" for name in Held._fields[1:])
+    wrong = grown(before, after)
+    print(f"{engine}, {count} predictions: {memory}, {others}{': ' + wrong if wrong else ''}", flush=True)
+    sys.exit(bool(wrong))
+
+
+def main() -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--count", type=int, default=500)
+    parser.add_argument("--engine", nargs="+", default=list(ENGINES), choices=ENGINES)
+    arguments = parser.parse_args()
+    failed = 0
+    for engine in arguments.engine:
+        if reason := reasons(engine):
+            print(f"{engine} is not here: {reason}")
+            continue
+        # What one engine holds is not counted as another's.
+        process = multiprocessing.get_context("spawn").Process(target=_report, args=(engine, arguments.count))
+        process.start()
+        process.join()
+        failed += process.exitcode != 0
+    return int(failed > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
