@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib.util
 import re
 import shlex
@@ -74,6 +75,29 @@ def test_commands_parse() -> None:
     assert commands
     for line in commands:
         parser().parse_args(shlex.split(line, comments=True)[1:])
+
+
+def _of_command(words: list[str]) -> tuple[argparse.ArgumentParser, list[str]]:
+    """The parser that the words lead to, and the words after its name."""
+    found = parser()
+    while True:
+        below = next((a.choices for a in found._actions if isinstance(a, argparse._SubParsersAction)), {})
+        if not words or words[0] not in below:
+            return found, words
+        found, words = below[words[0]], words[1:]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_options_that_pages_name_exist(page: Path) -> None:
+    """In the running text and in indented lines too."""
+    text = page.read_text().replace("\\\n", " ")
+    unknown = []
+    for line in re.findall(r"dfer-edge ([a-z][^\n`|#]*)", text):
+        command, words = _of_command(line.split())
+        known = {option for action in command._actions for option in action.option_strings}
+        named = {word.split("=")[0].rstrip(".,;:)") for word in words if word.startswith("--")}
+        unknown += [(line, name) for name in named - known]
+    assert not unknown
 
 
 def test_every_command_is_on_the_page_of_use() -> None:
