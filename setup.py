@@ -1,5 +1,6 @@
 """Packages, their folders and the native module; everything else is in pyproject.toml. Probes no hardware."""
 
+import os
 from pathlib import Path
 
 from pybind11.setup_helpers import ParallelCompile, Pybind11Extension
@@ -21,7 +22,11 @@ cpu = Pybind11Extension(
     depends=sorted(str(path) for path in Path("csrc").glob("*/*.h")),
     cxx_std=17,
     # No -march=native: a wheel runs where it was not built (csrc/common/simd.h). No fast-math: NaN must stay NaN.
-    extra_compile_args=["-O3", "-g0", "-fno-math-errno", "-fno-trapping-math", "-Wall", "-Wextra"],
+    # Whoever packages has the last word.
+    extra_compile_args=[
+        *("-O3", "-g0", "-fno-math-errno", "-fno-trapping-math", "-Wall", "-Wextra"),
+        *os.environ.get("CXXFLAGS", "").split(),
+    ],
     extra_link_args=["-pthread"],
 )
 

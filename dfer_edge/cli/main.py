@@ -61,10 +61,20 @@ def parser() -> argparse.ArgumentParser:
     root.add_argument("--version", action="version", version=f"dfer-edge {__version__}")
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--debug", action="store_true", help="show tracebacks and log what is chosen and why")
-    commands = root.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    commands = root.add_subparsers(title="commands", metavar="COMMAND")
     for command in _COMMANDS:
         command.add(commands, common)
+    _plain(root)
     return root
+
+
+def _plain(parser: argparse.ArgumentParser) -> None:
+    """Descriptions come from docstrings, whose marks are none of a terminal's."""
+    parser.description = parser.description and parser.description.replace("``", "")
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for inner in action.choices.values():
+                _plain(inner)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -86,7 +96,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             # Names of files may hold what the terminal's encoding has not.
             stream.reconfigure(errors="backslashreplace")
-    arguments = parser().parse_args(argv)
+    root = parser()
+    arguments = root.parse_args(argv)
+    if not hasattr(arguments, "run"):
+        root.print_help(sys.stderr)
+        return 2
     if threading.current_thread() is threading.main_thread():
         # Ends as an exception does: files that are not whole yet are taken away.
         signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
@@ -112,7 +126,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         if arguments.debug:
             raise
-        print(f"dfer-edge: {_one_line(str(error))}", file=sys.stderr)
+        reason = f"{error.strerror}: {error.filename}" if error.strerror and error.filename else str(error)
+        print(f"dfer-edge: {_one_line(reason)}", file=sys.stderr)
         return 1
 
 

@@ -46,24 +46,28 @@ def add(commands: Any, common: argparse.ArgumentParser) -> None:
 
 def run_list(arguments: argparse.Namespace) -> int:
     """Names, inputs and weights of the networks."""
-    from dfer_edge.weights.file import shipped
+    from dfer_edge.weights.file import load, shipped
 
-    rows = [
-        {
-            "name": name,
-            "input": list(registry.find(name).spec.input_shape),
-            "classes": registry.find(name).spec.num_classes,
-            "default_weights": shipped(name) is not None,
-            "paper": registry.find(name).paper,
-        }
-        for name in list_models()
-    ]
+    rows = []
+    for name in list_models():
+        entry, file = registry.find(name), shipped(name)
+        rows.append(
+            {
+                "name": name,
+                "input": list(entry.spec.input_shape),
+                "classes": entry.spec.num_classes,
+                "default_weights": file is not None,
+                # They may see fewer pixels than the paper's network.
+                "default_weights_input": list(load(file).spec.input_shape) if file else None,
+                "paper": entry.paper,
+            }
+        )
     if arguments.json:
         console.print_json(rows)
         return 0
     for row in rows:
-        ships = "weights ship" if row["default_weights"] else "no weights ship yet"
-        print(f"{row['name']:14} {row['input']!s:20} {row['classes']} classes  {ships:20} {row['paper']}")
+        ships = f"weights ship, of {row['default_weights_input']}" if row["default_weights"] else "no weights ship yet"
+        print(f"{row['name']:14} {row['input']!s:20} {row['classes']} classes  {ships:37} {row['paper']}")
     return 0
 
 

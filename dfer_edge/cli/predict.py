@@ -21,11 +21,18 @@ if TYPE_CHECKING:
 
 def add_recognizer_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `Recognizer`."""
+    # The names would fill the usage of every command.
     parser.add_argument(
-        "--model", default="slowr50_sa", choices=["auto", *list_models()], help="network (default: %(default)s)"
+        "--model",
+        default="slowr50_sa",
+        choices=["auto", *list_models()],
+        metavar="NETWORK",
+        help="auto, or one that `dfer-edge models list` lists (default: %(default)s)",
     )
     parser.add_argument("--weights", default="default", help="default, random, or a .safetensors or .onnx file")
-    parser.add_argument("--engine", default="auto", choices=("auto", *ENGINES))
+    parser.add_argument(
+        "--engine", default="auto", choices=("auto", *ENGINES), metavar="ENGINE", help=f"auto, {', '.join(ENGINES)}"
+    )
     parser.add_argument("--precision", default="auto", choices=("auto", *PRECISIONS))
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help=DEVICE_HELP)
     parser.add_argument("--detector", default="auto", help="auto (the shipped one), haar, yunet, or an .onnx file")

@@ -16,7 +16,7 @@ import numpy as np
 from dfer_edge import labels
 from dfer_edge.cli import arguments as types
 from dfer_edge.cli import console
-from dfer_edge.errors import InvalidInput
+from dfer_edge.errors import InvalidInput, SourceNotFound
 from dfer_edge.models import list_models, require_torch
 from dfer_edge.system import cpu
 
@@ -148,6 +148,8 @@ def _recipe(arguments: argparse.Namespace) -> Recipe:
     from dfer_edge.training.recipes import from_json
 
     name = arguments.recipe or ("finetune" if arguments.init == "default" else "paper")
+    if name.endswith(".json") and not Path(name).is_file():
+        raise SourceNotFound(f"expected a recipe, found no file {name}", "--show-recipe prints one to begin with")
     recipe = from_json(Path(name).read_text()) if name.endswith(".json") else find_recipe(name, arguments.model)
     plain = {"epochs": arguments.epochs, "batch": arguments.batch, "optimiser.lr": arguments.lr}
     for field, value in plain.items():

@@ -25,11 +25,15 @@ def checked_plan(plan: WindowPlan, source: Source) -> WindowPlan:
     return plan
 
 
+# Cameras and addresses.
+LIVE_HINT = "Recognizer.stream takes it, and dfer-edge live"
+
+
 def bounded(source: Any) -> Source:
     """The source, opened, if it ends; else InvalidInput."""
     opened = open_source(source)  # a live source is not opened yet
     if getattr(opened, "live", False):
-        raise InvalidInput(f"expected a source that ends, got the live source {opened.name}", "use stream")
+        raise InvalidInput(f"expected a source that ends, got the live source {opened.name}", LIVE_HINT)
     return opened
 
 

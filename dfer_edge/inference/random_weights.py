@@ -28,6 +28,9 @@ class RandomWeights(Mapping[str, Array]):
         values *= np.float32(info.gain / math.sqrt(math.prod(info.shape[1:])))
         return values
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._infos  # without drawing it, as a mapping's own would
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._infos)
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from dfer_edge.errors import EngineUnavailable, InvalidInput, SourceLost
-from dfer_edge.live.redaction import redacted
+from dfer_edge.sources.redaction import redacted
 from dfer_edge.types import Image
 
 # Reads in a row that may fail, and what an answer without waiting is.

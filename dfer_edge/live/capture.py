@@ -12,10 +12,10 @@ import numpy as np
 
 from dfer_edge.errors import InvalidInput
 from dfer_edge.live.cameras import Camera, is_capture, is_pipeline
-from dfer_edge.live.redaction import redacted
 from dfer_edge.sources.camera import require_index
 from dfer_edge.sources.frames import Source, checked
 from dfer_edge.sources.opening import open_source
+from dfer_edge.sources.redaction import redacted
 from dfer_edge.types import Frame, Image
 
 Item = tuple[Image, float | None]

@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from dfer_edge.errors import EngineUnavailable, InvalidInput
-from dfer_edge.live.redaction import redacted
+from dfer_edge.sources.redaction import redacted
 from dfer_edge.types import Observation
 
 _LOG = logging.getLogger("dfer_edge")

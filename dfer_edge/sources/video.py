@@ -19,6 +19,7 @@ from dfer_edge.errors import InvalidInput
 from dfer_edge.sources import containers
 from dfer_edge.sources.display import Picture, Turn, progressive, reason_of
 from dfer_edge.sources.frames import Source, check_size
+from dfer_edge.sources.redaction import redacted
 from dfer_edge.system import cpu
 from dfer_edge.system.memory import keep_freed_frames
 from dfer_edge.types import NOMINAL_RATE, Frame
@@ -74,8 +75,9 @@ class VideoSource(Source):
     """
 
     def __init__(self, target: str, live: bool = False, form: str = "", turn: Turn | None = None) -> None:
-        self.name, self._target, self.live, self._form = target, target, live, form or None
-        self._turn = turn
+        # A path may look like anything; an address has its password taken out.
+        self.name = redacted(target) if live else target
+        self._target, self.live, self._form, self._turn = target, live, form or None, turn
         # Kept for the first pass.
         self._opened: Any = None if live else self._open()
         if not live:

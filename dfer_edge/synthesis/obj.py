@@ -32,9 +32,8 @@ def read_vertices(path: Path) -> np.ndarray:
         No file, or a line that is not three numbers.
     """
     try:
-        lines = path.read_text(encoding="ascii", errors="strict").splitlines()
-        rows = [line.split()[1:4] for line in lines if line.startswith("v ")]
-        return np.array(rows, dtype=np.float32).reshape(len(rows), 3)
+        lines = [line for line in path.read_text(encoding="ascii").splitlines() if line.startswith("v ")]
+        return np.loadtxt(lines, np.float32, usecols=(1, 2, 3), ndmin=2) if lines else np.empty((0, 3), np.float32)
     except (OSError, ValueError) as error:
         raise CorruptArtifact(f"expected an OBJ file at {path}: {error}") from error
 
@@ -72,7 +71,9 @@ def read_folder(folder: Path) -> dict[str, np.ndarray]:
         The neutral mesh, identity modes or expression shapes are missing, or a file has another number of vertices.
     """
     if not (folder / NEUTRAL).is_file():
-        raise CorruptArtifact(f"expected {NEUTRAL} in {folder}, found none")
+        archives = sorted(folder.glob("*.npz"))
+        hint = f"or name the archive: {archives[0]}" if archives else ""
+        raise CorruptArtifact(f"expected {NEUTRAL} in {folder}, found none", hint)
     neutral = read_vertices(folder / NEUTRAL)
     faces, material, names = read_polygons(folder / NEUTRAL)
     others = sorted(path for path in folder.glob("*.obj") if path.name != NEUTRAL)

@@ -41,10 +41,13 @@ class Joined(Mapping[str, Array]):
 
     def __init__(self, own: Mapping[str, Array], trunk: Mapping[str, Array]) -> None:
         self._own, self._trunk = own, trunk
-        self._keys = [*(key for key in trunk if not key.startswith(OWN)), *own]
+        self._keys = dict.fromkeys([*(key for key in trunk if not key.startswith(OWN)), *own])
 
     def __getitem__(self, key: str) -> Array:
         return self._own[key] if key in self._own else self._trunk[key]
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._keys  # without reading it, as a mapping's own would
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._keys)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import csv
 import hashlib
 import http.server
@@ -19,7 +20,7 @@ import pytest
 import torch
 
 from dfer_edge.cache import downloads
-from dfer_edge.cli.main import main
+from dfer_edge.cli.main import main, parser
 from dfer_edge.export.onnx_file import export_onnx
 from dfer_edge.inference import registry
 from dfer_edge.models import create_model
@@ -328,3 +329,40 @@ def test_the_package_runs_as_the_command(monkeypatch: pytest.MonkeyPatch, capsys
         runpy.run_module("dfer_edge", run_name="__main__")
     assert stop.value.code == 0
     assert "slowr50_sa" in capsys.readouterr().out
+
+
+def test_no_command_is_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = run(capsys)
+    assert (code, out) == (2, "")
+    assert err.startswith("usage: dfer-edge")
+    assert all(word in err for word in ("predict", "live", "doctor"))
+
+
+def test_helps_are_plain_text() -> None:
+    def texts(one: argparse.ArgumentParser) -> Iterator[str]:
+        yield one.format_help()
+        for action in one._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                for inner in action.choices.values():
+                    yield from texts(inner)
+
+    found = list(texts(parser()))
+    assert len(found) > 17
+    assert not [text for text in found if "``" in text or ":func:" in text]
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("rtsp://admin:secret@127.0.0.1:9/cam", "dfer-edge live"),
+        ("0", "dfer-edge live 0"),
+        ("http://a/v?token=secret", "live"),
+    ],
+)
+def test_live_sources_are_sent_to_the_live_command_without_their_passwords(
+    source: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, _, err = run(capsys, "predict", source, *RANDOM)
+    assert code == 1
+    assert said in err
+    assert "secret" not in err

@@ -17,6 +17,7 @@ import onnx
 import onnxruntime
 import pytest
 
+from dfer_edge.engines.tensorrt import library
 from tests.engines.fake_cuda import FakeCuda
 from tests.engines.strict_double import Misuse, Strict, World, check_type, enumeration
 
@@ -435,6 +436,8 @@ def module(world: World) -> types.ModuleType:
 
 def install(patch: pytest.MonkeyPatch, generation: str, cuda: FakeCuda | None = None) -> World:
     """Put a simulated library and GPU where the adapter looks for real ones; the version says that it is simulated."""
+    # It holds each library it met; of a double that is its networks, and there are hundreds.
+    library._logger.cache_clear()
     cuda = cuda or FakeCuda()
     world = World(generation, f"{VERSIONS[generation]}+simulated", cuda)
     world.fail, world.error, world.layers = "", 0.0, []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -113,6 +114,7 @@ def test_full_and_compact_weights_side_by_side_with_a_look_inside(
     monkeypatch.setenv("DFER_EDGE_CACHE", str(tmp_path / "cache"))
     names = ("happy", "sad", "bored", "asleep")
     module = create_model("slowr50_sa", class_names=names).eval()
+    module.spec = dataclasses.replace(module.spec, frames=3, size=64)
     paths = [weights.save(tmp_path / f"{c}.safetensors", module, compact=c == "small") for c in ("full", "small")]
     plan = Plan("slowr50_sa", stills, paths, ["onnxruntime"], ["fp32"], detector="haar", threads=1)
     result = evaluate(plan)

@@ -41,7 +41,7 @@ def assert_onnx_equals_torch(
 ) -> None:
     """The file in ``form`` computes what torch computes in 3-D, for batches of one and three."""
     graph, inputs, logits = record(spec, form)
-    weights = RandomWeights(graph, seed=3)
+    weights = dict(RandomWeights(graph, seed=3))
     write_onnx(path, graph, inputs, logits, weights, {}, external=external)
     onnx.checker.check_model(path, full_check=True)
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])

@@ -17,7 +17,7 @@ from dfer_edge import InvalidInput, SourceLost
 from dfer_edge.live import LiveStream, Options
 from dfer_edge.live.capture import CameraFeed, Feed, open_feed, open_feeds
 from dfer_edge.live.options import make_options
-from dfer_edge.live.redaction import redacted
+from dfer_edge.sources.redaction import redacted
 from tests.live.fakes import HERE, Scorer, Where, image, network
 
 FRAMES = [image(k) for k in range(50)]

@@ -15,7 +15,8 @@ from tests.synthesis import fake_model
 
 
 def _obj(path: Path, vertices: np.ndarray, raw: dict[str, np.ndarray] | None = None) -> None:
-    lines = [f"v {x:.6f} {y:.6f} {z:.6f}" for x, y, z in vertices]
+    np.savetxt(path, vertices, "v %.6f %.6f %.6f")
+    lines = []
     if raw is not None:
         last = -1
         for face, material in zip(raw["faces"], raw["face_material"], strict=True):
@@ -23,11 +24,14 @@ def _obj(path: Path, vertices: np.ndarray, raw: dict[str, np.ndarray] | None = N
                 lines.append(f"usemtl {raw['material_names'][material]}")
                 last = material
             lines.append("f " + " ".join(f"{corner + 1}/1" for corner in face if corner >= 0))
-    path.write_text("\n".join(lines) + "\n")
+    with path.open("a") as file:
+        file.write("".join(f"{line}\n" for line in lines))
 
 
-def _folder(folder: Path, raw: dict[str, np.ndarray]) -> Path:
-    folder.mkdir()
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The fake model as a folder, as it is published."""
+    folder, raw = tmp_path_factory.mktemp("published"), fake_model.arrays()
     _obj(folder / NEUTRAL, raw["neutral"], raw)
     for number, mode in enumerate(raw["identity"][:2]):
         _obj(folder / f"identity{number:03d}.obj", raw["neutral"] + mode)
@@ -36,11 +40,11 @@ def _folder(folder: Path, raw: dict[str, np.ndarray]) -> Path:
     return folder
 
 
-def test_the_published_folder_and_the_npz_are_one_model(tmp_path: Path, fake_path: Path) -> None:
+def test_the_published_folder_and_the_npz_are_one_model(tmp_path: Path, published: Path) -> None:
     raw = fake_model.arrays()
     raw["landmarks68"] = np.array(LANDMARKS)  # a folder has those of the published model
     np.savez(tmp_path / "m.npz", **raw)
-    folder, single = load_face_model(_folder(tmp_path / "FaceXModel", raw)), load_face_model(tmp_path / "m.npz")
+    folder, single = load_face_model(published), load_face_model(tmp_path / "m.npz")
     np.testing.assert_allclose(folder.neutral, single.neutral, atol=1e-5)
     np.testing.assert_array_equal(folder.triangles, single.triangles)
     np.testing.assert_array_equal(folder.materials, single.materials)
@@ -140,25 +144,34 @@ def test_a_shape_that_action_units_need(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", ["no neutral", "no shapes", "short shape", "words", "no polygons", "five corners"])
-def test_a_broken_folder(tmp_path: Path, damage: str) -> None:
-    folder = _folder(tmp_path / "FaceXModel", fake_model.arrays())
+def test_a_broken_folder(tmp_path: Path, published: Path, damage: str) -> None:
+    folder = tmp_path / "FaceXModel"
+    folder.mkdir()
+    for path in published.iterdir():
+        (folder / path.name).symlink_to(path)
     shape = next(path for path in folder.glob("*.obj") if not path.name.startswith(("identity", "generic")))
     neutral = folder / NEUTRAL
+    text = neutral.read_text()
     if damage == "no neutral":
         neutral.unlink()
     elif damage == "no shapes":
         for path in folder.glob("identity*.obj"):
             path.unlink()
     elif damage == "short shape":
-        shape.write_text("v 0 0 0\n")
+        _replace(shape, "v 0 0 0\n")
     elif damage == "words":
-        shape.write_text("v here there everywhere\n")
+        _replace(shape, "v here there everywhere\n")
     elif damage == "no polygons":
-        neutral.write_text("\n".join(line for line in neutral.read_text().splitlines() if line[0] == "v"))
+        _replace(neutral, "\n".join(line for line in text.splitlines() if line[0] == "v"))
     else:
-        neutral.write_text(neutral.read_text() + "f 1 2 3 4 5\n")
+        _replace(neutral, text + "f 1 2 3 4 5\n")
     with pytest.raises(CorruptArtifact):
         load_face_model(folder)
+
+
+def _replace(link: Path, text: str) -> None:
+    link.unlink()
+    link.write_text(text)
 
 
 def test_errors_are_of_the_hierarchy() -> None:

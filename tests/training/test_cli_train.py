@@ -83,12 +83,15 @@ def test_the_recipe_can_be_shown(capsys: pytest.CaptureFixture[str]) -> None:
     ("arguments", "message"),
     [
         (["--out", "x"], "expected --data NAME:PATH and --out FOLDER"),
-        (["--data", "shards:/nowhere", "--out", "x"], "expected a folder with shards, found none at /nowhere"),
+        (
+            ["--data", "shards:/nowhere", "--out", "x"],
+            "expected a folder that holds the data set 'shards', found none at /nowhere",
+        ),
         (["--data", "nonsense:/tmp", "--out", "x"], "expected NAME:PATH with a name out of shards"),
         (["--show-recipe", "--set", "epochs=1"], "'epochs' is none of"),
         (["--show-recipe", "--set", "epochs"], "expected --set FIELD=VALUE"),
         (["--show-recipe", "--recipe", "other"], "expected a recipe out of paper, renders"),
-        (["--show-recipe", "--recipe", "gone.json"], "No such file"),
+        (["--show-recipe", "--recipe", "gone.json"], "expected a recipe, found no file"),
     ],
 )
 def test_errors_are_one_line(capsys: pytest.CaptureFixture[str], arguments: list[str], message: str) -> None:

@@ -340,7 +340,7 @@ def test_images_of_several_sizes(tmp_path: Path) -> None:
     [
         ("dfew", "expected NAME:PATH with a name out of"),
         ("imagenet:/tmp", "expected NAME:PATH with a name out of"),
-        ("dfew:/nowhere/at/all", "expected a folder with dfew, found none"),
+        ("dfew:/nowhere/at/all", "expected a folder that holds the data set .dfew., found none"),
     ],
 )
 def test_bad_names(spec: str, message: str) -> None:

@@ -158,7 +158,7 @@ def open_named(spec: str, fold: int, cropper: FaceCropper | None = None) -> tupl
         raise InvalidInput(f"expected NAME:PATH with a name out of {', '.join(LAYOUTS)}; got {spec!r}")
     layout, folder = LAYOUTS[name], Path(path).expanduser()
     if not folder.is_dir():
-        raise SourceNotFound(f"expected a folder with {name}, found none at {folder}")
+        raise SourceNotFound(f"expected a folder that holds the data set {name!r}, found none at {folder}")
     if not 1 <= fold <= max(layout.folds, 1):
         raise InvalidInput(f"expected a fold of {name} from 1 to {max(layout.folds, 1)}, got {fold}")
     return layout.open(folder, fold, cropper)
