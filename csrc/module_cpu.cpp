@@ -12,6 +12,7 @@ void bind_clip_to_tensor(py::module_& m);
 void bind_landmark_pool(py::module_& m);
 void bind_lbp(py::module_& m);
 void bind_token_attention(py::module_& m);
+void bind_winograd(py::module_& m);
 
 namespace {
 
@@ -40,6 +41,7 @@ PYBIND11_MODULE(_cpu, m) {
   bind_landmark_pool(m);
   bind_lbp(m);
   bind_token_attention(m);
+  bind_winograd(m);
   auto synthesis = m.def_submodule("synthesis", "Renderer of faces.");
   dfer::synthesis::bind(synthesis);
 }

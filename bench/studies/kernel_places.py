@@ -1,4 +1,4 @@
-"""Networks with a fused kernel inside against the same without, on the torch engine: in turns, one thread.
+"""Networks with fused kernels inside against the same without, on the torch engine: in turns, one thread.
 
 python -m bench.studies.kernel_places --out bench/results/DEVICE/kernel_places.json
 
@@ -12,7 +12,7 @@ import argparse
 import json
 import statistics
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from dfer_edge.bench.measure import timing
 
@@ -25,27 +25,34 @@ from dfer_edge.engines import load_engine  # noqa: E402
 from dfer_edge.engines.tensorrt.gate import gate_feed  # noqa: E402
 from dfer_edge.export import artifacts  # noqa: E402
 from dfer_edge.inference.torch_kernels import PLACES  # noqa: E402
+from dfer_edge.models import list_models  # noqa: E402
 from dfer_edge.system import cpu  # noqa: E402
 from dfer_edge.weights import file as weights  # noqa: E402
 
+HOW: tuple[Literal["none", "auto", "all"], ...] = ("none", "auto", "all")
+"""Without, what the engine takes by itself, and with all that have a place."""
 _BAR = {"fp32": 1e-4, "bf16": 5e-2, "fp16": 2e-2}
 
 
-def pair(name: str, precision: str, rounds: int, budget_s: float, device: str) -> dict[str, Any]:
-    """One row: milliseconds with and without, and the median of the ratios of neighbours."""
-    path = artifacts.prepare(weights.random(name), "2d")
-    engines = {how: load_engine(path, "torch", precision, device, 1, how) for how in ("all", "none")}  # type: ignore[arg-type]
+def pair(name: str, weights_name: str, precision: str, rounds: int, budget_s: float, device: str) -> dict[str, Any]:
+    """One row: milliseconds with and without, and the medians of the ratios of neighbours."""
+    path = artifacts.prepare(weights.resolve(name, weights_name), "2d")
+    engines = {how: load_engine(path, "torch", precision, device, 1, how) for how in HOW}
     # A single image, or a clip: what a stream asks for.
-    feed = gate_feed(engines["all"].input_shapes, 1)
-    a, b = (engine.infer(feed)["logits"] for engine in engines.values())
-    distance = float(np.abs(a - b).max())
-    row: dict[str, Any] = {"model": name, "precision": precision, "kernel": PLACES[name][0], "difference": distance}
-    if distance <= _BAR[precision]:
+    feed = gate_feed(engines["none"].input_shapes, 1)
+    logits = {how: engine.infer(feed)["logits"] for how, engine in engines.items()}
+    row: dict[str, Any] = {"model": name, "weights": weights_name, "precision": precision}
+    distances = {how: float(np.abs(logits[how] - logits["none"]).max()) for how in HOW}
+    if max(distances.values()) <= _BAR[precision]:
         calls = {how: (lambda engine=engine: engine.infer(feed)) for how, engine in engines.items()}
         times = timing.interleaved(calls, rounds, budget_s, warm_up_s=0.2, clock=clock_of(device))
-        ratios = [x / y for x, y in zip(times["all"], times["none"], strict=True)]
-        row |= {"with": timing.summary(times["all"]), "without": timing.summary(times["none"])}
-        row |= {"ratio_p50": statistics.median(ratios), "ratio_of_minima": min(times["all"]) / min(times["none"])}
+        row["without"] = timing.summary(times["none"])
+        for how in HOW[1:]:
+            ratio = statistics.median(x / y for x, y in zip(times[how], times["none"], strict=True))
+            row[how] = {"kernels": engines[how].info()["kernels"], **timing.summary(times[how]), "ratio_p50": ratio}
+            row[how]["ratio_of_minima"] = min(times[how]) / min(times["none"])
+    for how in HOW[1:]:
+        row.setdefault(how, {})["difference"] = distances[how]
     for engine in engines.values():
         engine.close()
     return row
@@ -61,7 +68,8 @@ def clock_of(device: str) -> Any:
 def main() -> None:
     """Time, write."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--models", nargs="+", choices=tuple(PLACES), default=list(PLACES))
+    parser.add_argument("--models", nargs="+", choices=list_models(), default=list(PLACES))
+    parser.add_argument("--weights", default="random")
     parser.add_argument("--precisions", nargs="+", default=["fp32", "bf16"] if cpu.has_bf16() else ["fp32"])
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--rounds", type=int, default=15)
@@ -71,10 +79,10 @@ def main() -> None:
     rows = []
     for name in arguments.models:
         for precision in arguments.precisions:
-            rows.append(pair(name, precision, arguments.rounds, arguments.budget, arguments.device))
+            rows.append(pair(name, arguments.weights, precision, arguments.rounds, arguments.budget, arguments.device))
             print(json.dumps(rows[-1]), flush=True)
     result = {
-        **collect(CORES, "python -m bench.studies.kernel_places"),
+        **collect(CORES, f"python -m bench.studies.kernel_places --weights {arguments.weights}"),
         "threads": 1,
         "clock": "process time",
         "rows": rows,

@@ -15,8 +15,9 @@ from dfer_edge.engines.torch_capture import CapturedNetwork
 from dfer_edge.errors import CorruptArtifact, EngineUnavailable
 from dfer_edge.inference import Part, pixels, record
 from dfer_edge.inference.parts import FEATURES, input_shapes
-from dfer_edge.inference.torch_kernels import PLACES
+from dfer_edge.inference.torch_kernels import place_of
 from dfer_edge.inference.torch_pixels import Normalise
+from dfer_edge.inference.torch_winograd import WINOGRAD, fits
 from dfer_edge.models.simplified import Simplified
 from dfer_edge.spec import ModelSpec
 from dfer_edge.system import cpu
@@ -24,7 +25,7 @@ from dfer_edge.system import cpu
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 # Network, device and precision in which its kernel was measured to win (bench/studies/kernel_places.py); on a GPU
-# none was measured yet.
+# none was measured yet. Convolutions by Winograd win in every network.
 _FASTER = frozenset({("keypoint_tsa", "cpu", "bf16")})
 
 
@@ -76,13 +77,20 @@ class TorchEngine(Engine):
         if missing := sorted(set(infos) - set(weights)):
             raise CorruptArtifact(f"expected the weights of {spec.name} in {self.path}, {missing[0]} is missing")
         self.kernels = self._kernels_of(spec, part)
+        if self._takes_winograd(weights):
+            self.kernels += (WINOGRAD,)
         return Simplified(spec, weights, "2d", part, frozenset(self.kernels))
 
     def _kernels_of(self, spec: ModelSpec, part: Part) -> tuple[str, ...]:
-        kernel, parts = PLACES.get(spec.name, ("", ()))
-        options = self.options
+        kernel, options = place_of(spec, part), self.options
         measured = options.kernels != "auto" or (spec.name, options.device, options.precision) in _FASTER
-        return (kernel,) if part in parts and options.kernels != "none" and measured else ()
+        return (kernel,) if kernel and options.kernels != "none" and measured else ()
+
+    def _takes_winograd(self, weights: dict[str, torch.Tensor]) -> bool:
+        """Every layer that fits was measured faster (bench/studies/kernel_places.py). Fewer bits would not bear it."""
+        options = self.options
+        able = options.kernels != "none" and (options.device, options.precision) == ("cpu", "fp32")
+        return able and any(fits(value.shape) for value in weights.values())
 
     def _place(self, array: FloatArray) -> torch.Tensor:
         # No copy for fp32 on the CPU: mapped weights stay mapped.

@@ -11,6 +11,7 @@ import torch.nn.functional as F  # noqa: N812
 
 from dfer_edge.inference import torch_kernels
 from dfer_edge.inference.base import Activation, Form, Graph
+from dfer_edge.inference.torch_winograd import Winograd
 
 Tensor = torch.Tensor
 
@@ -37,6 +38,8 @@ class TorchGraph(Graph[Tensor]):
     constants
         Kept between runs of the same network: uploading them again would take time, and cannot be captured into a
         CUDA graph.
+    winograd
+        Computes the convolutions that it takes; kept between runs like ``constants``.
     """
 
     def __init__(
@@ -45,8 +48,10 @@ class TorchGraph(Graph[Tensor]):
         form: Form = "3d",
         constants: dict[object, Tensor] | None = None,
         kernels: frozenset[str] = frozenset(),
+        winograd: Winograd | None = None,
     ) -> None:
         super().__init__(form)
+        self._winograd = winograd
         self._weights, self.kernels = weights, kernels
         self._constants = {} if constants is None else constants
         self._example = next(iter(weights.values()))
@@ -75,6 +80,8 @@ class TorchGraph(Graph[Tensor]):
     def conv(
         self, x: Tensor, weight: Tensor, bias: Tensor | None, stride: Sequence[int], padding: Sequence[int]
     ) -> Tensor:
+        if self._winograd is not None and bias is not None and self._winograd.takes(x, weight, stride, padding):
+            return self._winograd(x, weight, bias)
         run = F.conv3d if weight.ndim == 5 else F.conv2d
         return run(x, weight, bias, tuple(stride), tuple(padding))
 

@@ -12,6 +12,7 @@ from dfer_edge.kernels.attention_gate.rules import SHAPES
 from dfer_edge.kernels.dispatch import use_threads
 from dfer_edge.kernels.landmark_pool import landmark_pool
 from dfer_edge.kernels.token_attention import Folded, token_attention
+from dfer_edge.spec import ModelSpec
 
 Tensor = torch.Tensor
 Weights = Mapping[str, Tensor]
@@ -27,7 +28,11 @@ def _run(kernel: Callable[..., Tensor], x: Tensor, *tensors: Tensor) -> Tensor:
 
 def _token_attention(weights: Weights, _: str, x: Tensor) -> Tensor:
     named = ("attention.weight", "attention.bias", "classifier.weight", "classifier.bias")
-    return _run(lambda x, *w: token_attention(x, Folded(*w)), x, *(weights[name] for name in named))
+    # One vector a clip, or, where frames are weighed by their scores, one a frame.
+    rows = _run(
+        lambda x, *w: token_attention(x, Folded(*w)), x.reshape(-1, x.shape[-1]), *(weights[name] for name in named)
+    )
+    return rows.reshape(*x.shape[:-1], -1)
 
 
 def _attention_gate(weights: Weights, prefix: str, x: Tensor, kind: str) -> Tensor:
@@ -62,3 +67,11 @@ PLACES: dict[str, tuple[str, tuple[Part, ...]]] = {
     "keypoint_tsa": ("landmark_pool", ("whole", "features")),
 }
 """Networks that have a place for a kernel, and the parts that it is in."""
+
+
+def place_of(spec: ModelSpec, part: Part) -> str:
+    """The kernel that a part of a network has a place for; empty if none."""
+    kernel, parts = PLACES.get(spec.name, ("", ()))
+    # Options of other arithmetic: frames attend to frames, a gate that is added.
+    without = spec.options.get("gate") == "ag_residual" or spec.options.get("attention_tokens") == "frames"
+    return "" if without or part not in parts else kernel

@@ -15,6 +15,7 @@ from dfer_edge.inference.base import Form
 from dfer_edge.inference.folding import Array
 from dfer_edge.inference.parts import Part, build, check_feed, input_shapes, output_name, record
 from dfer_edge.inference.torch_graph import TorchGraph
+from dfer_edge.inference.torch_winograd import WINOGRAD, Winograd
 from dfer_edge.spec import ModelSpec
 
 
@@ -51,6 +52,7 @@ class Simplified(nn.Module):
         # Parameter names of torch cannot hold dots; the list keeps the real ones.
         self._names = list(weights)
         self._constants: dict[object, torch.Tensor] = {}
+        self._winograd = Winograd() if WINOGRAD in kernels else None
         self.values = nn.ParameterList([nn.Parameter(value, requires_grad=False) for value in weights.values()])
 
     def named_weights(self) -> dict[str, torch.Tensor]:
@@ -59,7 +61,7 @@ class Simplified(nn.Module):
 
     def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
         """Logits [B, K]; inputs as in the training form. For parts see :mod:`dfer_edge.inference.parts`."""
-        graph = TorchGraph(self.named_weights(), self.form, self._constants, self.kernels)
+        graph = TorchGraph(self.named_weights(), self.form, self._constants, self.kernels, self._winograd)
         return build(graph, inputs, self.spec, self.part)
 
     def infer(self, feed: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
