@@ -1,17 +1,19 @@
-"""How the Haar cascade's square relates to YuNet's box: the constants in dfer_edge/faces/detectors.py.
+"""How the squares of the Haar cascade and of dlib relate to YuNet's box: the constants in dfer_edge/faces.
 
-python -m bench.studies.face_boxes FOLDER_OF_STILLS YUNET.onnx
+python -m bench.studies.face_boxes FOLDER_OF_STILLS YUNET.onnx [--detector dlib]
 """
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 
-from dfer_edge.faces.detectors import HaarDetector, YuNetDetector
+from dfer_edge.faces import make_detector
+from dfer_edge.faces.detectors import YuNetDetector
 from dfer_edge.sources.opening import open_source
 
 _BORDER = 40
@@ -22,15 +24,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("stills", type=Path)
     parser.add_argument("yunet", type=Path)
+    parser.add_argument("--detector", default="haar", choices=("haar", "dlib"))
     arguments = parser.parse_args()
-    haar, yunet = HaarDetector(), YuNetDetector(arguments.yunet)
+    of_squares: Any = make_detector(arguments.detector)
+    yunet = YuNetDetector(arguments.yunet)
     # The raw square, before the convention is applied.
-    haar._WIDTH, haar._HEIGHT, haar._DOWN = 1.0, 1.0, 0.0
+    of_squares._WIDTH, of_squares._HEIGHT, of_squares._DOWN = 1.0, 1.0, 0.0
     rows = []
-    for path in sorted(arguments.stills.glob("*.jpg")):
+    for path in sorted(path for path in arguments.stills.rglob("*") if path.suffix in (".jpg", ".png")):
         image = next(iter(open_source(path))).image
         image = np.asarray(cv2.copyMakeBorder(image, *[_BORDER] * 4, cv2.BORDER_REPLICATE), np.uint8)
-        a, b = haar.detect(image), yunet.detect(image)
+        a, b = of_squares.detect(image), yunet.detect(image)
         if len(a) == len(b) == 1:
             square, box = a[0].box, b[0].box
             down = ((box.top + box.bottom) - (square.top + square.bottom)) / 2

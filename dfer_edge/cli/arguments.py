@@ -55,6 +55,14 @@ def rate(text: str) -> float:
     return value
 
 
+def assignment(text: str) -> tuple[str, str]:
+    """``FIELD=VALUE`` as the two."""
+    field, equals, value = text.partition("=")
+    if not field or not equals:
+        raise argparse.ArgumentTypeError(f"expected FIELD=VALUE, got {text!r}")
+    return field, value
+
+
 def _at_least(lowest: int, text: str) -> int:
     if not text.isdecimal() or int(text) < lowest:
         raise argparse.ArgumentTypeError(f"expected a whole number of at least {lowest}, got {text!r}")

@@ -31,7 +31,7 @@ def add(commands: Any, common: argparse.ArgumentParser) -> None:
     parser.add_argument("--engine", nargs="+", default=["auto"], choices=("auto", *ENGINES))
     parser.add_argument("--precision", nargs="+", default=["auto"], choices=("auto", *PRECISIONS))
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help=DEVICE_HELP)
-    parser.add_argument("--detector", default="auto", help="auto (the shipped one), haar, yunet, or an .onnx file")
+    parser.add_argument("--detector", default="auto", help="auto (the shipped one), haar, yunet, dlib, or an .onnx file")
     parser.add_argument("--landmarks", metavar="FILE", help=LANDMARKS_HELP)
     parser.add_argument("--threads", type=threads, help="CPU threads of the engine (default: all cores)")
     parser.add_argument("--prepared", type=Path, metavar="DIR", help=PREPARED_HELP)
@@ -44,6 +44,17 @@ def add(commands: Any, common: argparse.ArgumentParser) -> None:
     parser.add_argument("--classes", nargs="+", metavar="LABEL", help="use samples of these only")
     parser.add_argument("--jitter", type=_draws, metavar="N", help="also with N moved detector boxes a sample")
     parser.add_argument("--seed", type=int, default=0, help="of the moved boxes (default: %(default)s)")
+    parser.add_argument(
+        "--starts", nargs="+", type=float, default=[], metavar="SHARE", help="also with clips that begin there, 0 to 1"
+    )
+    parser.add_argument(
+        "--perturb",
+        nargs="+",
+        type=float,
+        default=[],
+        metavar="LEVELS",
+        help="also with pixels moved against them",
+    )
     parser.add_argument("--fit-temperature", metavar="DATA", help="fit the temperature on another split")
     parser.add_argument("--video", type=Path, help="a video whose labels over time are known")
     parser.add_argument("--expect", nargs="+", default=[], metavar="LABEL:FIRST-LAST", help="frames of --video")
@@ -88,6 +99,8 @@ def run(arguments: argparse.Namespace) -> int:
         fit_on=arguments.fit_temperature,
         video=arguments.video,
         prepared=arguments.prepared,
+        starts=arguments.starts,
+        perturb=arguments.perturb,
         runs=[parse_run(text) for text in arguments.expect],
     )
     with console.progress("evaluate") as progress:
@@ -123,6 +136,10 @@ def _print(content: Mapping[str, Any]) -> None:
     if data["left_out_labels"]:
         words = ", ".join(f"{word} {count}" for word, count in data["left_out_labels"].items())
         console.STDOUT.print(f"left out, no class that was asked for: {words}", soft_wrap=True)
+    for name, rows in content["probes"].items():
+        heads = {"starts": "clips begin at {start:g}", "perturbed": "pixels moved by {levels:g} levels"}
+        for row in rows:
+            console.STDOUT.print(f"{heads[name].format(**row)}: WAR {row['war']:.3f}, UAR {row['uar']:.3f}")
     for video in content["timeline"]:
         runs = ", ".join(f"{run['label']} {run['first']}-{run['last']}" for run in video["runs"])
         verdict = "as expected" if video["as_expected"] else f"{len(video['wrong_frames'])} frames not as expected"

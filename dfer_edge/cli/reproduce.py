@@ -13,8 +13,9 @@ from dfer_edge.errors import InvalidInput
 from dfer_edge.labels import DFEW
 from dfer_edge.models import require_torch
 
-# Clips that --rendered renders, a person each, and their frames and side.
-_RENDERED, _RENDERED_FRAMES, _RENDERED_SIZE = 210, 16, 96
+# Clips that --rendered renders, a person each, and their frames and side; as many persons as every fold needs.
+_RENDERED = (210, 16, 96)
+_QUICK = (35, 4, 64)
 
 
 def add(commands: Any, common: argparse.ArgumentParser) -> None:
@@ -37,10 +38,18 @@ def add(commands: Any, common: argparse.ArgumentParser) -> None:
     parser.add_argument("--epochs", type=types.positive, default=0, help="of every stage, in place of the paper's")
     parser.add_argument("--batch", type=types.positive, default=0, help="clips a step, in place of the paper's")
     parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        type=types.assignment,
+        metavar="FIELD=VALUE",
+        help="a field of every row's recipe, as in train",
+    )
+    parser.add_argument(
         "--init",
         default="",
         metavar="FILE",
-        help="public backbone, or weights of ours (default: noise)",
+        help="public backbone, or weights of ours (default: the shipped ones); without it from noise",
     )
     parser.add_argument("--landmarks", default="auto", metavar="FILE", help="landmark network, as in predict")
     parser.add_argument("--seed", type=types.whole, default=0)
@@ -80,6 +89,7 @@ def run(arguments: argparse.Namespace) -> int:
         quick=arguments.quick,
         epochs=arguments.epochs,
         batch=arguments.batch,
+        changes=tuple(arguments.set),
         most_folds=arguments.folds,
         init=arguments.init,
         seed=arguments.seed,
@@ -125,10 +135,8 @@ def _render(folder: Path, arguments: argparse.Namespace) -> Path:
     from dfer_edge.synthesis import SyntheticClips
     from dfer_edge.synthesis.storage import write_clips
 
-    count = 35 if arguments.quick else _RENDERED
-    clips = SyntheticClips(
-        count, seed=arguments.seed, frames=_RENDERED_FRAMES, size=_RENDERED_SIZE, workers=1, classes=DFEW
-    )
+    count, frames, size = _QUICK if arguments.quick else _RENDERED
+    clips = SyntheticClips(count, seed=arguments.seed, frames=frames, size=size, workers=1, classes=DFEW)
     with console.progress("rendering") as bar:
         write_clips(clips, folder, bar)
     return folder

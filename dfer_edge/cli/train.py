@@ -86,6 +86,7 @@ def _add_recipe(parser: argparse.ArgumentParser) -> None:
         "--set",
         action="append",
         default=[],
+        type=types.assignment,
         metavar="FIELD=VALUE",
         help="override a field of the recipe, e.g. stages.0.epochs=5",
     )
@@ -155,11 +156,8 @@ def _recipe(arguments: argparse.Namespace) -> Recipe:
     for field, value in plain.items():
         if value is not None:
             recipe = recipe.override(f"stages.{field}", json.dumps(value))
-    for override in arguments.set:
-        path, equals, value = override.partition("=")
-        if not equals:
-            raise InvalidInput(f"expected --set FIELD=VALUE, got {override!r}")
-        recipe = recipe.override(path, value)
+    for field, value in arguments.set:
+        recipe = recipe.override(field, value)
     return recipe
 
 

@@ -27,6 +27,10 @@ def page(content: Mapping[str, Any], drawn: Mapping[str, Figure]) -> str:
         parts.append(f"<p class=note>{html.escape(content['note'])}</p>")
     parts += [_table(rows) for rows in (_overview(content), _recall_rows(content))]
     parts += [_left_out(content)]
+    for name, rows in content.get("probes", {}).items():
+        heads = {"starts": "clips begin at", "perturbed": "pixels move against the class by, levels of 255"}
+        shown = [[next(iter(row.values())), row["samples"], _percent(row["war"]), _percent(row["uar"])] for row in rows]
+        parts.append(_table([[heads[name], "samples", "WAR", "UAR"], *shown]))
     parts += [f"<h2>{html.escape(name.replace('_', ' '))}</h2>{image(figure)}" for name, figure in drawn.items()]
     for video in content.get("timeline", ()):
         runs = ", ".join(f"{run['label']} {run['first']}-{run['last']}" for run in video["runs"])

@@ -13,7 +13,8 @@ from dfer_edge.evaluation import timeline
 from dfer_edge.evaluation.data import DataSet, read
 from dfer_edge.evaluation.document import document
 from dfer_edge.evaluation.jitter import Jitter, MovableDetector
-from dfer_edge.evaluation.run import Column, score
+from dfer_edge.evaluation.probes import by_level, by_start, training_form
+from dfer_edge.evaluation.run import Column, clip_of, score
 from dfer_edge.evaluation.timeline import Run
 from dfer_edge.faces import Detector, make_detector
 from dfer_edge.recognizer import Recognizer
@@ -50,6 +51,10 @@ class Plan:
     prepared
         Folder where the faces found in files are kept, as for :class:`dfer_edge.Recognizer`; not with ``jitter``, which
         moves what is found.
+    starts
+        Shares of every clip's frames that are left out at its start, one evaluation each (paper 001's appearance bias).
+    perturb
+        Levels of 255 by which pixels move against the true class, one evaluation each (paper 002); needs torch.
     video, runs
         A video and its expected labels, see :mod:`dfer_edge.evaluation.timeline`.
     """
@@ -71,6 +76,8 @@ class Plan:
     video: str | Path | None = None
     runs: Sequence[Run] = ()
     prepared: str | Path | None = None
+    starts: Sequence[float] = ()
+    perturb: Sequence[float] = ()
 
     @property
     def all_weights(self) -> tuple[str | Path, ...]:
@@ -129,7 +136,7 @@ def evaluate(plan: Plan, progress: Progress | None = None) -> Evaluation:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in run.unavailable.items())
         raise EngineUnavailable(f"expected an engine and precision that can run here, none can: {reasons}")
     content = document(run.columns, run.data, plan.jitter, run.fitted, run.split.name if run.split else "")
-    content |= {"unavailable": run.unavailable, "timeline": run.videos}
+    content |= {"unavailable": run.unavailable, "timeline": run.videos, "probes": run.probes()}
     return Evaluation(plan, content, tuple(run.columns), run.data, run.first, run.weights)
 
 
@@ -181,6 +188,19 @@ class _Run:
             self.fitted.append(self._score(recognizer, detector, self.split, name, None))
         if plan.video is not None:
             self.videos.append(timeline.check(recognizer, plan.video, plan.runs) | {"column": name})
+
+    def probes(self) -> dict[str, Any]:
+        """The experiments that were asked for, with the first column."""
+        plan, first, column, found = self._plan, self.first, self.columns[0], dict[str, Any]()
+        assert first is not None  # noqa: S101 - a column was made
+        if plan.starts:
+            found["starts"] = by_start(first, [*column.scored, *column.lost], plan.starts, plan.faces)
+        if plan.perturb:
+            module = training_form(first.spec, self.weights)
+            clips = (clip_of(first, sample, plan.faces) for sample in column.scored)
+            truth = [sample.truth for sample in column.scored]
+            found["perturbed"] = by_level(module, clips, truth, first.spec, plan.perturb)
+        return found
 
     def _score(
         self, recognizer: Recognizer, detector: MovableDetector, data: DataSet, name: str, jitter: Jitter | None

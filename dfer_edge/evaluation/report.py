@@ -15,10 +15,10 @@ from dfer_edge.evaluation import figures
 from dfer_edge.evaluation.document import write_json
 from dfer_edge.evaluation.page import page
 from dfer_edge.evaluation.plan import Evaluation, Progress
-from dfer_edge.evaluation.run import Column, source_of
+from dfer_edge.evaluation.probes import training_form
+from dfer_edge.evaluation.run import Column, clip_of
 from dfer_edge.system.whole_files import replacing, write_text
 from dfer_edge.types import Clip
-from dfer_edge.weights import file as weights_files
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -96,7 +96,7 @@ def _inside(result: Evaluation, skipped: dict[str, str], progress: Progress | No
     """Figures that need torch and trained weights; what is missing goes to ``skipped``."""
     features, grad_cam = "map of features", "Grad-CAM"
     try:
-        module = _module(result)
+        module = training_form(result.recognizer.spec, result.weights)
     except DferError as error:
         skipped.update(dict.fromkeys((features, grad_cam), error.message))
         return {}
@@ -120,25 +120,10 @@ def _inside(result: Evaluation, skipped: dict[str, str], progress: Progress | No
     return drawn
 
 
-def _module(result: Evaluation) -> nn.Module:
-    from dfer_edge.models import require_torch
-
-    require_torch("looking inside a network")
-    if Path(result.weights).suffix == ".onnx":
-        raise DferError("an .onnx file holds the inference form, not the training form")
-    source = weights_files.resolve(result.recognizer.spec.name, result.weights)
-    if source.is_random:
-        raise DferError("random weights have no training form")
-    from dfer_edge.evaluation import explain as inside
-
-    return inside.trained_module(result.recognizer.spec, source)
-
-
 def _clips(result: Evaluation, column: Column, progress: Progress | None) -> Iterator[Clip]:
     """What the network sees of each sample, one at a time."""
     for done, sample in enumerate(column.scored, start=1):
-        found = source_of(sample, result.recognizer.spec, result.plan.faces)
-        yield result.recognizer.clip(found.source, "cropped" if found.cropped else "detect", found.landmarks)
+        yield clip_of(result.recognizer, sample, result.plan.faces)
         if progress:
             progress("looking inside", done, len(column.scored))
 

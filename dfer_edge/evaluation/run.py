@@ -17,7 +17,7 @@ from dfer_edge.recognizer import Recognizer
 from dfer_edge.sources.opening import open_source
 from dfer_edge.spec import ModelSpec
 from dfer_edge.training.data.samples import ClipSource
-from dfer_edge.types import Faces, Prediction
+from dfer_edge.types import Clip, Faces, Prediction
 
 Progress = Callable[[int, int | None], None]
 Floats = npt.NDArray[np.float64]
@@ -93,6 +93,12 @@ def source_of(sample: Sample, spec: ModelSpec, faces: str) -> ClipSource:
     frames = [frame.image for frame in open_source(sample.path)]
     # Pages and animations are clips whatever their name says.
     return ClipSource(frames * spec.frames if len(frames) == 1 else sample.path, faces == "cropped")
+
+
+def clip_of(recognizer: Recognizer, sample: Sample, faces: str) -> Clip:
+    """What the network sees of a sample; errors as :func:`source_of` and :meth:`Recognizer.clip`."""
+    found = source_of(sample, recognizer.spec, faces)
+    return recognizer.clip(found.source, "cropped" if found.cropped else "detect", found.landmarks)
 
 
 def _predict(recognizer: Recognizer, sample: Sample, found: ClipSource) -> Prediction:

@@ -12,6 +12,7 @@ import numpy as np
 from dfer_edge.cache.downloads import YUNET
 from dfer_edge.cache.hashing import file_sha256
 from dfer_edge.errors import CorruptArtifact, InvalidInput, WeightsNotFound
+from dfer_edge.faces.regions import box_of_square, shrunk
 from dfer_edge.faces.rendered import RenderedFaces, is_rendered
 from dfer_edge.system import settings
 from dfer_edge.system.call_lock import CallLock
@@ -46,14 +47,6 @@ def named(detector: T) -> T:
     return cast(T, _Named(type(detector).__name__, detector.detect))  # type: ignore[attr-defined]
 
 
-def _shrunk(image: Image, longest: int) -> tuple[Image, float]:
-    scale = min(1.0, longest / max(image.shape[:2]))
-    if scale == 1.0:
-        return image, scale
-    size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
-    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8), scale
-
-
 class HaarDetector:
     """The frontal-face cascade of the OpenCV wheel: nothing to download, frontal faces only.
 
@@ -80,7 +73,7 @@ class HaarDetector:
 
     def detect(self, image: Image) -> list[Detection]:
         """See :class:`Detector`; a cascade has no score, so the score is the neighbour count squashed to 0..1."""
-        small, scale = _shrunk(image, self._longest)
+        small, scale = shrunk(image, self._longest)
         grey = cv2.equalizeHist(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY))
         smallest = max(20, min(grey.shape) // 9)
         if min(grey.shape) < smallest:
@@ -89,18 +82,12 @@ class HaarDetector:
             boxes, counts = self._cascade.detectMultiScale2(
                 grey, scaleFactor=1.2, minNeighbors=5, minSize=(smallest, smallest)
             )
-        found = [Detection(self._box(b, scale), float(n / (n + 5))) for b, n in zip(boxes, counts, strict=True)]
+        shape = (self._WIDTH, self._HEIGHT, self._DOWN)
+        found = [
+            Detection(box_of_square(*(float(edge) / scale for edge in box[:3]), shape), float(count / (count + 5)))
+            for box, count in zip(boxes, counts, strict=True)
+        ]
         return sorted(found, key=lambda detection: -detection.score)
-
-    def _box(self, found: Any, scale: float) -> Box:
-        left, top, side, _ = (float(number) / scale for number in found)
-        x, y = left + side / 2, top + side * (0.5 + self._DOWN)
-        return Box(
-            x - side * self._WIDTH / 2,
-            y - side * self._HEIGHT / 2,
-            x + side * self._WIDTH / 2,
-            y + side * self._HEIGHT / 2,
-        )
 
 
 class YuNetDetector:
@@ -134,7 +121,7 @@ class YuNetDetector:
 
     def detect(self, image: Image) -> list[Detection]:
         """See :class:`Detector`; with the five points of each face."""
-        small, scale = _shrunk(image, self._longest)
+        small, scale = shrunk(image, self._longest)
         height, width = small.shape[:2]
         with self._calls:
             self._network.setInputSize((width, height))
@@ -166,12 +153,15 @@ def make_detector(detector: str | Path | Detector = "auto") -> Detector:
     ----------
     detector
         ``"auto"`` or ``"rendered"`` (the shipped one, see :mod:`dfer_edge.faces.rendered`), ``"haar"``, ``"yunet"``
-        (the fetched file, or the one that ``DFER_EDGE_YUNET`` names), the path of an ONNX file of YuNet or of another
-        training of the shipped detector, or an object with ``detect`` (see :class:`Detector`).
+        (the fetched file, or the one that ``DFER_EDGE_YUNET`` names), ``"dlib"`` (where dlib is installed), the path of
+        an ONNX file of YuNet or of another training of the shipped detector, or an object with ``detect`` (see
+        :class:`Detector`).
 
     Raises
     ------
     InvalidInput, WeightsNotFound, CorruptArtifact
+    EngineUnavailable
+        For dlib's, where it is not installed.
     """
     if not isinstance(detector, (str, Path)) and callable(getattr(detector, "detect", None)):
         return named(detector)
@@ -179,6 +169,10 @@ def make_detector(detector: str | Path | Detector = "auto") -> Detector:
         return RenderedFaces()
     if detector == "haar":
         return HaarDetector()
+    if detector == "dlib":
+        from dfer_edge.faces.detector_dlib import DlibDetector
+
+        return DlibDetector()
     if detector == "yunet":
         path = yunet_path()
         if path is None:
@@ -189,7 +183,7 @@ def make_detector(detector: str | Path | Detector = "auto") -> Detector:
     if isinstance(detector, (str, Path)) and Path(detector).suffix == ".onnx":
         return _of_file(Path(detector))
     raise InvalidInput(
-        f'expected detector "auto", "rendered", "haar", "yunet" or the path of an .onnx file; got {detector!r}'
+        f'expected detector "auto", "rendered", "haar", "yunet", "dlib" or the path of an .onnx file; got {detector!r}'
     )
 
 

@@ -1,4 +1,4 @@
-"""Landmark networks on ONNX Runtime: the shipped one, face-api's 68 points and OpenSeeFace's 66.
+"""Landmark networks on ONNX Runtime: the shipped one, face-api's and PFLD's 68 points and OpenSeeFace's 66.
 
 Crops and decoding of the two public ones were measured on 55 portraits with YuNet boxes (54 generated, 1 photograph)
 and on frames of four videos, errors as a share of the distance between the eyes. These networks check each other: their
@@ -127,6 +127,21 @@ class FaceApi68(LandmarkNetwork):
         return outputs[0].reshape(68, 2) * np.float32(112), 1.0, np.ones(68, np.float32)
 
 
+class Pfld68(FaceApi68):
+    """PFLD's 68 points as paper 001 takes them (cunjian/pytorch_face_landmark): 3x112x112 RGB 0-1 -> x, y in 0..1.
+
+    The file has the shapes of face-api's; it is told by its first layer, a convolution of raw pixels. The crop is the
+    source's, a square of 1.1 times the longer side of a box. The published file was not here.
+    """
+
+    name = "pfld68"
+    margin, down = 1.1, 0.0
+
+    def _prepared(self, crop: Image) -> FloatArray:
+        prepared: FloatArray = crop.astype(np.float32) / np.float32(255)
+        return prepared
+
+
 # iBUG number of each of OpenSeeFace's points. 58 and 62 are the only mouth corners: they lie on iBUG's outer corners
 # 48 and 54 (0.05 from face-api's, against 0.07 from the inner 60 and 64). The inner corners 60 and 64 are missing.
 OPENSEEFACE_POINTS = (*range(48), *range(49, 54), *range(55, 60), 48, 61, 62, 63, 54, 65, 66, 67)
@@ -220,11 +235,22 @@ def _recognised(graph: Any, path: str | Path) -> type[LandmarkNetwork]:
     outputs = [_shape(value) for value in graph.output]
     for network in NETWORKS:
         if inputs == [network.input_shape] and outputs == list(network.output_shapes):
-            return network
+            return Pfld68 if network is FaceApi68 and _convolves_pixels(graph) else network
     known = "; ".join(f"{n.name} {_text([n.input_shape])} -> {_text(list(n.output_shapes))}" for n in NETWORKS)
     raise InvalidInput(
         f"expected a landmark network of shape {known}; got {_text(inputs)} -> {_text(outputs)} in {path}"
     )
+
+
+def _convolves_pixels(graph: Any) -> bool:
+    """Whether the first layer that computes is a convolution: nothing inside the file brings pixels to its scale."""
+    read = {value.name for value in graph.input}
+    for node in graph.node:
+        if read & set(node.input):
+            if node.op_type not in ("Identity", "Cast", "Transpose"):
+                return bool(node.op_type == "Conv")
+            read |= set(node.output)
+    return False
 
 
 def _shape(value: Any) -> Shape:

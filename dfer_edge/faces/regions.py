@@ -100,3 +100,21 @@ def box_in_crop(box: Box, region: Box | Region, size: int) -> Box:
     return Box(
         (box.left - left) * across, (box.top - top) * down, (box.right - left) * across, (box.bottom - top) * down
     )
+
+
+def shrunk(image: Image, longest: int) -> tuple[Image, float]:
+    """The frame with at most ``longest`` pixels on its longer side, and its scale."""
+    scale = min(1.0, longest / max(image.shape[:2]))
+    if scale == 1.0:
+        return image, scale
+    size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8), scale
+
+
+def box_of_square(left: float, top: float, side: float, shape: tuple[float, float, float]) -> Box:
+    """The face box of a detector that finds squares: ``shape`` is its width, height and how much lower it lies, in
+    sides of the square.
+    """
+    width, height, down = shape
+    x, y = left + side / 2, top + side * (0.5 + down)
+    return Box(x - side * width / 2, y - side * height / 2, x + side * width / 2, y + side * height / 2)

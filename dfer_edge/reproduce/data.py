@@ -49,8 +49,10 @@ def fold_count(data: str) -> int:
     return LAYOUTS[name].folds or OWN_FOLDS
 
 
-def open_fold(data: str, fold: int, seed: int, cropper: FaceCropper | None, most: int = 0) -> Fold:
-    """Fold ``fold``, from 1, of ``NAME:PATH``; ``most`` clips a class at most where it is above 0.
+def open_fold(
+    data: str, fold: int, seed: int, cropper: FaceCropper | None, most: tuple[int, int] | None = None
+) -> Fold:
+    """Fold ``fold``, from 1, of ``NAME:PATH``; ``most`` clips a class to train on and to test, if given.
 
     Raises
     ------
@@ -65,7 +67,7 @@ def open_fold(data: str, fold: int, seed: int, cropper: FaceCropper | None, most
         train, test = Subset(train, np.flatnonzero(~held)), Subset(train, np.flatnonzero(held))
     _require_apart(train, test)
     if most:
-        train, test = (Subset(part, _few(part, most)) for part in (train, test))
+        train, test = (Subset(part, _few(part, count)) for part, count in zip((train, test), most, strict=True))
     outside, inside = split_groups(train.groups, 0.1, seed)
     found = Fold(Subset(train, outside), Subset(train, inside), test)
     require_all_classes(found.train, "the training set of")

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 # Of each epoch, for the figures.
 _CURVES = ("stage", "epoch", "loss", "train_war", "val_war", "val_uar", "inner_war")
-# Clips of a class in a quick run.
-_QUICK_CLIPS = 3
+# Clips of a class in a quick run, to train on and to test.
+_QUICK_CLIPS = (3, 1)
 
 
 def train_fold(job: Job, row: Row, fold: int, recipe: Recipe, folder: Path) -> dict[str, Any]:
@@ -41,7 +41,7 @@ def train_fold(job: Job, row: Row, fold: int, recipe: Recipe, folder: Path) -> d
         raise InvalidInput(f"expected a landmark detector for {spec.name}, got none", CHOICES)
     # Faces are found once for all rows, folds and epochs.
     cropper = FaceCropper(spec, detector, landmarks, FaceStore(job.out / "faces", detector))
-    clips = folds.open_fold(source, fold, job.seed, cropper, _QUICK_CLIPS if job.quick else 0)
+    clips = folds.open_fold(source, fold, job.seed, cropper, _QUICK_CLIPS if job.quick else None)
     if recipe.drop_lost:
         clips = dataclasses.replace(clips, train=without_lost(clips.train))
     # The same start for all rows of a network: they are paired.

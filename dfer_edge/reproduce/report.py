@@ -64,9 +64,12 @@ def warnings(job: Job, results: Sequence[Mapping[str, Any]]) -> list[str]:
     if job.is_small:
         lines.append("TINY: inputs are smaller than the paper's, batches too, some networks less deep.")
     if job.quick:
-        lines.append("QUICK: one epoch on three clips a class; the numbers are noise.")
+        lines.append("QUICK: one epoch on three clips a class, one to test; the numbers are noise.")
     if job.epochs:
         lines.append(f"Every stage has {job.epochs} epochs, not the paper's.")
+    lines += [f"Of every recipe {field} is {value}, not the paper's." for field, value in job.changes]
+    if job.init:
+        lines.append(f"Networks started from {job.init}; weights of ours bring their crop and scale of pixels.")
     if "noise" in starts:
         for name, address in missing_starts(job).items():
             lines.append(f"NOISE: networks started from it, the paper's from {name}: --init the file of {address}")

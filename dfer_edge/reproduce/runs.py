@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 import shutil
@@ -30,6 +31,14 @@ _SMALL: dict[str, dict[str, Any]] = {
     "keypoint": {"size": 64, "frames": 6},
     "r2plus1d": {"size": 48, "frames": 6},
 }
+# The smallest that every layer still has something to read from, for a run that only shows that everything is there.
+_QUICK: dict[str, dict[str, Any]] = {
+    "slowr50": {"size": 32, "frames": 2},
+    "smate": {"size": 32, "frames": 5, "options": {"spatial_depth": 1, "temporal_depth": 1}},
+    "vgg": {"size": 32, "frames": 1},
+    "keypoint": {"size": 32, "frames": 2},
+    "r2plus1d": {"size": 32, "frames": 2},
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,6 +61,8 @@ class Job:
         One epoch on a few clips of at most two folds: to see that everything is there.
     epochs, batch
         In place of the recipe's, if above 0; said in the tables too.
+    changes
+        Further fields of every row's recipe -> JSON, as ``dfer-edge train --set`` takes them; said in the tables too.
     most_folds
         At most this many folds, if above 0.
     init
@@ -73,6 +84,7 @@ class Job:
     quick: bool = False
     epochs: int = 0
     batch: int = 0
+    changes: tuple[tuple[str, str], ...] = ()
     most_folds: int = 0
     init: str = ""
     seed: int = 0
@@ -87,13 +99,14 @@ class Job:
         return self.out / "runs" / row.name / row.data / f"fold-{fold}"
 
     def spec(self, row: Row) -> ModelSpec:
-        """The network's spec before the recipe's crop: the paper's input, or the small one."""
+        """The network's spec before the recipe's crop: the paper's input, or a small one; see ``init``."""
         entry = registry.find(row.model)
+        spec = _as_known(entry.spec, self.init) if self.init else entry.spec
         if not self.is_small:
-            return entry.spec
-        small = dict(_SMALL[entry.family])
-        options = {**entry.spec.options, **small.pop("options", {})}
-        return dataclasses.replace(entry.spec, options=options, **small)
+            return spec
+        small = dict((_QUICK if self.quick else _SMALL)[entry.family])
+        options = {**spec.options, **small.pop("options", {})}
+        return dataclasses.replace(spec, options=options, **small)
 
     @property
     def is_small(self) -> bool:
@@ -109,6 +122,26 @@ class Job:
         most = 2 if self.quick and not self.most_folds else self.most_folds
         count = folds.fold_count(source) if source else 0
         return min(count, most) if most else count
+
+
+def _as_known(spec: ModelSpec, init: str) -> ModelSpec:
+    """``spec`` with the crop, scale of pixels and options of the weights of ours that ``init`` names, if it does.
+
+    A network that is given pixels in another scale than it learnt says the same of all of them. Options that the
+    printed network does not have, e.g. another pooling, stay out.
+    """
+    if (known := _known(spec.name, init)) is None:
+        return spec
+    options = {name: known.options.get(name, value) for name, value in spec.options.items()}
+    kept = {name: getattr(known, name) for name in ("mean", "std", "pixels", "face_box", "face_margin", "level")}
+    return dataclasses.replace(spec, options=options, **kept)
+
+
+@functools.cache
+def _known(model: str, init: str) -> ModelSpec | None:
+    from dfer_edge.training.network import trained_spec
+
+    return trained_spec(model, init)
 
 
 def run(job: Job, report: Report | None = None) -> list[dict[str, Any]]:
@@ -168,6 +201,8 @@ def _require_data(job: Job, rows: Sequence[Row]) -> None:
         raise InvalidInput(
             f"expected data of paper {job.paper.number} out of {', '.join(sorted(wanted))}; got {odd[0]}"
         )
+    for row in rows:
+        job.spec(row)  # weights that are not the row's network's
     for source, count in {job.source(row): job.folds(row) for row in rows if job.source(row)}.items():
         for fold in range(1, count + 1):
             folds.open_fold(str(source), fold, job.seed, None)
@@ -211,6 +246,8 @@ def recipe_of(job: Job, row: Row) -> Recipe:
         recipe = recipe.override("stages.epochs", "1").override("stages.batch", "4")
     for field, count in (("epochs", job.epochs), ("batch", job.batch)):
         recipe = recipe.override(f"stages.{field}", str(count)) if count else recipe
+    for field, value in job.changes:
+        recipe = recipe.override(field, value)
     return recipe
 
 

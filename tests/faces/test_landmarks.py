@@ -183,6 +183,24 @@ def test_subnormal_weights_are_zero_before_the_session_is_made(tmp_path: Path) -
     np.testing.assert_allclose(centre[1], (29.5 + 0.5 * 40 / 112, 32.5 + 0.5 * 40 / 112), atol=1e-3)
 
 
+@pytest.mark.parametrize(("first", "name"), [("Conv", "pfld68"), ("Sub", "faceapi68")])
+def test_pixels_have_the_scale_that_the_file_reads(tmp_path: Path, first: str, name: str) -> None:
+    """Two public networks of one shape; PFLD's reads 0..1, and face-api's brings 0..255 to its scale itself."""
+    value = {"Conv": np.ones((3, 3, 1, 1), np.float32) / 3, "Sub": np.zeros((1, 3, 1, 1), np.float32)}[first]
+    model = network((3, 112, 112), (136,), weight=1 / 3)
+    model.graph.initializer.append(numpy_helper.from_array(value, "first"))
+    model.graph.node.insert(0, helper.make_node("Identity", ["x"], ["same"]))
+    model.graph.node.insert(1, helper.make_node(first, ["same", "first"], ["scaled_pixels"]))
+    model.graph.node[2].input[0] = "scaled_pixels"
+    onnx.save(model, str(tmp_path / "points.onnx"))
+    found = load_network(tmp_path / "points.onnx")
+    assert found.name == name
+    # The mean of a white crop is 1 where pixels are 0..1: the crop's far corner.
+    points = found.detect(np.full((50, 50, 3), 255, np.uint8), Box(10, 10, 30, 30))
+    expected = {"pfld68": 20 - 11 + 22, "faceapi68": 20 - 10 + 255 * 20}[name]
+    np.testing.assert_allclose(points[:, 0], expected, atol=0.6)
+
+
 def test_files_that_are_no_landmark_network(tmp_path: Path, yunet: Path) -> None:
     with pytest.raises(InvalidInput, match=r"rendered68 .*faceapi68 Nx3x112x112 -> Nx136; .* got .* in .*yunet"):
         make_landmark_detector(yunet)
@@ -301,7 +319,7 @@ class Predictor:
         return types.SimpleNamespace(num_parts=len(parts), parts=lambda: parts)
 
 
-def test_dlib_through_a_stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dlib_points_through_a_stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, image = tmp_path / "points.dat", np.zeros((90, 90, 3), np.uint8)
     path.write_bytes(b"predictor68")
     monkeypatch.setitem(sys.modules, "dlib", None)

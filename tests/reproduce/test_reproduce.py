@@ -10,12 +10,14 @@ import pytest
 
 from dfer_edge.cli.main import main
 from dfer_edge.errors import InvalidInput, SourceNotFound
+from dfer_edge.inference import registry
 from dfer_edge.models import list_models
 from dfer_edge.reproduce import PAPERS, Job, find_paper, report, run, runs
 from dfer_edge.reproduce.data import fold_count, open_fold
 from dfer_edge.reproduce.fold import choices
 from dfer_edge.reproduce.papers import chosen_rows
 from dfer_edge.training.data import LAYOUTS
+from dfer_edge.weights import file as weights
 from tests.training import test_layouts as fakes
 
 
@@ -36,6 +38,38 @@ def test_rows_are_of_networks_and_layouts_that_exist(number: str, tmp_path: Path
         assert shares[1] == pytest.approx(shares[0], abs=0.02)
     names = [(r.name, r.data) for r in PAPERS[number].rows]
     assert len(names) == len(set(names))
+
+
+def test_weights_of_ours_bring_their_crop_and_pixels(tmp_path: Path) -> None:
+    """Pixels in another scale than the weights learnt, and every clip looks the same: paper 000 stayed at chance."""
+    row = find_paper("000").rows[1]
+    shipped, printed = weights.resolve("slowr50_sa", "default").spec, registry.find("slowr50_sa").spec
+    spec = job(tmp_path, "000", init="default").spec(row)
+    assert (spec.mean, spec.std, spec.face_box) == (shipped.mean, shipped.std, shipped.face_box)
+    assert spec.std != printed.std, "nothing was shown"
+    # The network stays the printed one: its input, and the mean where the weights pool otherwise.
+    assert (spec.frames, spec.size, dict(spec.options)) == (printed.frames, printed.size, dict(printed.options))
+    assert job(tmp_path, "000").spec(row) == printed
+    # Strides that the weights know are theirs; a small input is the job's.
+    small = job(tmp_path, "003", init="default", small=True).spec(find_paper("003").rows[0])
+    assert small.options["last_strides"] == (2, 1)
+    assert small.size == 64
+
+
+def test_weights_of_another_network_are_refused_before_anything_is_trained(tmp_path: Path) -> None:
+    fakes.dfew(tmp_path / "data")
+    data, wrong = {"dfew": f"dfew:{tmp_path / 'data'}"}, weights.shipped("r2plus1d_sta")
+    with pytest.raises(InvalidInput, match="expected weights of slowr50, got weights of r2plus1d_sta"):
+        run(Job(find_paper("000"), data, tmp_path / "out", init=str(wrong)))
+    assert not (tmp_path / "out" / "runs").exists()
+
+
+def test_a_field_of_every_recipe(tmp_path: Path) -> None:
+    row, changed = find_paper("000").rows[0], (("stages.optimiser.lr", "2e-05"),)
+    found = job(tmp_path, "000", changes=changed)
+    assert [stage.optimiser.lr for stage in runs.recipe_of(found, row).stages] == [2e-05, 2e-05]
+    assert runs._identity(found, row) != runs._identity(job(tmp_path, "000"), row)
+    assert "Of every recipe stages.optimiser.lr is 2e-05, not the paper's." in report.warnings(found, [])
 
 
 def test_a_variant_that_there_is_not_names_the_closest() -> None:
@@ -155,5 +189,5 @@ def test_quick_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert rows[0] == rows[1]
     (row,) = rows[0]
     assert row["runs"][0]["start"] == "noise"
-    assert sum(map(sum, row["ours"]["confusion"])) == 7
+    assert sum(map(sum, row["ours"]["confusion"])) == 7  # one a class
     assert {path.suffix for path in (tmp_path / "out").glob("reproduction.*")} == {".json", ".md", ".html"}

@@ -89,7 +89,6 @@ def test_the_recipe_can_be_shown(capsys: pytest.CaptureFixture[str]) -> None:
         ),
         (["--data", "nonsense:/tmp", "--out", "x"], "expected NAME:PATH with a name out of shards"),
         (["--show-recipe", "--set", "epochs=1"], "'epochs' is none of"),
-        (["--show-recipe", "--set", "epochs"], "expected --set FIELD=VALUE"),
         (["--show-recipe", "--recipe", "other"], "expected a recipe out of paper, renders"),
         (["--show-recipe", "--recipe", "gone.json"], "expected a recipe, found no file"),
     ],
@@ -99,6 +98,12 @@ def test_errors_are_one_line(capsys: pytest.CaptureFixture[str], arguments: list
     assert code == 1
     assert message in err.splitlines()[0]
     assert len([line for line in err.splitlines() if not line.startswith("  hint")]) == 1
+
+
+def test_a_field_without_a_value(capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = run(capsys, "train", "slowr50_sa", "--show-recipe", "--set", "epochs")
+    assert code == 2
+    assert "argument --set: expected FIELD=VALUE, got 'epochs'" in err
 
 
 @pytest.mark.parametrize(
