@@ -43,7 +43,7 @@ def add(commands: Any, common: argparse.ArgumentParser) -> None:
         "clips), else of agreement; precision auto takes int8 up to 0.5 whatever this is",
     )
     parser.add_argument("--report", type=Path, metavar="FOLDER", help="write the report as JSON, Markdown and PNG")
-    parser.add_argument("--detector", default="auto", help="auto (the shipped one), haar, yunet, dlib, or an .onnx file")
+    parser.add_argument("--detector", default="auto", help="auto (the shipped one), haar, yunet, dlib, or .onnx")
     parser.add_argument("--landmarks", metavar="FILE", help=LANDMARKS_HELP)
     parser.add_argument("--prepared", type=Path, metavar="DIR", help=PREPARED_HELP)
     parser.add_argument("--threads", type=threads, help="CPU threads (default: all cores)")

@@ -31,7 +31,7 @@ def add(commands: Any, common: argparse.ArgumentParser) -> None:
     parser.add_argument("--engine", nargs="+", default=["auto"], choices=("auto", *ENGINES))
     parser.add_argument("--precision", nargs="+", default=["auto"], choices=("auto", *PRECISIONS))
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help=DEVICE_HELP)
-    parser.add_argument("--detector", default="auto", help="auto (the shipped one), haar, yunet, dlib, or an .onnx file")
+    parser.add_argument("--detector", default="auto", help="auto (the shipped one), haar, yunet, dlib, or .onnx")
     parser.add_argument("--landmarks", metavar="FILE", help=LANDMARKS_HELP)
     parser.add_argument("--threads", type=threads, help="CPU threads of the engine (default: all cores)")
     parser.add_argument("--prepared", type=Path, metavar="DIR", help=PREPARED_HELP)

@@ -35,7 +35,7 @@ def add_recognizer_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--precision", default="auto", choices=("auto", *PRECISIONS))
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help=DEVICE_HELP)
-    parser.add_argument("--detector", default="auto", help="auto (the shipped one), haar, yunet, dlib, or an .onnx file")
+    parser.add_argument("--detector", default="auto", help="auto (the shipped one), haar, yunet, dlib, or .onnx")
     parser.add_argument("--landmarks", metavar="FILE", help=LANDMARKS_HELP)
     parser.add_argument("--threads", type=threads, help="CPU threads of the engine (default: all cores)")
     parser.add_argument("--calibration", metavar="FILE", help="ranges for int8 (default: those beside the weights)")

@@ -51,6 +51,7 @@ def add(commands: Any, common: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="public backbone, or weights of ours (default: the shipped ones); without it from noise",
     )
+    parser.add_argument("--detector", default="auto", help="face detector, as in predict (004 prints dlib)")
     parser.add_argument("--landmarks", default="auto", metavar="FILE", help="landmark network, as in predict")
     parser.add_argument("--seed", type=types.whole, default=0)
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
@@ -96,6 +97,7 @@ def run(arguments: argparse.Namespace) -> int:
         device=device,
         precision=arguments.precision,
         workers=arguments.workers,
+        detector=arguments.detector,
         landmarks=arguments.landmarks,
         ray=arguments.ray,
     )

@@ -36,7 +36,7 @@ def train_fold(job: Job, row: Row, fold: int, recipe: Recipe, folder: Path) -> d
     source = job.source(row)
     assert source is not None  # noqa: S101 - checked by the caller
     spec = recipe.crops(job.spec(row))
-    detector, landmarks = for_network(spec, "auto", job.landmarks, threads=1)
+    detector, landmarks = for_network(spec, job.detector, job.landmarks, threads=1)
     if spec.landmarks and landmarks is None:
         raise InvalidInput(f"expected a landmark detector for {spec.name}, got none", CHOICES)
     # Faces are found once for all rows, folds and epochs.

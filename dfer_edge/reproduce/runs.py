@@ -69,8 +69,8 @@ class Job:
         Public backbone or weights to start from; empty for noise, which the tables say.
     seed, device, precision, workers
         As in :class:`dfer_edge.training.settings.Settings`.
-    landmarks
-        As ``landmark_detector`` of :class:`dfer_edge.Recognizer`.
+    detector, landmarks
+        As ``detector`` and ``landmark_detector`` of :class:`dfer_edge.Recognizer`.
     ray
         Address of a Ray cluster that does the runs, ``local`` for one of this machine's; empty does them here, or in
         the processes that torchrun started.
@@ -91,6 +91,7 @@ class Job:
     device: str = "cpu"
     precision: str = "fp32"
     workers: int = 0
+    detector: str = "auto"
     landmarks: str = "auto"
     ray: str = ""
 
@@ -252,8 +253,8 @@ def recipe_of(job: Job, row: Row) -> Recipe:
 
 
 def _identity(job: Job, row: Row) -> str:
-    recipe = recipe_of(job, row)
-    settings = f"{recipe.to_json()}|{job.spec(row).to_json()}|{job.source(row)}|{job.seed}|{job.init}|{job.quick}"
+    made_of = (recipe_of(job, row).to_json(), job.spec(row).to_json(), job.source(row))
+    settings = "|".join(map(str, (*made_of, job.seed, job.init, job.quick, job.detector)))
     return hashlib.sha256(settings.encode()).hexdigest()[:16]
 
 

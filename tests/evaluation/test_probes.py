@@ -82,7 +82,7 @@ def test_a_step_against_the_class_by_its_definition() -> None:
     module, shown = Linear3d(), clip(2, 8)
     module.spec = SMALL  # type: ignore[assignment]
     found = perturbed(module, shown, SMALL, 0, (0, 3, 200))
-    away = np.sign(module.weight[1] - module.weight[0]).numpy()
+    away = torch.sign(module.weight[1] - module.weight[0]).numpy()
     for row, levels in zip(found, (0, 3, 200), strict=True):
         # Pixels stay within black and white.
         pixels = np.clip(shown.frames.astype(np.float64) + levels * away, 0, 255) / 255
@@ -112,7 +112,7 @@ def test_every_kind_of_input_moves_against_the_class(model: str, small: dict[str
     module = registry.find(model).training().create(spec).eval()
     shown = clip(spec.frames, spec.size)
     if spec.landmarks:
-        shown = dataclasses.replace(shown, landmarks=np.tile(mean_shape(16).astype(np.float32), (2, 1, 1)))
+        shown = dataclasses.replace(shown, landmarks=np.tile(np.float32(16 * mean_shape()), (2, 1, 1)))
     still, moved = perturbed(module, shown, spec, 2, (0, 1))
     with torch.inference_mode():
         logits = module(*[torch.from_numpy(value) for value in preprocess.to_feed([shown], spec).values()])
