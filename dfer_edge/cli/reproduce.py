@@ -34,6 +34,8 @@ def add(commands: Any, common: argparse.ArgumentParser) -> None:
     parser.add_argument("--variant", action="append", default=[], metavar="NAME", help="these rows only")
     parser.add_argument("--quick", action="store_true", help="one epoch on a few clips of two folds, small inputs")
     parser.add_argument("--small", action="store_true", help="small inputs, for machines without a GPU")
+    parser.add_argument("--size", type=types.positive, default=0, help="side of the small inputs, in pixels")
+    parser.add_argument("--frames", type=types.positive, default=0, help="frames of the small inputs")
     parser.add_argument("--folds", type=types.positive, default=0, help="at most as many (default: all)")
     parser.add_argument("--epochs", type=types.positive, default=0, help="of every stage, in place of the paper's")
     parser.add_argument("--batch", type=types.positive, default=0, help="clips a step, in place of the paper's")
@@ -87,6 +89,8 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.out.resolve(),
         variants=arguments.variant,
         small=arguments.small,
+        size=arguments.size,
+        frames=arguments.frames,
         quick=arguments.quick,
         epochs=arguments.epochs,
         batch=arguments.batch,

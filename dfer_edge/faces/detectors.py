@@ -82,11 +82,11 @@ class HaarDetector:
             boxes, counts = self._cascade.detectMultiScale2(
                 grey, scaleFactor=1.2, minNeighbors=5, minSize=(smallest, smallest)
             )
-        shape = (self._WIDTH, self._HEIGHT, self._DOWN)
-        found = [
-            Detection(box_of_square(*(float(edge) / scale for edge in box[:3]), shape), float(count / (count + 5)))
-            for box, count in zip(boxes, counts, strict=True)
-        ]
+        found = []
+        for box, count in zip(boxes, counts, strict=True):
+            left, top, side = (float(edge) / scale for edge in box[:3])
+            square = box_of_square(left, top, side, (self._WIDTH, self._HEIGHT, self._DOWN))
+            found.append(Detection(square, float(count / (count + 5))))
         return sorted(found, key=lambda detection: -detection.score)
 
 

@@ -63,6 +63,8 @@ def warnings(job: Job, results: Sequence[Mapping[str, Any]]) -> list[str]:
         lines.append("RENDERED faces stand in for every data set: no number here says anything about real faces.")
     if job.is_small:
         lines.append("TINY: inputs are smaller than the paper's, batches too, some networks less deep.")
+    for name, count in (("side in pixels", job.size), ("number of frames", job.frames)):
+        lines += [f"The {name} of the inputs is {count}."] if count else []
     if job.quick:
         lines.append("QUICK: one epoch on three clips a class, one to test; the numbers are noise.")
     if job.epochs:

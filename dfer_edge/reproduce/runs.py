@@ -57,6 +57,8 @@ class Job:
         Names of rows; all if empty.
     small
         Small inputs instead of the paper's, said in every table.
+    size, frames
+        Side in pixels and number of frames of small inputs, if above 0; said in the tables.
     quick
         One epoch on a few clips of at most two folds: to see that everything is there.
     epochs, batch
@@ -81,6 +83,8 @@ class Job:
     out: Path
     variants: Sequence[str] = ()
     small: bool = False
+    size: int = 0
+    frames: int = 0
     quick: bool = False
     epochs: int = 0
     batch: int = 0
@@ -107,11 +111,12 @@ class Job:
             return spec
         small = dict((_QUICK if self.quick else _SMALL)[entry.family])
         options = {**spec.options, **small.pop("options", {})}
+        small |= {name: count for name, count in (("size", self.size), ("frames", self.frames)) if count}
         return dataclasses.replace(spec, options=options, **small)
 
     @property
     def is_small(self) -> bool:
-        return self.small or self.quick
+        return bool(self.small or self.quick or self.size or self.frames)
 
     def source(self, row: Row) -> str | None:
         """``NAME:PATH`` of the row's clips; None if nobody gave them."""

@@ -106,7 +106,8 @@ def test_the_processes_of_torchrun_share_the_runs(tmp_path: Path, monkeypatch: p
 
 
 def command(out: Path, data: list[str]) -> list[str]:
-    arguments = ["reproduce", "003", *data, "--small", "--epochs", "2", "--folds", "1", "--threads", "1"]
+    arguments = ["reproduce", "003", *data, "--size", "32", "--frames", "2", "--epochs", "2", "--folds", "1"]
+    arguments += ["--threads", "1"]
     arguments += ["--variant", "full", "--variant", "model-A", "--out", str(out)]
     return [sys.executable, "-m", "dfer_edge", *arguments]
 

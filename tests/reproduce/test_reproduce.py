@@ -54,6 +54,9 @@ def test_weights_of_ours_bring_their_crop_and_pixels(tmp_path: Path) -> None:
     small = job(tmp_path, "003", init="default", small=True).spec(find_paper("003").rows[0])
     assert small.options["last_strides"] == (2, 1)
     assert small.size == 64
+    own = job(tmp_path, "003", size=80, frames=4)
+    assert (own.is_small, own.spec(find_paper("003").rows[0]).size) == (True, 80)
+    assert "The number of frames of the inputs is 4." in report.warnings(own, [])
 
 
 def test_weights_of_another_network_are_refused_before_anything_is_trained(tmp_path: Path) -> None:
