@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import datetime
 import gc
 import itertools
 import json
 import os
 import resource
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,7 +27,7 @@ import numpy as np
 
 from dfer_edge import Recognizer
 from dfer_edge.bench.cases.live_latency import SIZE, crowd
-from dfer_edge.bench.measure.provenance import device_name
+from dfer_edge.bench.measure import provenance
 from dfer_edge.live.capture import Feed
 from dfer_edge.sinks.records import JsonLinesSink
 from dfer_edge.sources.opening import open_source
@@ -154,10 +154,8 @@ def main() -> int:
     print(json.dumps(grown))
     if arguments.out:
         info = recognizer.info()
-        facts: dict[str, Any] = {
-            "device": device_name(),
-            "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        }
+        command = f"python -m bench.studies.soak {' '.join(sys.argv[1:])}"
+        facts: dict[str, Any] = provenance.collect(range(os.cpu_count() or 1), command)
         facts |= {name: info[name] for name in ("model", "engine", "precision", "threads")}
         facts |= {"wall_s": time.monotonic() - begin, "processor_s": time.process_time() - processor}
         rows = [dataclasses.asdict(row) for row in found]
