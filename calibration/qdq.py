@@ -24,6 +24,7 @@ from dfer_edge.calibration.placement import Placement, plan
 from dfer_edge.calibration.table import Range, RangeTable
 from dfer_edge.engines.external import tensor_array
 from dfer_edge.errors import CalibrationError
+from dfer_edge.inference.dead_channels import NOTE
 from dfer_edge.inference.onnx_writer import DATA_SHA256
 
 Scheme = Literal["symmetric", "unsigned"]
@@ -87,8 +88,9 @@ def quantize(
 
 
 def _excluded(index: GraphIndex, table: RangeTable) -> Sequence[str]:
-    """The table's exclusions; of a part of a network, those that lie in it."""
-    if index.metadata().get("dfer_edge.part", "whole") == "whole":
+    """The table's exclusions; of a part of a network, or one without its dead channels, those that lie in it."""
+    notes = index.metadata()
+    if notes.get("dfer_edge.part", "whole") == "whole" and NOTE not in notes:
         return table.exclude
     return [name for name in table.exclude if name in index.constants]
 

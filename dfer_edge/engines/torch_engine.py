@@ -13,7 +13,7 @@ from dfer_edge.engines.base import Engine, Feed, FloatArray, Kept, part_of
 from dfer_edge.engines.external import header, tensor_array
 from dfer_edge.engines.torch_capture import CapturedNetwork
 from dfer_edge.errors import CorruptArtifact, EngineUnavailable
-from dfer_edge.inference import Part, pixels, record
+from dfer_edge.inference import Part, dead_channels, pixels, record
 from dfer_edge.inference.parts import FEATURES, input_shapes
 from dfer_edge.inference.torch_kernels import place_of
 from dfer_edge.inference.torch_pixels import Normalise
@@ -56,7 +56,7 @@ class TorchEngine(Engine):
             metadata = {entry.key: entry.value for entry in model.metadata_props}
             if "dfer_edge.spec" in metadata:
                 spec, part = ModelSpec.from_json(metadata["dfer_edge.spec"]), part_of(metadata)
-                self._network = self._rebuild(model, spec, part)
+                self._network = self._rebuild(model, spec, part, metadata.get(dead_channels.NOTE, "{}"))
                 self._names = tuple(input_shapes(spec, part))
                 read = pixels.pixel_input(input_shapes(spec, part)) if pixels.are_taken(metadata) else ""
                 self._normalise = {read: Normalise(spec, self.options.device)} if read else {}
@@ -67,13 +67,12 @@ class TorchEngine(Engine):
             raise CorruptArtifact(f"expected an ONNX file that loads, got {self.path}: {error}") from error
         return metadata
 
-    def _rebuild(self, model: onnx.ModelProto, spec: ModelSpec, part: Part) -> Simplified:
+    def _rebuild(self, model: onnx.ModelProto, spec: ModelSpec, part: Part, channels: str) -> Simplified:
         infos = record(spec, "2d", part)[0].weights
-        weights: dict[str, torch.Tensor] = {}
-        for tensor in model.graph.initializer:
-            if tensor.name in infos:
-                array = tensor_array(tensor, self.path.parent)
-                weights[tensor.name] = self._place(array.reshape(infos[tensor.name].shape))
+        found = {t.name: tensor_array(t, self.path.parent) for t in model.graph.initializer if t.name in infos}
+        shapes = {name: info.shape for name, info in infos.items()}
+        whole = dead_channels.put_back(found, channels, shapes)
+        weights = {name: self._place(array.reshape(shapes[name])) for name, array in whole.items()}
         if missing := sorted(set(infos) - set(weights)):
             raise CorruptArtifact(f"expected the weights of {spec.name} in {self.path}, {missing[0]} is missing")
         self.kernels = self._kernels_of(spec, part)

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from dfer_edge.calibration.qdq import Scheme
 
 FILE = "model.onnx"
-_QUANTISER = "2"
-"""Raised when the same ranges give other bytes than before: cached files are then written anew."""
+_QUANTISER, _WRITER = "2", "2"
+"""Raised when the same ranges, or weights, give other bytes than before: cached files are then written anew."""
 
 
 def prepare(source: Weights, form: Form, part: Part = "whole", of_pixels: bool = False) -> Path:
@@ -112,6 +112,7 @@ def key(source: Weights, form: Form, part: Part = "whole") -> cache.Key:
         "form": form,
         "part": part,
         "graph_sha256": _graph_sha256(graph),
+        "writer": _WRITER,
         "version": __version__,
     }
     if NOTE in source.notes:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from dfer_edge._version import __version__
 from dfer_edge.confidence import NOTE
 from dfer_edge.errors import DferError, InvalidInput, PrecisionUnavailable
-from dfer_edge.inference import FORMS, Form, Part, record, registry
+from dfer_edge.inference import FORMS, Form, Part, dead_channels, record, registry
 from dfer_edge.inference.folding import Array
 from dfer_edge.inference.onnx_writer import write_onnx
 from dfer_edge.inference.parts import PARTS, output_name
@@ -165,12 +165,16 @@ def write(
     external: bool | None = None,
     part: Part = "whole",
 ) -> None:
-    """Write ``source`` or a part of it in ``form``; ``external`` None decides by size."""
+    """Write ``source`` or a part of it in ``form``, without dead channels; ``external`` None decides by size."""
     graph, inputs, output = record(source.spec, form, part)
     if external is None:
         external = graph.parameters * 4 >= EXTERNAL_FROM_BYTES
     axis = "batch" if batch == "dynamic" else batch
     weights, notes = inference_weights(source, graph), metadata(source, form, part) | {"dfer_edge.batch": str(batch)}
+    if source.state is not None:
+        trimmed = dead_channels.leave_out(graph, output, weights)
+        graph, output, weights = trimmed.graph, trimmed.output, trimmed.weights
+        notes |= {dead_channels.NOTE: trimmed.note} if trimmed.note else {}
     write_onnx(path, graph, inputs, output, weights, notes, axis, external, output_name(part))
 
 
