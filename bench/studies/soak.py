@@ -5,7 +5,8 @@
 A camera of 25 frames a second whose clock runs as fast as frames are taken. People come and go, one to three at a time,
 the size of the picture changes, and after each minute the stream is closed, a live source is lost and comes back, and
 another stream is opened. What the process holds is written down after each minute; the first sixth warms up. Ends with
-1 if, from then on, resident memory grew by more than 2 %, or a thread or descriptor stayed.
+1 if, from then on, memory grew by more than 2 %, or a thread or descriptor stayed. Memory is what is resident, and the
+part of it that is no page of a file: the system takes those back when others need room, and growth would not show.
 """
 
 from __future__ import annotations
@@ -42,10 +43,11 @@ _MINUTE = ((10, 1, False), (4, 0, False), (16, 3, False), (4, 0, True), (14, 2, 
 
 @dataclasses.dataclass(frozen=True)
 class Held:
-    """What the process holds after so many seconds of video: resident bytes, threads, descriptors."""
+    """What the process holds after so many seconds of video: bytes, resident and anonymous, threads, descriptors."""
 
     video_s: float
     resident: int
+    anonymous: int
     threads: int
     descriptors: int
 
@@ -53,9 +55,10 @@ class Held:
 def held(video_s: float) -> Held:
     """Now, after collecting what is garbage."""
     gc.collect()
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    resident, of_files = (int(pages) for pages in Path("/proc/self/statm").read_text().split()[1:3])
     threads, descriptors = (len(list(Path(f"/proc/self/{what}").iterdir())) for what in ("task", "fd"))
-    return Held(video_s, pages * resource.getpagesize(), threads, descriptors)
+    sizes = [pages * resource.getpagesize() for pages in (resident, resident - of_files)]
+    return Held(video_s, *sizes, threads, descriptors)
 
 
 class Scenes:
@@ -113,7 +116,7 @@ def soak(recognizer: Recognizer, video: Path, minutes: int, share: float = 1.0, 
         count = minute(recognizer, scenes, share)
         found.append(held(60.0 * number * share))
         last = found[-1]
-        text = f"{last.video_s / 60:6.1f} min of video: {last.resident / 1e6:.1f} MB, {last.threads} threads, "
+        text = f"{last.video_s / 60:6.1f} min of video: {last.resident / 1e6:.1f} MB, {last.anonymous / 1e6:.1f} anonymous, {last.threads} threads, "
         say(f"{text}{last.descriptors} descriptors; {count} observations", flush=True)
     return found
 
@@ -124,17 +127,21 @@ def growth(found: list[Held]) -> dict[str, float]:
     first, last = found[sixth : 2 * sixth], found[-sixth:]
     mean = {name: [float(np.mean([getattr(h, name) for h in part])) for part in (first, last)] for name in _HELD}
     return {
-        "resident": mean["resident"][1] / mean["resident"][0] - 1,
+        **{name: mean[name][1] / mean[name][0] - 1 for name in ("resident", "anonymous")},
         **{name: mean[name][1] - mean[name][0] for name in ("threads", "descriptors")},
     }
 
 
-_HELD = ("resident", "threads", "descriptors")
+_HELD = ("resident", "anonymous", "threads", "descriptors")
 
 
 def is_flat(grown: dict[str, float]) -> bool:
     """Whether the bar is met."""
-    return grown["resident"] <= MOST_GROWTH and grown["threads"] <= 0 and grown["descriptors"] <= 0
+    return (
+        max(grown["resident"], grown["anonymous"]) <= MOST_GROWTH
+        and grown["threads"] <= 0
+        and grown["descriptors"] <= 0
+    )
 
 
 def main() -> int:

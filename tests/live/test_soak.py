@@ -10,14 +10,17 @@ import pytest
 from bench.studies.soak import Held, growth, is_flat, soak
 from dfer_edge import Recognizer
 
-HELD = [Held(60.0 * k, 100_000_000, 9, 20) for k in range(1, 13)]
+HELD = [Held(60.0 * k, 100_000_000, 80_000_000, 9, 20) for k in range(1, 13)]
 
 
 def test_growth_is_told_from_noise_and_from_warm_up() -> None:
     assert is_flat(growth(HELD))
-    warming = [dataclasses.replace(HELD[0], resident=10_000_000, threads=1, descriptors=3), *HELD[1:]]
+    warming = [
+        dataclasses.replace(HELD[0], resident=10_000_000, anonymous=9_000_000, threads=1, descriptors=3),
+        *HELD[1:],
+    ]
     assert is_flat(growth(warming)), "the first sixth does not count"
-    for name, slope in (("resident", 300_000), ("threads", 1), ("descriptors", 1)):
+    for name, slope in (("resident", 300_000), ("anonymous", 300_000), ("threads", 1), ("descriptors", 1)):
         leaking = [dataclasses.replace(h, **{name: getattr(h, name) + k * slope}) for k, h in enumerate(HELD)]
         assert not is_flat(growth(leaking)), name
 
