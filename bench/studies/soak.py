@@ -116,7 +116,8 @@ def soak(recognizer: Recognizer, video: Path, minutes: int, share: float = 1.0, 
         count = minute(recognizer, scenes, share)
         found.append(held(60.0 * number * share))
         last = found[-1]
-        text = f"{last.video_s / 60:6.1f} min of video: {last.resident / 1e6:.1f} MB, {last.anonymous / 1e6:.1f} anonymous, {last.threads} threads, "
+        memory = f"{last.resident / 1e6:.1f} MB, {last.anonymous / 1e6:.1f} anonymous"
+        text = f"{last.video_s / 60:6.1f} min of video: {memory}, {last.threads} threads, "
         say(f"{text}{last.descriptors} descriptors; {count} observations", flush=True)
     return found
 
