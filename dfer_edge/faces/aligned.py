@@ -118,26 +118,37 @@ class FaceFinder:
             If a landmark detector of the user's answers with something else.
         """
         known = rolls or [0.0] * len(boxes)
-        return [self._upright(image, box, angle) for box, angle in zip(boxes, known, strict=True)]
+        first = [angle if abs(angle) > _ROLLED else 0.0 for angle in known]
+        seen = self._points(image, boxes, first)
+        for index, points in enumerate(seen):
+            if points is not None and not first[index] and abs(roll(points)) > _ROLLED:
+                (again,) = self._points(image, [box_of(points)], [roll(points)])
+                seen[index] = points if again is None else again
+        return seen
 
-    def _upright(self, image: Image, box: Box, angle: float) -> Points | None:
-        points = self._points(image, box, angle if abs(angle) > _ROLLED else 0.0)
-        if points is None or abs(angle) > _ROLLED or abs(roll(points)) <= _ROLLED:
-            return points
-        again = self._points(image, box_of(points), roll(points))
-        return points if again is None else again
-
-    def _points(self, image: Image, box: Box, angle: float) -> Points | None:
+    def _points(self, image: Image, boxes: Sequence[Box], angles: Sequence[float]) -> list[Points | None]:
+        """Points of the faces, each looked at in a picture that is turned by its angle, all in one call."""
         if self.landmarks is None:
-            return None
-        if not angle:
-            found = faces_landmarks.find(self.landmarks, image, box)
-            return None if np.isnan(found).any() else found
-        region = regions.Region(*box.centre, _ROOM * max(box.width, box.height), angle)
-        size = int(np.clip(round(region.side), _PATCH[0], _PATCH[1]))
-        inside = regions.box_in_crop(box, region, size)
-        found = faces_landmarks.find(self.landmarks, regions.cut(image, region, size), inside)
-        return None if np.isnan(found).any() else regions.points_in_frame(found, region, size)
+            return [None] * len(boxes)
+        cuts = [_levelled(image, box, angle) for box, angle in zip(boxes, angles, strict=True)]
+        found = faces_landmarks.find_all(self.landmarks, [(picture, inside) for picture, inside, _ in cuts])
+        return [
+            None if np.isnan(points).any() else points if region is None else _turned_back(points, region, picture)
+            for points, (picture, _, region) in zip(found, cuts, strict=True)
+        ]
+
+
+def _levelled(image: Image, box: Box, angle: float) -> tuple[Image, Box, regions.Region | None]:
+    """The picture in which a rolled face stands upright, where it lies there, and what of the image it is."""
+    if not angle:
+        return image, box, None
+    region = regions.Region(*box.centre, _ROOM * max(box.width, box.height), angle)
+    size = int(np.clip(round(region.side), _PATCH[0], _PATCH[1]))
+    return regions.cut(image, region, size), regions.box_in_crop(box, region, size), region
+
+
+def _turned_back(points: Points, region: regions.Region, picture: Image) -> Points:
+    return regions.points_in_frame(points, region, len(picture))
 
 
 def for_network(

@@ -10,6 +10,11 @@ from dfer_edge.types import Box, Points
 # 1.5 % more since landmarks v2, whose s is that much smaller: the weights see faces as they were trained on them.
 WIDTH, HEIGHT, ABOVE = 2.03, 2.84, 0.145
 
+# Points that place a face, and what each adds to the centres of right eye, left eye and mouth (its corners): one small
+# product, as this is asked many times a frame.
+_PLACING = (*range(36, 48), 48, 54)
+_CENTRES = np.kron(np.eye(3), np.ones(6))[:, :14] / np.array([[6], [6], [2]])
+
 
 def face_frame(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Centre between eyes and mouth and the scale s of faces, in any plane and unit.
@@ -26,8 +31,9 @@ def face_frame(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     centre [..., 2], and s [...]: root mean square of the distance between the eyes' centres and the distance from
     their middle to the middle of the mouth's corners
     """
-    right, left = points[..., 36:42, :].mean(axis=-2), points[..., 42:48, :].mean(axis=-2)
-    eyes, mouth = (right + left) / 2, (points[..., 48, :] + points[..., 54, :]) / 2
+    centres = _CENTRES.astype(points.dtype) @ points[..., _PLACING, :]
+    right, left, mouth = centres[..., 0, :], centres[..., 1, :], centres[..., 2, :]
+    eyes = (right + left) / 2
     across, down = left - right, mouth - eyes
     return (eyes + mouth) / 2, np.sqrt((np.square(across).sum(-1) + np.square(down).sum(-1)) / 2)
 

@@ -8,6 +8,7 @@ points lie 0.07 apart in the mean, eyes and nose half of that, jaw and brows mor
 from __future__ import annotations
 
 import abc
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -63,19 +64,38 @@ class LandmarkNetwork(abc.ABC):
 
     def detect_scored(self, image: Image, box: Box) -> Landmarks | None:
         """See :class:`~dfer_edge.faces.landmarks.ScoredLandmarkDetector`."""
+        return self._found([(image, box)])[0]
+
+    def detect_batch(self, looks: Sequence[tuple[Image, Box]]) -> list[Points | None]:
+        """:meth:`detect` of boxes in images of their own, in one call of the network."""
+        found = self._found(looks)
+        return [one.points if one is not None and one.score >= FACE_SCORE else None for one in found]
+
+    def _found(self, looks: Sequence[tuple[Image, Box]]) -> list[Landmarks | None]:
+        size = int(self.input_shape[-1])
+        regions_of = [self._region(image, box) for image, box in looks]
+        asked = [(image, region) for (image, _), region in zip(looks, regions_of, strict=True) if region is not None]
+        if not asked:
+            return [None] * len(looks)
+        pixels = np.stack([self._prepared(crop_resize(*look, size)).transpose(2, 0, 1) for look in asked])
+        with self._calls:
+            outputs = self._session.run(None, {self._input: pixels})
+        rows = iter(zip(*outputs, strict=True))
+        return [None if region is None else self._placed(next(rows), region) for region in regions_of]
+
+    def _region(self, image: Image, box: Box) -> Box | None:
+        """What the network reads for a box; None where there is nothing to see."""
         height, width = image.shape[:2]
         if not np.isfinite(box).all() or not box.iou(Box(0, 0, width, height)):
             return None
         shift = self.down * max(box.width, box.height)
-        moved = Box(box.left, box.top + shift, box.right, box.bottom + shift)
-        region, size = regions.square(moved, self.margin), int(self.input_shape[-1])
-        pixels = self._prepared(crop_resize(image, region, size))
-        with self._calls:
-            outputs = self._session.run(None, {self._input: pixels.transpose(2, 0, 1)[None]})
-        points, score, confidence = self._decoded(*(output[0] for output in outputs))
+        return regions.square(Box(box.left, box.top + shift, box.right, box.bottom + shift), self.margin)
+
+    def _placed(self, outputs: Sequence[FloatArray], region: Box) -> Landmarks | None:
+        points, score, confidence = self._decoded(*outputs)
         if not (np.isfinite(points).all() and np.isfinite(score)):
             return None
-        return Landmarks(regions.points_in_frame(points, region, size), float(score), confidence)
+        return Landmarks(regions.points_in_frame(points, region, int(self.input_shape[-1])), float(score), confidence)
 
     def _prepared(self, crop: Image) -> FloatArray:
         """Input [S, S, 3] of an RGB crop [S, S, 3]; as it is unless a network says otherwise."""

@@ -6,6 +6,7 @@ network trained on renders ships with the package; the user may name another (:f
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -58,6 +59,15 @@ class ScoredLandmarkDetector(LandmarkDetector, Protocol):
 
         None if there is nothing to look at: a box outside the image, or edges that are not finite.
         """
+        ...
+
+
+@runtime_checkable
+class BatchLandmarkDetector(LandmarkDetector, Protocol):
+    """A landmark detector that looks at several faces in one call."""
+
+    def detect_batch(self, looks: Sequence[tuple[Image, Box]]) -> list[Points | None]:
+        """As :meth:`LandmarkDetector.detect` of each image and box."""
         ...
 
 
@@ -119,6 +129,13 @@ def find(detector: LandmarkDetector, image: Image, box: Box) -> Points:
     """
     points = detector.detect(image, box)
     return lost() if points is None else _checked(points, detector.name)
+
+
+def find_all(detector: LandmarkDetector, looks: Sequence[tuple[Image, Box]]) -> list[Points]:
+    """:func:`find` of faces in images of their own; in one call of a detector that has ``detect_batch``."""
+    if len(looks) < 2 or not isinstance(detector, BatchLandmarkDetector):
+        return [find(detector, image, box) for image, box in looks]
+    return [lost() if one is None else _checked(one, detector.name) for one in detector.detect_batch(looks)]
 
 
 def find_scored(detector: LandmarkDetector, image: Image, box: Box) -> Landmarks:

@@ -13,10 +13,10 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from dfer_edge import CorruptArtifact, EngineUnavailable, InvalidInput, WeightsNotFound
-from dfer_edge.faces import make_landmark_detector
+from dfer_edge.faces import make_detector, make_landmark_detector
 from dfer_edge.faces.detectors import YuNetDetector
 from dfer_edge.faces.landmark_networks import OPENSEEFACE_POINTS, as_ibug, flush_subnormals, load_network
-from dfer_edge.faces.landmarks import FACE_SCORE, Landmarks, find, find_scored
+from dfer_edge.faces.landmarks import FACE_SCORE, BatchLandmarkDetector, Landmarks, find, find_all, find_scored
 from dfer_edge.inference.keypoint_graph import MIRROR_POINTS
 from dfer_edge.types import Box
 from tests.faces.test_faces import still
@@ -338,3 +338,21 @@ def test_dlib_points_through_a_stand_in(tmp_path: Path, monkeypatch: pytest.Monk
     path.write_bytes(b"text")
     with pytest.raises(CorruptArtifact, match=r"points\.dat"):
         make_landmark_detector(path)
+
+
+def test_faces_of_a_frame_in_one_call_are_what_they_are_one_by_one(astronaut_frames: list[np.ndarray]) -> None:
+    detector, image = make_landmark_detector("auto", 1), astronaut_frames[0]
+    assert isinstance(detector, BatchLandmarkDetector)
+    (face, *_) = make_detector("auto").detect(image)
+    left, top, right, bottom = face.box
+    looks = [
+        (image, face.box),
+        (image, Box(-500.0, -500.0, -400.0, -400.0)),
+        (image[:, ::-1], Box(image.shape[1] - right, top, image.shape[1] - left, bottom)),
+        (image, Box(float("nan"), 0.0, 1.0, 1.0)),
+        (image, Box(left + 4, top - 3, right + 4, bottom - 3)),
+    ]
+    together = find_all(detector, looks)
+    for (picture, box), points in zip(looks, together, strict=True):
+        np.testing.assert_allclose(points, find(detector, picture, box), atol=1e-3)
+    assert [bool(np.isnan(points).any()) for points in together] == [False, True, False, True, False]
