@@ -124,6 +124,8 @@ def as_tensor(array: Array) -> Any:
     import torch
 
     if isinstance(array, DeviceArray):
+        if array.lease is not None:
+            return torch.from_dlpack(array.owner)
         return torch.as_tensor(array.owner, device=device(array))
     return torch.from_numpy(array)
 

@@ -1,7 +1,11 @@
-"""Other libraries' arrays in the memory of a CUDA device (CuPy, PyCUDA, Numba, JAX), by what they say of themselves."""
+"""Other libraries' arrays in the memory of a CUDA device, by what they say of themselves.
+
+CuPy, PyCUDA and Numba by ``__cuda_array_interface__``; JAX, decoders and others by DLPack.
+"""
 
 from __future__ import annotations
 
+import ctypes
 import dataclasses
 import math
 from collections.abc import Mapping
@@ -14,7 +18,7 @@ from dfer_edge.errors import InvalidInput
 
 @dataclasses.dataclass(frozen=True)
 class DeviceArray:
-    """An object with ``__cuda_array_interface__``.
+    """An object with ``__cuda_array_interface__`` or ``__dlpack__``.
 
     Attributes
     ----------
@@ -29,6 +33,8 @@ class DeviceArray:
         Number of the device, as far as the object says it (CuPy does); else 0.
     writeable
         Whether results may go there.
+    lease
+        Of DLPack: what gives the memory back to its producer when it goes.
     """
 
     owner: Any
@@ -39,6 +45,7 @@ class DeviceArray:
     stream: int
     device_index: int
     writeable: bool
+    lease: Any = dataclasses.field(default=None, compare=False, repr=False)
 
     @property
     def ndim(self) -> int:
@@ -46,7 +53,7 @@ class DeviceArray:
 
     @property
     def itemsize(self) -> int:
-        return np.dtype(self.dtype).itemsize
+        return 2 if self.dtype == "bfloat16" else np.dtype(self.dtype).itemsize
 
     @property
     def is_contiguous(self) -> bool:
@@ -75,11 +82,71 @@ class DeviceArray:
         number = getattr(getattr(owner, "device", None), "id", 0)
         return cls(owner, int(address), shape, dtype.name, tuple(map(int, steps)), stream or 1, number, not read_only)
 
+    @classmethod
+    def of_dlpack(cls, owner: Any, device_index: int) -> DeviceArray:
+        """What ``owner`` lends by DLPack, written by the time that the default stream comes to it.
+
+        Raises
+        ------
+        InvalidInput
+            For elements that are no plain numbers.
+        """
+        # 1 is the legacy default stream: the producer lets it wait for what it has under way.
+        lease = owner.__dlpack__(stream=_DEFAULT_STREAM)
+        lent = _Lent.from_address(_pointer(lease, b"dltensor"))
+        kind = _DLPACK_KINDS.get(lent.kind)
+        if kind is None or lent.lanes != 1:
+            raise InvalidInput(f"expected an array of plain numbers, got DLPack's type {lent.kind} x {lent.lanes}")
+        shape, size = tuple(lent.shape[: lent.ndim]), lent.bits // 8
+        packed = [math.prod(shape[axis + 1 :]) for axis in range(len(shape))]
+        steps = tuple(size * step for step in (lent.strides[: lent.ndim] if lent.strides else packed))
+        address = (lent.data or 0) + lent.byte_offset
+        return cls(owner, address, shape, f"{kind}{lent.bits}", steps, _DEFAULT_STREAM, device_index, True, lease)
+
+
+_DEFAULT_STREAM = 1
+# kDLCUDA, kDLCUDAManaged: memory that kernels read.
+_DLPACK_DEVICES = (2, 13)
+_DLPACK_KINDS = {0: "int", 1: "uint", 2: "float", 4: "bfloat"}
+_pointer = ctypes.pythonapi.PyCapsule_GetPointer
+_pointer.restype, _pointer.argtypes = ctypes.c_void_p, (ctypes.py_object, ctypes.c_char_p)
+
+
+class _Lent(ctypes.Structure):
+    """DLTensor of dlpack.h."""
+
+    _fields_ = (
+        ("data", ctypes.c_void_p),
+        ("device_type", ctypes.c_int32),
+        ("device_id", ctypes.c_int32),
+        ("ndim", ctypes.c_int32),
+        ("kind", ctypes.c_uint8),
+        ("bits", ctypes.c_uint8),
+        ("lanes", ctypes.c_uint16),
+        ("shape", ctypes.POINTER(ctypes.c_int64)),
+        ("strides", ctypes.POINTER(ctypes.c_int64)),
+        ("byte_offset", ctypes.c_uint64),
+    )
+
 
 def adopt(value: Any) -> Any:
     """``value``, or what it says of itself if it is another library's array on a device; torch's stay torch's."""
-    foreign = hasattr(value, "__cuda_array_interface__") and not hasattr(value, "data_ptr")
-    return DeviceArray.of(value) if foreign else value
+    if hasattr(value, "data_ptr") or isinstance(value, np.ndarray):
+        return value
+    if hasattr(value, "__cuda_array_interface__"):
+        return DeviceArray.of(value)
+    if hasattr(value, "__dlpack_device__"):
+        kind, number = value.__dlpack_device__()
+        return DeviceArray.of_dlpack(value, int(number)) if int(kind) in _DLPACK_DEVICES else value
+    return value
+
+
+def leading(array: Any) -> Any:
+    """``array[None]``."""
+    if not isinstance(array, DeviceArray):
+        return array[None]
+    step = array.itemsize * math.prod(array.shape)
+    return dataclasses.replace(array, shape=(1, *array.shape), steps=(step, *array.steps))
 
 
 def original(value: Any) -> Any:

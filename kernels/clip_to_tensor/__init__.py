@@ -12,6 +12,7 @@ from dfer_edge.errors import InvalidInput
 from dfer_edge.kernels import affine, arrays, dispatch
 from dfer_edge.kernels.arrays import Array
 from dfer_edge.kernels.clip_to_tensor.boxes import LONGEST_SIDE, whole_boxes
+from dfer_edge.kernels.device_array import DeviceArray, adopt, leading, original
 from dfer_edge.spec import ModelSpec
 from dfer_edge.types import Box, Image
 
@@ -34,14 +35,15 @@ def clip_to_tensor(
     Parameters
     ----------
     frames
-        T frames, uint8, numpy or torch; one array, or a sequence whose frames may differ in size. ``rgb``:
+        T frames, uint8, numpy or torch; one array, or a sequence whose frames may differ in size; or one array of
+        another library on a device (``__cuda_array_interface__``, DLPack), e.g. a decoder's surfaces. ``rgb``:
         [H, W, 3] each, rows may lie apart. ``nv12``: [3 H / 2, W] each, H rows of luma and then rows of U, V pairs,
         BT.601 limited range, as cameras and video decoders give it; H and W even.
     boxes
         Crops in pixels: T boxes for one clip, or for N clips N sequences of T, e.g. one a person. Rounded to
         whole pixels, at least one each way; what lies outside the frame repeats its edge. Also as an array [T, 4] or
-        [N, T, 4]: left, top, right, bottom. An int32 tensor on the frames' device is read there without a copy, so
-        that a CUDA graph can be replayed with other boxes.
+        [N, T, 4]: left, top, right, bottom. An int32 array on the frames' device is read there without a copy, so
+        that a CUDA graph can be replayed with other boxes; frames of other libraries need such boxes.
     spec
         Size, mean and standard deviation.
     pixel_format
@@ -49,7 +51,8 @@ def clip_to_tensor(
     dtype
         Of the result: ``float32``, ``float16``, or for torch ``bfloat16``. That of ``out`` if given.
     out
-        Where to write, e.g. an engine's input buffer; contiguous, apart from ``frames``.
+        Where to write, e.g. an engine's input buffer; contiguous, apart from ``frames``. Needed for frames of other
+        libraries, and on their stream.
 
     Returns
     -------
@@ -63,9 +66,15 @@ def clip_to_tensor(
     EngineUnavailable
         If the forced backend declines.
     """
+    frames, boxes, out = adopt(frames), adopt(boxes), adopt(out)
     _check(frames, pixel_format, dtype)
-    table, many = whole_boxes(boxes, len(frames))
+    table, many = whole_boxes(boxes, frames.shape[0] if arrays.is_array(frames) else len(frames))
     _check_side(spec.size)
+    if isinstance(frames, DeviceArray) and arrays.on_host(table):
+        raise InvalidInput(
+            "expected boxes on the device of frames that are another library's, got some in host memory",
+            "pass an int32 array there, whole pixels",
+        )
     shape = (table.shape[0], 3, table.shape[1], spec.size, spec.size)
     inputs = [frames] if arrays.is_array(frames) else frames
     if not arrays.on_host(table):
@@ -79,8 +88,8 @@ def clip_to_tensor(
         )
         return filled if many else filled[0]
     target = arrays.output(out, shape if many else shape[1:], DTYPES if out is not None else (dtype,), *inputs)
-    _fill(frames, table, normalisation, pixel_format == "nv12", target if many else target[None])
-    return target
+    _fill(frames, table, normalisation, pixel_format == "nv12", target if many else leading(target))
+    return original(target)
 
 
 def crop_resize(image: Image, box: Box, size: int) -> Image:

@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from dfer_edge.errors import InvalidInput
-from dfer_edge.kernels.arrays import Array, dtype_name, is_tensor, on_host
+from dfer_edge.kernels.arrays import Array, contiguous, dtype_name, is_array, is_tensor, on_host
+from dfer_edge.kernels.device_array import leading
 
 # Keeps every product of the resampling inside 63 bits and every coordinate inside 31.
 LONGEST_SIDE = 32767
@@ -25,12 +26,12 @@ def whole_boxes(boxes: Any, frames: int) -> tuple[Array, bool]:
         If there are not as many boxes as frames, or none; if a coordinate is not finite or beyond 2**30; if a side is
         longer than 32767.
     """
-    if is_tensor(boxes) and dtype_name(boxes) == "int32" and not on_host(boxes):
-        table, many = boxes.contiguous(), boxes.ndim == 3
+    if is_array(boxes) and dtype_name(boxes) == "int32" and not on_host(boxes):
+        table, many = contiguous(boxes), boxes.ndim == 3
     else:
         table, many = _rounded(boxes, frames)
     if not many:
-        table = table[None]
+        table = leading(table)
     if table.ndim != 3 or table.shape[2] != 4 or table.shape[1] != frames or not frames:
         raise InvalidInput(f"expected as many boxes as frames and at least one, got {list(table.shape)} and {frames}")
     return table, many

@@ -5,7 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from dfer_edge.kernels import affine
-from dfer_edge.kernels.arrays import DTYPE_NUMBERS, Array, as_tensor, device_index, dtype_name, on_host, pointer, stream
+from dfer_edge.kernels.arrays import (
+    DTYPE_NUMBERS,
+    Array,
+    as_tensor,
+    device_index,
+    dtype_name,
+    on_host,
+    pointer,
+    stream,
+    strides,
+)
 
 # A grid counts them in 16 bits.
 _MOST_FRAMES = 65535
@@ -21,13 +31,12 @@ def run(frames: Array, boxes: Array, normalisation: Any, nv12: bool, out: Array)
     from dfer_edge import _cuda
 
     table = as_tensor(boxes).to(out.device, non_blocking=True) if on_host(boxes) else boxes
-    rows = frames.shape[1]
+    rows, steps = frames.shape[1], strides(out)
     shape = (frames.shape[0], rows // 3 * 2 if nv12 else rows, frames.shape[2])
-    source = (pointer(frames), shape, tuple(frames.stride())[:2], nv12, pointer(table), table.shape[0])
+    source = (pointer(frames), shape, strides(frames)[:2], nv12, pointer(table), table.shape[0])
     where = (device_index(out), stream(out))
     if normalisation is None:
-        strides = (out.stride(0), 0, out.stride(1))
-        _cuda.crop_pixels(*source, pointer(out), strides, tuple(out.shape[2:4]), *where)
+        _cuda.crop_pixels(*source, pointer(out), (steps[0], 0, steps[1]), tuple(out.shape[2:4]), *where)
     else:
         maps, number = affine.per_channel(*normalisation), DTYPE_NUMBERS[dtype_name(out)]
-        _cuda.crop_planes(*source, pointer(out), tuple(out.stride())[:3], tuple(out.shape[3:]), *where, maps, number)
+        _cuda.crop_planes(*source, pointer(out), steps[:3], tuple(out.shape[3:]), *where, maps, number)

@@ -11,6 +11,7 @@ import numpy as np
 from dfer_edge.errors import InvalidInput
 from dfer_edge.kernels import arrays, dispatch
 from dfer_edge.kernels.arrays import Array
+from dfer_edge.kernels.device_array import DeviceArray, adopt, original
 
 __all__ = ["landmark_pool"]
 
@@ -26,6 +27,7 @@ def landmark_pool(
     sigma: float,
     gates: Sequence[Array] | None = None,
     norm_heat: bool = False,
+    out: Array | None = None,
 ) -> Array:
     """Local vectors v_j = mean over cells of F A_j and, last, the global vector, the mean of F.
 
@@ -37,6 +39,7 @@ def landmark_pool(
     ----------
     features
         [N, C, H, W], numpy or torch; float32, float64, float16, or bfloat16 (torch only). Sums are in float32 or wider.
+        Or of another library on a device (``__cuda_array_interface__``, DLPack), as all the others then.
     landmarks
         float32 or float64 [N, J, 2], x then y, in cells: the centre of cell (h, w) is x = w, y = h. A point u in
         pixels of an image S wide is (u + 0.5) * W / S - 0.5.
@@ -48,6 +51,8 @@ def landmark_pool(
     norm_heat
         Divide a local vector by the sum of its map instead of by the number of cells. A landmark far outside then
         gives the cells next to it, since its weights still sum to 1.
+    out
+        Where to write, contiguous, apart from ``features``, without gradients; needed for arrays of other libraries.
 
     Returns
     -------
@@ -63,7 +68,11 @@ def landmark_pool(
     EngineUnavailable
         If the forced backend declines.
     """
+    features, landmarks, out = adopt(features), adopt(landmarks), adopt(out)
+    gates = [adopt(gate) for gate in gates] if isinstance(gates, Sequence) else gates
     _check(features, landmarks, sigma, gates)
+    if isinstance(features, DeviceArray) or out is not None:
+        return _into(features, landmarks, sigma, gates, norm_heat, out)
     wide = "float64" if arrays.dtype_name(features) == "float64" else "float32"
     if arrays.is_tensor(features):
         from dfer_edge.kernels.landmark_pool import torch_op
@@ -80,6 +89,22 @@ def landmark_pool(
     points = np.ascontiguousarray(landmarks.clip(-FARTHEST, FARTHEST), wide)
     dispatch.run("landmark_pool", arrays.contiguous(features), points, sigma, contiguous, norm_heat, out)
     return out
+
+
+def _into(
+    features: Array, landmarks: Array, sigma: float, gates: Sequence[Array] | None, norm_heat: bool, out: Array | None
+) -> Array:
+    """Into the caller's memory; landmarks as they are, since other libraries' are not copied here."""
+    if any(getattr(array, "requires_grad", False) for array in (features, *(gates or ()))):
+        raise InvalidInput("expected arrays without gradient with out, got some that require one", "leave out away")
+    dtype = arrays.dtype_name(features)
+    target = arrays.output(out, _shape(features, landmarks), (dtype,), features, *(gates or ()))
+    if arrays.dtype_name(landmarks) != ("float64" if dtype == "float64" else "float32"):
+        raise InvalidInput(f"expected landmarks as float32 with out, got {arrays.dtype_name(landmarks)}")
+    contiguous = None if gates is None else [arrays.contiguous(gate) for gate in gates]
+    sources = arrays.contiguous(features), arrays.contiguous(landmarks)
+    dispatch.run("landmark_pool", *sources, sigma, contiguous, norm_heat, target)
+    return original(target)
 
 
 def _shape(features: Array, landmarks: Array) -> tuple[int, int, int]:

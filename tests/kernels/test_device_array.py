@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from typing import Any
 
@@ -10,7 +11,8 @@ import pytest
 
 import dfer_edge
 from dfer_edge import EngineUnavailable, InvalidInput
-from dfer_edge.kernels import dispatch, lbp, lbp_clip
+from dfer_edge.inference import registry
+from dfer_edge.kernels import clip_to_tensor, dispatch, landmark_pool, lbp, lbp_clip
 from dfer_edge.kernels.device_array import DeviceArray, adopt
 
 
@@ -29,6 +31,20 @@ class OnDevice:
         }
 
 
+class Lent:
+    """As JAX shows its arrays: a DLPack capsule for who says on which stream it will read."""
+
+    def __init__(self, array: np.ndarray, kind: int = 2) -> None:
+        self.array, self.kind, self.streams = array, kind, []
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return self.kind, 1
+
+    def __dlpack__(self, *, stream: int) -> Any:
+        self.streams.append(stream)
+        return self.array.__dlpack__()
+
+
 class Cuda:
     """Stands for ``dfer_edge._cuda``: notes what it is given."""
 
@@ -41,7 +57,7 @@ class Cuda:
     def lbp_codes(self, *arguments: Any) -> None:
         self.calls.append(arguments)
 
-    lbp_clip = lbp_codes
+    lbp_clip = landmark_pool = crop_planes = lbp_codes
 
 
 @pytest.fixture
@@ -94,6 +110,76 @@ def test_what_is_refused_before_a_launch(cuda: Cuda, frames: Any, out: Any, matc
     with pytest.raises(InvalidInput, match=match):
         lbp(frames, out=out)
     assert not cuda.calls
+
+
+def test_dlpack_is_read_once_the_default_stream_may(cuda: Cuda) -> None:
+    array = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
+    frames, out = Lent(array[1:]), Lent(np.empty((1, 3, 4), np.uint8))
+    assert lbp(frames, out=out) is out
+    assert (frames.streams, out.streams) == ([1], [1])
+    (pointer, shape, _, _, target, device, stream) = cuda.calls[0]
+    assert (pointer, shape) == (array.ctypes.data + 12, (1, 3, 4, 1))
+    assert (target, device, stream) == (out.array.ctypes.data, 1, 1)
+    with pytest.raises(InvalidInput, match="contiguous array on the device"):
+        lbp(Lent(array[:, ::2]), out=Lent(np.empty((2, 2, 4), np.uint8)))
+    with pytest.raises(InvalidInput, match="plain numbers, got DLPack's type 5"):
+        lbp(Lent(array.astype(np.complex64)), out=out)
+    # What lies in host memory is no device array, whoever lends it.
+    with pytest.raises(InvalidInput, match="numpy array or torch tensor, got Lent"):
+        lbp(Lent(array, kind=1), out=out)
+
+
+def test_what_dlpack_lent_goes_back_with_the_adopted_array() -> None:
+    array = np.zeros(4, np.float32)
+    held = sys.getrefcount(array)
+    adopted = adopt(Lent(array))
+    assert (adopted.dtype, adopted.shape, adopted.steps) == ("float32", (4,), (4,))
+    assert sys.getrefcount(array) > held
+    del adopted
+    assert sys.getrefcount(array) == held
+
+
+def test_surfaces_of_a_decoder_are_cut_where_they_lie(cuda: Cuda) -> None:
+    """NV12 with rows 16 bytes apart, of which 12 are picture; boxes on the device too."""
+    spec = dataclasses.replace(registry.find("slowr50").spec, size=4, frames=2)
+    surfaces = np.zeros((2, 12, 16), np.uint8)[:, :, :12]
+    boxes, out = np.zeros((2, 4), np.int32), OnDevice(np.empty((3, 2, 4, 4), np.float16))
+    clip = clip_to_tensor(OnDevice(surfaces), OnDevice(boxes), spec, "nv12", out=out)
+    assert clip is out
+    (frames, shape, steps, nv12, table, people, target, out_steps, sides, device, stream, _, number) = cuda.calls[0]
+    assert (frames, shape, steps, nv12) == (surfaces.ctypes.data, (2, 8, 12), (192, 16), True)
+    assert (table, people, target) == (boxes.ctypes.data, 1, out.array.ctypes.data)
+    assert (out_steps, sides, device, stream, number) == ((96, 32, 16), (4, 4), 1, 7, 1)
+    with pytest.raises(InvalidInput, match="boxes on the device of frames"):
+        clip_to_tensor(OnDevice(surfaces), boxes, spec, "nv12", out=out)
+    with pytest.raises(InvalidInput, match=r"stream 7 on cuda:1.*stream 8"):
+        clip_to_tensor(OnDevice(surfaces), OnDevice(boxes, stream=8), spec, "nv12", out=out)
+    with pytest.raises(InvalidInput, match="contiguous array on the device"):
+        clip_to_tensor(OnDevice(surfaces[:, ::-1]), OnDevice(boxes), spec, "nv12", out=out)
+
+
+def test_maps_of_another_library_are_pooled_where_they_lie(cuda: Cuda) -> None:
+    features, points = np.zeros((2, 3, 4, 5), np.float16), np.zeros((2, 6, 2), np.float32)
+    gates = [OnDevice(np.zeros(shape, np.float16)) for shape in ((2, 4, 5), (2, 3, 5), (2, 3, 4))]
+    out = OnDevice(np.empty((2, 7, 3), np.float16))
+    assert landmark_pool(OnDevice(features), OnDevice(points), 1.5, gates, out=out) is out
+    (source, centres, over, shape, sigma, _, number, target, device, stream) = cuda.calls[0]
+    assert (source, centres, shape, sigma) == (features.ctypes.data, points.ctypes.data, (2, 3, 4, 5, 6), 1.5)
+    assert over == tuple(gate.array.ctypes.data for gate in gates)
+    assert (number, target, device, stream) == (1, out.array.ctypes.data, 1, 7)
+    with pytest.raises(InvalidInput, match="expected out for arrays of other libraries"):
+        landmark_pool(OnDevice(features), OnDevice(points), 1.5)
+    with pytest.raises(InvalidInput, match="landmarks as float32 with out"):
+        landmark_pool(OnDevice(features), OnDevice(points.astype(np.float64)), 1.5, out=out)
+    assert len(cuda.calls) == 1
+
+
+def test_out_of_numpy_is_what_comes_without() -> None:
+    chance = np.random.default_rng(0)
+    features, points = chance.random((2, 3, 4, 5), np.float32), chance.random((2, 6, 2), np.float32) * 4
+    out = np.full((2, 7, 3), np.nan, np.float32)
+    assert landmark_pool(features, points, 1.5, out=out) is out
+    np.testing.assert_array_equal(out, landmark_pool(features, points, 1.5))
 
 
 def test_without_the_module_nothing_reads_device_memory_on_the_cpu() -> None:
