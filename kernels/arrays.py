@@ -125,7 +125,7 @@ def as_tensor(array: Array) -> Any:
 
     if isinstance(array, DeviceArray):
         if array.lease is not None:
-            return torch.from_dlpack(array.owner)
+            return torch.from_dlpack(array.owner)  # type: ignore[attr-defined]
         return torch.as_tensor(array.owner, device=device(array))
     return torch.from_numpy(array)
 
