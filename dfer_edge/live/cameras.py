@@ -25,6 +25,14 @@ def is_capture(source: Any) -> bool:
     return callable(getattr(source, "read", None)) and callable(getattr(source, "isOpened", None))
 
 
+def plays_file(capture: Any) -> bool:
+    """Whether a ``cv2.VideoCapture`` reads a file, which has an end and a clock of its own, and no camera."""
+    import cv2
+
+    get = getattr(capture, "get", None)
+    return callable(get) and float(get(cv2.CAP_PROP_FRAME_COUNT)) > 0
+
+
 def is_pipeline(source: str) -> bool:
     """Whether this is a GStreamer pipeline: elements with ``!`` between them."""
     return " ! " in source
@@ -70,6 +78,13 @@ class Camera:
                 continue
             failures = 0
             yield np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
+
+    @property
+    def position_s(self) -> float:
+        """Presentation time of the last frame of a file."""
+        import cv2
+
+        return float(self._capture.get(cv2.CAP_PROP_POS_MSEC)) / 1e3
 
     def close(self) -> None:
         """Ends ``frames`` at its next frame, a pipeline at once; a second call does nothing."""
@@ -120,7 +135,8 @@ def _opened(target: str | int, stall_s: float) -> Any:
 def _opencv_has_gstreamer() -> bool:
     import cv2
 
-    return cv2.CAP_GSTREAMER in cv2.videoio_registry.getBackends()
+    # Its list also names back ends that could be plugged in.
+    return bool(cv2.videoio_registry.hasBackend(cv2.CAP_GSTREAMER))
 
 
 def _launch(pipeline: str) -> subprocess.Popen[bytes]:

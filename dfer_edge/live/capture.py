@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from dfer_edge.errors import InvalidInput
-from dfer_edge.live.cameras import Camera, is_capture, is_pipeline
+from dfer_edge.live.cameras import Camera, is_capture, is_pipeline, plays_file
 from dfer_edge.sources.camera import require_index
 from dfer_edge.sources.frames import Source, checked
 from dfer_edge.sources.opening import open_source
@@ -53,9 +53,7 @@ class Feed:
 
 
 class CameraFeed(Feed):
-    """A camera, an address, a GStreamer pipeline or an open ``cv2.VideoCapture``."""
-
-    live = True
+    """A camera, an address, a GStreamer pipeline or an open ``cv2.VideoCapture``; one of a file is no live source."""
 
     def __init__(self, target: Any, name: str | None = None, stall_s: float = 5.0) -> None:
         super().__init__(name if name is not None else "VideoCapture" if is_capture(target) else str(target))
@@ -64,6 +62,7 @@ class CameraFeed(Feed):
         elif isinstance(target, str) and _DEVICE.fullmatch(target):
             require_index(int(target.removeprefix("/dev/video")))
         self.reopens = not is_capture(target)
+        self.live = self.reopens or not plays_file(target)
         self._target, self._stall_s = target, stall_s
         self._camera: Camera | None = None
 
@@ -72,7 +71,7 @@ class CameraFeed(Feed):
         self._camera = camera = Camera(self._target, self.name, self._stall_s)
         try:
             for image in camera.frames():
-                yield checked(image, f"a frame of {self.name}"), None
+                yield checked(image, f"a frame of {self.name}"), None if self.live else camera.position_s
         finally:
             camera.release()
 

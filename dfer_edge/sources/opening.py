@@ -111,7 +111,8 @@ def _open_path(path: Path) -> Source:
     except (OSError, ValueError) as error:  # a name that no file can have
         raise SourceNotFound(f"expected a path, got one that cannot be: {str(path)[:80]!r}: {error}") from error
     if not found:
-        hint = f"camera {path}: Recognizer.stream({path}), dfer-edge live {path}" if str(path).isdecimal() else ""
+        is_camera = str(path).isdecimal() or str(path).startswith("/dev/video")
+        hint = f"camera {path}: Recognizer.stream({str(path)!r}), dfer-edge live {path}" if is_camera else ""
         raise SourceNotFound(f"expected a video file or image folder, found nothing at {path}", hint)
     if not os.access(path, os.R_OK):
         raise SourceNotFound(f"expected a readable path, no permission for {path}")

@@ -71,3 +71,10 @@ def test_without_gstreamer_it_says_what_to_install(monkeypatch: pytest.MonkeyPat
     with pytest.raises(EngineUnavailable, match=r"gst-launch-1\.0") as missing:
         Camera(PIPELINE, "camera", 5.0)
     assert "apt install" in (missing.value.hint or "")
+
+
+@pytest.mark.parametrize("loads", [False, True])
+def test_only_a_gstreamer_that_loads_counts(loads: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Wheels of OpenCV list GStreamer among their back ends, as one that could be plugged in.
+    monkeypatch.setattr(cv2.videoio_registry, "hasBackend", lambda backend: loads and backend == cv2.CAP_GSTREAMER)
+    assert cameras._opencv_has_gstreamer() is loads

@@ -8,8 +8,10 @@ import itertools
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
@@ -97,6 +99,11 @@ def test_a_video_capture_is_a_source() -> None:
     with pytest.raises(SourceLost, match="VideoCapture, it gives no more"):
         list(stream(Capture()))
     assert next(stream(Capture(), drop=False)).frame_index == 0
+
+
+def test_a_video_capture_of_a_file_ends_and_keeps_the_times_of_the_file(astronaut: Path) -> None:
+    found = list(stream(cv2.VideoCapture(str(astronaut)), hop=0))
+    assert [round(seen.time_s, 3) for seen in found] == [round(k / 25, 3) for k in range(50)]
 
 
 @pytest.mark.parametrize("source", ["63", "/dev/video63", 63])
