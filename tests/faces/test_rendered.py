@@ -231,3 +231,24 @@ def test_a_face_that_fills_the_frame_is_seen_with_room_round_it(monkeypatch: pyt
     (found,) = detector.detect(np.zeros((80, 120, 3), np.uint8))
     assert seen[-1] == (200, 240)
     assert (found.box.left, found.box.top, found.box.right, found.box.bottom) == (10, 5, 100, 90)
+
+
+@pytest.mark.parametrize(
+    ("scores", "second", "expected"),
+    [((0.4,), 0.999, 0.4), ((0.4,), 0.9, None), ((0.25,), 0.9999, None), ((0.3, 0.6, 0.4), 0.999, 0.6)],
+)
+def test_a_face_that_no_further_look_confirms_is_the_landmark_networks_to_tell(
+    scores: tuple[float, ...], second: float, expected: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Alone in the frame, and one only: the likeliest; places that cannot be saved are not asked about."""
+    judge = Second(second)
+    detector = RenderedFaces(second=judge)  # type: ignore[arg-type]
+    rows = np.concatenate([_row(score, 10 + 50 * n, 20, 40) for n, score in enumerate(scores)])
+    monkeypatch.setattr(detector, "_confirmed", lambda grey, rows: rows[:0])
+    monkeypatch.setattr(detector, "_look", lambda grey, scale, threshold, least: rows[rows[:, 0] >= threshold].copy())
+    found = detector.detect(np.zeros((300, 300, 3), np.uint8))
+    assert len(found) == (expected is not None)
+    assert len(judge.boxes) == (0 if scores == (0.25,) else 3), "no more than three"
+    if expected is not None:
+        assert round(found[0].box.left) == 10 + 50 * scores.index(expected)
+        assert 0.5 < found[0].score < 1
