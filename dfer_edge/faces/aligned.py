@@ -86,9 +86,12 @@ class FaceFinder:
         Raises
         ------
         InvalidInput
-            If a detector of the user's answers with a box that is not finite.
+            If a detector of the user's answers with something else than a list of detections, or with a box that is
+            not finite.
         """
         detections = self.detector.detect(image)
+        if not isinstance(detections, Sequence) or not all(hasattr(one, "box") for one in detections):
+            raise InvalidInput(f"expected a list of Detection from {self.name}, got {detections!r:.200}")
         for detection in detections:
             if not np.isfinite(detection.box).all():
                 raise InvalidInput(f"expected finite face boxes from {self.name}, got {tuple(detection.box)}")

@@ -189,7 +189,7 @@ class RenderedFaces:
         return rows
 
     def _unconfirmed(self, image: Image, grey: npt.NDArray[np.uint8], full: float) -> FloatArray:
-        """The face that the landmark network sees, where looks at it alone confirm none: there is too little round it."""
+        """The face that the landmark network sees, where looks alone confirm none: too little is round it."""
         small = min(full, _SMALL / max(grey.shape))
         rows = np.concatenate([self._look(grey, scale, _LAST_SCORE, 0.0) for scale in (full, small, small / 2)])
         rows = rows[np.argsort(-rows[:, 0], kind="stable")][:_LAST]

@@ -248,6 +248,18 @@ def test_boxes_that_are_no_numbers_are_refused(answer: Box) -> None:
         FaceFollower(Broken()).update(World(lambda _: {}).frame(0))
 
 
+@pytest.mark.parametrize("answer", [None, 3, [(0, 0, 9, 9)]])
+def test_answers_that_are_no_detections_are_refused(answer: object) -> None:
+    class Broken:
+        name = "broken"
+
+        def detect(self, image: np.ndarray) -> object:
+            return answer
+
+    with pytest.raises(InvalidInput, match="expected a list of Detection from broken, got"):
+        FaceFollower(Broken()).update(World(lambda _: {}).frame(0))  # type: ignore[arg-type]
+
+
 def test_landmarks_that_are_no_numbers_are_refused() -> None:
     class Broken:
         name = "broken"
