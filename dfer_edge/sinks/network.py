@@ -16,6 +16,8 @@ from dfer_edge.types import Observation
 _LOG = logging.getLogger("dfer_edge")
 # Messages that may wait for a client that does not read; the oldest go first.
 _BACKLOG = 16
+# Who does not read does not answer the goodbye either.
+_GOODBYE_S = 1.0
 
 
 class WebSocketSink:
@@ -78,7 +80,7 @@ class WebSocketSink:
     async def _main(self) -> None:
         self._stop = asyncio.Event()
         try:
-            async with self._serve(self._client, self._host, self.port) as server:
+            async with self._serve(self._client, self._host, self.port, close_timeout=_GOODBYE_S) as server:
                 self.port = server.sockets[0].getsockname()[1]
                 self._ready.set()
                 await self._stop.wait()

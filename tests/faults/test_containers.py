@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import os
-import platform
 import shutil
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +13,7 @@ import pytest
 
 from dfer_edge.cache import store as cache
 from dfer_edge.cache.store import Key
-from dfer_edge.system import cpu, settings
+from dfer_edge.system import settings
 
 NOBODY = 65534
 KEY = Key("networks", "net", {"of": "this"})
@@ -115,63 +111,3 @@ def test_no_home_and_no_user_name(monkeypatch: pytest.MonkeyPatch, caplog: pytes
     assert "no home folder" in caplog.text
     settings.temporary_cache.cache_clear()
     folder.rmdir()
-
-
-def test_quotas_of_containers(tmp_path: Path) -> None:
-    membership, root = tmp_path / "cgroup", tmp_path / "fs"
-    inner = root / "a" / "b"
-    inner.mkdir(parents=True)
-    membership.write_text("0::/a/b\n")
-    assert cpu.quota(membership, root) == math.inf
-    (inner / "cpu.max").write_text("max 100000\n")
-    assert cpu.quota(membership, root) == math.inf
-    (root / "a" / "cpu.max").write_text("150000 100000\n")
-    assert cpu.quota(membership, root) == 1.5
-    (root / "cpu.max").write_text("50000 100000\n")
-    assert cpu.quota(membership, root) == 0.5
-    assert cpu.quota(tmp_path / "none", root) == math.inf
-
-
-@pytest.mark.parametrize("mounted", ["cpu", "cpu,cpuacct"])
-def test_quotas_of_version_1(tmp_path: Path, mounted: str) -> None:
-    membership, group = tmp_path / "cgroup", tmp_path / "fs" / mounted / "docker" / "x"
-    group.mkdir(parents=True)
-    membership.write_text(f"5:memory:/docker/y\n4:{mounted}:/docker/x\n")
-    (group / "cpu.cfs_period_us").write_text("100000\n")
-    (group / "cpu.cfs_quota_us").write_text("-1\n")
-    assert cpu.quota(membership, tmp_path / "fs") == math.inf
-    (group / "cpu.cfs_quota_us").write_text("200000\n")
-    assert cpu.quota(membership, tmp_path / "fs") == 2
-
-
-def test_cores_are_those_of_the_quota(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cpu, "quota", lambda *_: 0.3)
-    assert cpu.available_cores() == 1
-    monkeypatch.setattr(cpu, "quota", lambda *_: math.inf)
-    assert cpu.available_cores() == len(os.sched_getaffinity(0))
-
-
-_FRAMES = """
-import resource, numpy as np
-from dfer_edge.system.memory import keep_freed_frames
-def faults(megabytes):
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    np.ones(megabytes << 20, np.uint8)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
-plain = faults(16)
-keep_freed_frames()
-faults(16)
-print(plain, max(faults(16) for _ in range(3)), min(faults(64) for _ in range(3)))
-"""
-
-
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
-def test_freed_frames_are_kept_and_larger_blocks_are_not() -> None:
-    environment = {name: value for name, value in os.environ.items() if "MALLOC" not in name}
-    run = subprocess.run(
-        [sys.executable, "-c", _FRAMES], capture_output=True, text=True, check=True, timeout=300, env=environment
-    )
-    plain, kept, large = map(int, run.stdout.split())
-    # 16 MB are 8 huge pages or 4096 small ones.
-    assert kept < 4 <= plain
-    assert large > 8

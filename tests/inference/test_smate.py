@@ -138,7 +138,7 @@ def test_simplify_is_exact(mode: str, form: str) -> None:
         assert relative(simplify(single, form)(clip.float()), single(clip.float())) <= 1e-5
 
 
-@pytest.mark.parametrize("depth", [1, 12])
+@pytest.mark.parametrize("depth", [1, 5])
 def test_simplify_is_exact_at_other_depths(depth: int) -> None:
     module = trained_like(spatial_depth=depth, temporal_depth=depth, frames=5)
     clip = random_clip(frames=5)
@@ -161,8 +161,7 @@ def test_features_depend_on_their_two_frames_only() -> None:
         assert relative(window_head(graph, torch.cat(parts, 1), module.spec), module(clip)) <= 1e-12
 
 
-@pytest.mark.parametrize("mode", ["add", "vector"])
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(("mode", "form"), [*(("add", form) for form in FORMS), ("vector", "2d")])
 def test_onnx_forms_agree_with_torch(form: str, mode: str, tmp_path: Path) -> None:
     assert_onnx_equals_torch(create_model("smate", **SMALL, tpe_mode=mode).spec, form, tmp_path / "net.onnx")
 

@@ -117,7 +117,7 @@ def test_websocket(seen: list[Observation]) -> None:
     client = pytest.importorskip("websockets.sync.client")
     sink = network.WebSocketSink(0)
     address = f"ws://127.0.0.1:{sink.port}"
-    with client.connect(address) as one, client.connect(address) as deaf:
+    with client.connect(address) as one, client.connect(address, close_timeout=0.1) as deaf:
         wait_for(lambda: len(sink._clients) == 2)
         for _ in range(500):
             sink.write(seen[0])
