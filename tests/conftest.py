@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +16,14 @@ from dfer_edge.sources.opening import open_source
 
 ROOT = Path(__file__).resolve().parents[1]
 ASTRONAUT = ROOT / "tests" / "assets" / "astronaut.mp4"
+
+
+def pytest_configure() -> None:
+    """Processes side by side share the cores out: engines of two threads each would wait for one another, spinning."""
+    worker, count = os.environ.get("PYTEST_XDIST_WORKER"), int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    if worker and count <= len(cores):
+        os.sched_setaffinity(0, cores[int(worker.removeprefix("gw")) :: count])
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -30,6 +40,14 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.delenv("DFER_EDGE_YUNET", raising=False)
         patch.delenv("DFER_EDGE_LANDMARKS", raising=False)
         yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _freed_memory_goes_back() -> Iterator[None]:
+    """Hundreds of networks leave holes in the heap, and tests that fork copy the map of all of it."""
+    yield
+    with contextlib.suppress(AttributeError, OSError, TypeError):  # another C library
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 @pytest.fixture(scope="session")

@@ -49,7 +49,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def opened(files: dict[str, Path], name: str) -> Engine:
     if reason := reasons(name):
         pytest.skip(reason)
-    return load_engine(files[BEST_FORM[name]], name, "fp32", threads=2)
+    return load_engine(files[BEST_FORM[name]], name, "fp32", threads=1)
 
 
 @pytest.fixture(scope="module", params=BEST_FORM)
@@ -114,7 +114,7 @@ def test_closed_engine(name: str, files: dict[str, Path]) -> None:
 def test_info_and_spec_come_from_the_file(engine) -> None:
     assert engine.spec.name == "slowr50_sa"
     assert engine.spec.labels[0] == "happy"
-    assert engine.info() == {"engine": engine.name, "precision": "fp32", "device": "cpu", "threads": 2, "kernels": []}
+    assert engine.info() == {"engine": engine.name, "precision": "fp32", "device": "cpu", "threads": 1, "kernels": []}
 
 
 @pytest.mark.parametrize("name", BEST_FORM)
@@ -137,7 +137,7 @@ def test_broken_files(name: str, tmp_path: Path, files: dict[str, Path]) -> None
 
 def test_fp32_engines_agree(files: dict[str, Path]) -> None:
     present = [name for name in BEST_FORM if not reasons(name)]
-    loaded = [load_engine(files[BEST_FORM[name]], name, "fp32", threads=2) for name in present]
+    loaded = [load_engine(files[BEST_FORM[name]], name, "fp32", threads=1) for name in present]
     feeds = [{"clip": clips(1, seed)} for seed in range(3)]
     for other in loaded[1:]:
         report = parity(loaded[0], other, feeds)
@@ -152,7 +152,7 @@ def test_bf16_keeps_the_label(name: str, files: dict[str, Path]) -> None:
     if reason := reasons(name) or precision_reasons(name)["bf16"]:
         pytest.skip(reason)
     path = files[BEST_FORM[name]]
-    full, half = (load_engine(path, name, precision, threads=2) for precision in ("fp32", "bf16"))
+    full, half = (load_engine(path, name, precision, threads=1) for precision in ("fp32", "bf16"))
     report = parity(full, half, [{"clip": clips(1, seed)} for seed in range(3)])
     assert report.max_abs_logits > 0, "bf16 that equals fp32 to the bit is fp32"
     assert report.top1_agreement == 1

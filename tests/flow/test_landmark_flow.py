@@ -131,7 +131,7 @@ def test_the_feed_needs_landmarks() -> None:
 def recognizer_of(engine: str = "onnxruntime", **options: object) -> Recognizer:
     if reason := reasons(engine):
         pytest.skip(reason)
-    return Recognizer("keypoint_tsa", weights="random", engine=engine, precision="fp32", threads=2, **options)
+    return Recognizer("keypoint_tsa", weights="random", engine=engine, precision="fp32", threads=1, **options)
 
 
 @pytest.fixture(scope="module")

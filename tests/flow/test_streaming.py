@@ -255,7 +255,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str, str]
 def loaded(files: dict[tuple[str, str, str], Path], name: str, engine: str) -> list[Engine]:
     if reason := reasons(engine):
         pytest.skip(reason)
-    return [load_engine(files[name, BEST_FORM[engine], part], engine, "fp32", threads=2) for part in PARTS]
+    return [load_engine(files[name, BEST_FORM[engine], part], engine, "fp32", threads=1) for part in PARTS]
 
 
 @pytest.mark.parametrize("engine", BEST_FORM)
