@@ -102,13 +102,16 @@ def test_bad_feeds(engine, feed: dict, message: str) -> None:
         engine.infer(feed)
 
 
-@pytest.mark.parametrize("name", BEST_FORM)
-def test_closed_engine(name: str, files: dict[str, Path]) -> None:
-    engine = opened(files, name)
-    engine.close()
-    engine.close()
+@pytest.fixture(params=BEST_FORM)
+def to_close(request: pytest.FixtureRequest, files: dict[str, Path]) -> Engine:
+    return opened(files, request.param)
+
+
+def test_closed_engine(to_close) -> None:
+    to_close.close()
+    to_close.close()
     with pytest.raises(InvalidInput, match="closed"):
-        engine.infer({"clip": clips(1)})
+        to_close.infer({"clip": clips(1)})
 
 
 def test_info_and_spec_come_from_the_file(engine) -> None:

@@ -26,6 +26,11 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.fixture
+def to_close(engine: engines.Engine) -> engines.Engine:
+    return engine
+
+
+@pytest.fixture
 def engine(files: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> Iterator[engines.Engine]:
     # The session's cache: the engine is built once for all of them.
     monkeypatch.setattr("dfer_edge.system.cpu.available_cores", lambda: 1)

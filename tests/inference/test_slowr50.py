@@ -61,6 +61,7 @@ def test_stage_shapes() -> None:
 @pytest.mark.parametrize("form", FORMS)
 def test_simplify_is_exact(name: str, form: str) -> None:
     module = trained_like(name)
+    module.spec = dataclasses.replace(module.spec, frames=FEW, size=SMALL)
     clip = torch.randn(2, 3, FEW, SMALL, SMALL, dtype=torch.float64)
     with torch.no_grad():
         expected = module.double()(clip)
@@ -121,14 +122,13 @@ def for_people(name: str) -> torch.nn.Module:
 def test_apex_and_centre_taps_are_exact(form: str) -> None:
     torch.manual_seed(1)
     module = for_people("slowr50_sa").double()
+    module.spec = dataclasses.replace(module.spec, frames=FEW, size=SMALL)
     clip = torch.randn(2, 3, FEW, SMALL, SMALL, dtype=torch.float64)
     with torch.no_grad():
         expected = module(clip)
         exact = simplify(module, form)
         assert relative(exact(clip), expected) <= 1e-12
         # A window is put together from the vectors of single frames: they do not see each other.
-        spec = dataclasses.replace(module.spec, frames=FEW, size=SMALL)
-        exact.spec = spec
         features, head = exact.restricted_to("features"), exact.restricted_to("head")
         vectors = torch.cat([features(clip[:, :, t : t + 1]) for t in range(FEW)], 1)
         assert vectors.shape == (2, FEW, 2048, 1, 1)
