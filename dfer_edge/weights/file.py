@@ -40,6 +40,9 @@ SHIPPED = Path(__file__).parents[1] / "assets" / "weights"
 
 _DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "U8": "u1", "I8": "i1", "BOOL": "?"}
 
+# Attribute of a module: what the file that it was loaded from says of its tensors, and their hash.
+_LOADED = "_dfer_edge_loaded"
+
 # First bytes of what torch.save writes (zip, then legacy) and of bare pickles.
 _PICKLE_STARTS = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 
@@ -94,7 +97,7 @@ def _metadata_hash(metadata: Mapping[str, str]) -> str:
 
 
 def save(path: str | Path, module: nn.Module, untrained: int = 0, compact: bool = False, **notes: str) -> Path:
-    """Write a network's weights.
+    """Write a network's weights; of tensors as :func:`load_into` read them, with what their file says of them.
 
     Parameters
     ----------
@@ -116,7 +119,11 @@ def save(path: str | Path, module: nn.Module, untrained: int = 0, compact: bool 
     """
     from dfer_edge.models.simplified import spec_of, state_arrays
 
-    return write(path, Weights("module", "", spec_of(module), state_arrays(module), "", untrained, notes), compact)
+    state, loaded = state_arrays(module), getattr(module, _LOADED, None)
+    if loaded is not None and loaded["sha256"] == content_hash(state):
+        # What was said of these tensors still holds: their confidence, their origin. Of others it would not.
+        notes, untrained = {**loaded["notes"], **notes}, untrained or loaded["untrained"]
+    return write(path, Weights("module", "", spec_of(module), state, "", untrained, notes), compact)
 
 
 def write(path: str | Path, source: Weights, compact: bool = False) -> Path:
@@ -257,7 +264,7 @@ def load_into(module: nn.Module, source: str | Path | Weights) -> Weights:
     """
     import torch
 
-    from dfer_edge.models.simplified import spec_of
+    from dfer_edge.models.simplified import spec_of, state_arrays
 
     loaded = source if isinstance(source, Weights) else load(source)
     spec, before, adapts = spec_of(module), module.state_dict(), getattr(module, "take_options", None)
@@ -276,6 +283,8 @@ def load_into(module: nn.Module, source: str | Path | Weights) -> Weights:
     for name, target in own.items():
         with torch.no_grad():
             target.copy_(torch.from_numpy(np.array(loaded.state[name])).reshape(target.shape))
+    said = {"notes": dict(loaded.notes), "untrained": loaded.untrained}
+    setattr(module, _LOADED, {**said, "sha256": content_hash(state_arrays(module))} if any(said.values()) else None)
     return loaded
 
 

@@ -51,6 +51,23 @@ def test_load_into_takes_the_weights_that_ship(tmp_path: Path) -> None:
     before = weights.load(shipped)
     assert after.spec == before.spec
     assert set(after.state or {}) == set(before.state or {})
+    assert after.notes == before.notes
+
+
+def test_what_a_file_says_of_its_tensors_goes_with_them(tuned: Path, tmp_path: Path) -> None:
+    """Confidence and origin, until they are trained further."""
+    said = {"confidence": '{"temperature": 1.5}', "origin": "renders"}
+    source = weights.write(
+        tmp_path / "w.safetensors", dataclasses.replace(weights.load(tuned), notes=said, untrained=2)
+    )
+    module = create_model(NAME)
+    weights.load_into(module, source)
+    again = weights.load(weights.save(tmp_path / "again.safetensors", module, origin="mine"))
+    assert (dict(again.notes), again.untrained) == ({**said, "origin": "mine"}, 2)
+    with torch.no_grad():
+        next(module.parameters()).add_(1)
+    trained = weights.load(weights.save(tmp_path / "trained.safetensors", module))
+    assert (dict(trained.notes), trained.untrained) == ({}, 0)
 
 
 def test_a_refusal_leaves_the_pooling_as_it_was(tuned: Path) -> None:
