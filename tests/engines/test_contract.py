@@ -117,7 +117,10 @@ def test_closed_engine(to_close) -> None:
 def test_info_and_spec_come_from_the_file(engine) -> None:
     assert engine.spec.name == "slowr50_sa"
     assert engine.spec.labels[0] == "happy"
-    assert engine.info() == {"engine": engine.name, "precision": "fp32", "device": "cpu", "threads": 1, "kernels": []}
+    info = engine.info()
+    # Where this processor has it.
+    assert set(info.pop("kernels")) <= ({"winograd"} if engine.name == "torch" else set())
+    assert info == {"engine": engine.name, "precision": "fp32", "device": "cpu", "threads": 1}
 
 
 @pytest.mark.parametrize("name", BEST_FORM)
