@@ -17,7 +17,7 @@ Option = int | float | str | bool | tuple[int, ...]
 
 FACE_BOXES = ("detector", "landmarks")
 PIXELS = ("rgb", "lbp")
-SAMPLINGS = ("uniform", "strided", "pairs", "random")
+SAMPLINGS = ("uniform", "apex", "strided", "pairs", "random")
 
 # Fields that came later, with the value that means what files without them meant. Hashes of weights hold the text of
 # the spec, and ranges for int8 those hashes: a default is not written, so what was written before stays valid.
@@ -57,9 +57,10 @@ class ModelSpec:
         ``"area"``: pixel-area averaging when shrinking, bilinear when enlarging.
     sampling
         Which T frames of a clip are read (:func:`dfer_edge.flow.clips.positions`). ``"uniform"``: the centre of each of
-        T equal segments. ``"strided"``: every ``stride``-th frame of the clip's middle; short clips start over.
-        ``"pairs"``: two neighbours at the centre of each of T / 2 segments. ``"random"``: T frames in order, drawn
-        once for each length. Short clips repeat frames.
+        T equal segments. ``"apex"``: in each, the frame that looks least like the calm of the clip
+        (:func:`dfer_edge.flow.clips.towards_apex`). ``"strided"``: every ``stride``-th frame of the clip's middle;
+        short clips start over. ``"pairs"``: two neighbours at the centre of each of T / 2 segments. ``"random"``: T
+        frames in order, drawn once for each length. Short clips repeat frames.
     stride
         Of ``"strided"``, in frames.
     crop_share

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
 from dfer_edge.errors import InvalidInput
 from dfer_edge.spec import SAMPLINGS, ModelSpec
+from dfer_edge.types import Image
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -16,6 +19,8 @@ FloatArray = npt.NDArray[np.float64]
 WINDOW_S, HOP_S = 4.0, 0.5
 # Shorter than a frame of any camera: nothing to see.
 SHORTEST_S = 0.01
+# Side of what a frame's look is: an eye is two places wide.
+_LOOK = 16
 
 
 def uniform_indices(length: int, count: int) -> list[int]:
@@ -36,7 +41,8 @@ def uniform_indices(length: int, count: int) -> list[int]:
 def positions(length: int, spec: ModelSpec) -> list[int]:
     """The ``spec.frames`` positions that a network reads of a clip of ``length`` frames, by ``spec.sampling``.
 
-    The one rule of inference, evaluation and the validation of training; the same length gives the same positions.
+    The one rule of inference, evaluation and the validation of training; the same length gives the same positions. Of
+    ``"apex"`` they are where :func:`towards_apex` starts from.
 
     Raises
     ------
@@ -46,7 +52,7 @@ def positions(length: int, spec: ModelSpec) -> list[int]:
     count = spec.frames
     if length < 1:
         raise InvalidInput(f"expected at least one frame to sample from, got {length}")
-    if spec.sampling == "uniform":
+    if spec.sampling in ("uniform", "apex"):
         return uniform_indices(length, count)
     if spec.sampling == "strided":
         # DMVR, which Scenic's ViViT reads through: the middle of the clip; a short one is played again and again.
@@ -66,6 +72,39 @@ def _central_pairs(length: int, count: int) -> list[int]:
     tick = max(length - 1, 1) / segments
     starts = [int(tick / 2 + tick * segment) for segment in range(segments)]
     return [min(start + step, length - 1) for start in starts for step in (0, 1)][:count]
+
+
+def look(crop: Image) -> FloatArray:
+    """A face crop, uint8 RGB [S, S, 3], as 16x16 grey values of mean 0 and deviation 1: what two frames differ in."""
+    small = cv2.resize(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY), (_LOOK, _LOOK), interpolation=cv2.INTER_AREA)
+    grey: FloatArray = small.astype(np.float64)
+    grey -= grey.mean()
+    return grey / float(grey.std() + 1.0)
+
+
+def towards_apex(centres: Sequence[int], looks: Sequence[FloatArray]) -> list[int]:
+    """In place of each position the one nearby, up to half-way to its neighbours, that looks least like the clip.
+
+    The clip's look is the median over its frames: its calm, if an expression takes less than half of it. A short
+    expression between the centres of segments, which a network of a few frames a clip would not see at all, is seen;
+    frames that are all alike stay at the centres, and so do clips of fewer frames than the network reads.
+
+    Parameters
+    ----------
+    centres
+        Ascending positions among the frames, of :func:`uniform_indices` or :func:`uniform_in_time`.
+    looks
+        Of every frame, from :func:`look`.
+    """
+    away = np.abs(np.stack(looks) - np.median(looks, axis=0)).mean((1, 2))
+    places, last = list(centres), len(looks) - 1
+    bounds = [-1, *((a + b) // 2 for a, b in itertools.pairwise(places)), last]
+    chosen = []
+    for centre, before, end in zip(places, bounds[:-1], bounds[1:], strict=True):
+        near = range(min(before + 1, centre), max(end, centre) + 1)
+        best = max(near, key=lambda position: away[position])
+        chosen.append(best if away[best] > away[centre] else centre)
+    return chosen
 
 
 def uniform_in_time(times_s: Sequence[float], count: int) -> list[int]:

@@ -18,7 +18,7 @@ from dfer_edge.errors import InvalidInput
 from dfer_edge.faces import landmarks as faces_landmarks
 from dfer_edge.faces.landmarks import LandmarkDetector
 from dfer_edge.flow import preprocess
-from dfer_edge.flow.clips import positions, uniform_in_time
+from dfer_edge.flow.clips import FloatArray, look, positions, towards_apex, uniform_in_time
 from dfer_edge.flow.preprocess import Region
 from dfer_edge.inference.keypoint_graph import fill_missing
 from dfer_edge.sources.frames import Source
@@ -108,6 +108,7 @@ class _Seen:
     """A face in one frame; ``pixels`` is the crop of ``region``, or the frame itself where that stays in memory anyway.
 
     ``points`` [68, 2] are in crop pixels, NaN where the landmark detector found none, None where nobody looked.
+    ``look`` is of the crop, where the network's sampling asked for it.
     """
 
     index: int
@@ -116,6 +117,7 @@ class _Seen:
     region: Box | Region
     pixels: Image
     points: Points | None
+    look: FloatArray | None = None
 
 
 class Windower:
@@ -270,15 +272,26 @@ class Windower:
 
     def _sampled(self, track_id: int, inside: Sequence[_Seen]) -> list[_Seen]:
         """The frames that make a clip, of those in which a person was seen ``inside`` a window."""
-        count = self._spec.frames
+        places = self._places(track_id, inside)
+        if self._spec.sampling == "apex":
+            places = towards_apex(places, [self._look(seen) for seen in inside])
+        return [inside[place] for place in places]
+
+    def _places(self, track_id: int, inside: Sequence[_Seen]) -> list[int]:
         # Without a clock times are nominal and gaps mean nothing: sample by position. Who came or went in the window is
         # sampled over the time that they were there.
-        if self._has_clock and self._spec.sampling == "uniform":
-            return [inside[position] for position in uniform_in_time([s.time_s for s in inside], count)]
+        if self._has_clock and self._spec.sampling in ("uniform", "apex"):
+            return uniform_in_time([s.time_s for s in inside], self._spec.frames)
         # Of a person of whom every second crop went, one in ``every`` is still there.
         length = max(self._thinned.get(track_id, 0), len(inside))
         every = -(-length // len(inside))
-        return [inside[min(place // every, len(inside) - 1)] for place in positions(length, self._spec)]
+        return [min(place // every, len(inside) - 1) for place in positions(length, self._spec)]
+
+    def _look(self, seen: _Seen) -> FloatArray:
+        """Of the crop that the network would see: the same for files and for arrays."""
+        if seen.look is None:
+            seen.look = look(self._crop(seen.pixels, seen.region) if self._lazy else seen.pixels)
+        return seen.look
 
     def _clip(self, track_id: int, chosen: Sequence[_Seen]) -> Clip:
         crops = [self._crop(s.pixels, s.region) if self._lazy else s.pixels for s in chosen]

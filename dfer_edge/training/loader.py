@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 from dfer_edge.errors import DferError, InvalidInput
 from dfer_edge.faces.aligned import box_of
 from dfer_edge.flow import preprocess
-from dfer_edge.flow.clips import positions
+from dfer_edge.flow.clips import look, positions, towards_apex
 from dfer_edge.inference.keypoint_graph import fill_missing
 from dfer_edge.kernels.clip_to_tensor import normalise
 from dfer_edge.spec import ModelSpec
@@ -84,7 +84,8 @@ class Reader(Dataset[dict[str, Any]]):
 
     def _frames(self, length: int, rng: np.random.Generator | None) -> Sequence[int]:
         if rng is None:
-            return positions(length, self.spec)
+            # Which frames are nearest the apex is known once all are cut.
+            return range(length) if self.spec.sampling == "apex" else positions(length, self.spec)
         sampling = self.stage.sampling
         if length < sampling.min_frames:
             raise UnreadableClip(f"expected clips of at least {sampling.min_frames} frames, got {length}")
@@ -144,6 +145,9 @@ class Reader(Dataset[dict[str, Any]]):
             for number, frame in enumerate(sample.frames)
         ]
         crops = np.stack([preprocess.cut(f, region, size) for f, region in zip(sample.frames, regions, strict=True)])
+        if self.spec.sampling == "apex":
+            kept = towards_apex(positions(len(crops), self.spec), [look(crop) for crop in crops])
+            sample, crops, regions = sample.at(kept), crops[kept], [regions[place] for place in kept]
         clip = self._shown(crops)
         if self.stage.pixels.grey == 1.0:
             # As the network's first layer reads colours once grey is folded into it, on export.

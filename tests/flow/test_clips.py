@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 import json
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dfer_edge import CorruptArtifact, InvalidInput
-from dfer_edge.flow.clips import positions, uniform_in_time, uniform_indices
+from dfer_edge.flow.clips import look, positions, towards_apex, uniform_in_time, uniform_indices
 from dfer_edge.spec import ModelSpec
 
 
@@ -89,8 +90,53 @@ def test_random_is_drawn_once_for_a_length() -> None:
     assert len(positions(2, spec)) == 4
 
 
+def face(smile: float = 0.0, noise: int = 0) -> np.ndarray:
+    """A crop [64, 64, 3] with a mouth that widens."""
+    crop = np.full((64, 64, 3), 150, np.uint8)
+    crop[20:26, 14:24] = crop[20:26, 40:50] = 40
+    half = round(6 + 14 * smile)
+    crop[46:50, 32 - half : 32 + half] = 30
+    return np.clip(crop + np.random.default_rng(noise).integers(-3, 4, crop.shape), 0, 255).astype(np.uint8)
+
+
+def clip_of(smiles: list[float]) -> list[np.ndarray]:
+    return [look(face(smile, number)) for number, smile in enumerate(smiles)]
+
+
+@pytest.mark.parametrize("apex", [9, 24, 33, 55, 97])
+def test_the_frame_of_the_apex_is_read_wherever_it_is(apex: int) -> None:
+    smiles = [0.0] * 100
+    smiles[apex] = 1.0
+    base = uniform_indices(100, 8)
+    assert apex not in base
+    chosen = towards_apex(base, clip_of(smiles))
+    assert apex in chosen
+    assert chosen == sorted(set(chosen))
+    # Each stays within its own stretch, half-way to its neighbours.
+    assert all(abs(new - old) <= 7 for new, old in zip(chosen, base, strict=True))
+
+
+def test_calm_is_what_most_of_the_clip_shows() -> None:
+    smiles = [1.0] * 32 + [0.0] * 8  # a short rest in a long smile: the rest stands out
+    chosen = towards_apex(uniform_indices(40, 4), clip_of(smiles))
+    assert [smiles[position] for position in chosen] == [1.0, 1.0, 1.0, 0.0]
+
+
+def test_frames_that_are_alike_stay_at_the_centres() -> None:
+    same = [look(face())] * 50
+    assert towards_apex(uniform_indices(50, 8), same) == uniform_indices(50, 8)
+    assert towards_apex([0, 0, 0, 1, 1, 1], clip_of([0.0, 1.0])) == [0, 0, 0, 1, 1, 1]
+    assert towards_apex([0] * 4, clip_of([0.5])) == [0] * 4
+
+
+def test_a_look_is_of_shape_not_of_light() -> None:
+    bright = np.clip(face().astype(int) + 40, 0, 255).astype(np.uint8)
+    assert np.abs(look(face()) - look(bright)).mean() < 0.02 < np.abs(look(face()) - look(face(1.0))).mean()
+    assert np.isfinite(look(np.zeros((8, 8, 3), np.uint8))).all()
+
+
 def test_a_rule_that_there_is_not() -> None:
-    with pytest.raises(InvalidInput, match="expected sampling out of uniform, strided"):
+    with pytest.raises(InvalidInput, match="expected sampling out of uniform, apex, strided"):
         positions(5, dataclasses.replace(SPEC, sampling="every other"))
     with pytest.raises(CorruptArtifact, match="sampling is none of"):
         ModelSpec.from_json(dataclasses.replace(SPEC, sampling="every other").to_json())

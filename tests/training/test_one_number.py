@@ -115,7 +115,7 @@ def test_papers_recipes(model: str, faces: Path, tmp_path: Path, monkeypatch: py
     assert_the_same(three_numbers(model, recipe, faces, tmp_path / "w.safetensors", monkeypatch))
 
 
-@pytest.mark.parametrize("rule", ["uniform", "strided", "pairs", "random"])
+@pytest.mark.parametrize("rule", ["uniform", "apex", "strided", "pairs", "random"])
 def test_each_rule_of_sampling(rule: str, faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stage = Stage(1, 1, find_recipe("paper", "smate").stages[0].optimiser, sampling=Sampling(stride=3))
     recipe = Recipe(

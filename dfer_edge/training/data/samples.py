@@ -59,6 +59,18 @@ class Sample:
     intensity: npt.NDArray[np.float32] | None = None
     boxes: Sequence[Box] | None = None
 
+    def at(self, positions: Sequence[int]) -> Sample:
+        """The same clip of some of its frames."""
+        places = list(positions)
+        return dataclasses.replace(
+            self,
+            frames=[self.frames[place] for place in places],
+            landmarks=None if self.landmarks is None else self.landmarks[places],
+            units=None if self.units is None else self.units[places],
+            intensity=None if self.intensity is None else self.intensity[places],
+            boxes=None if self.boxes is None else [self.boxes[place] for place in places],
+        )
+
 
 @dataclasses.dataclass(frozen=True)
 class ClipSource:
