@@ -57,7 +57,7 @@ class ModelSpec:
         ``"area"``: pixel-area averaging when shrinking, bilinear when enlarging.
     sampling
         Which T frames of a clip are read (:func:`dfer_edge.flow.clips.positions`). ``"uniform"``: the centre of each of
-        T equal segments. ``"apex"``: in each, the frame that looks least like the calm of the clip
+        T equal segments. ``"apex"``: every second of them goes to where the face looks least like the calm of the clip
         (:func:`dfer_edge.flow.clips.towards_apex`). ``"strided"``: every ``stride``-th frame of the clip's middle;
         short clips start over. ``"pairs"``: two neighbours at the centre of each of T / 2 segments. ``"random"``: T
         frames in order, drawn once for each length. Short clips repeat frames.

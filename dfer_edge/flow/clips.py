@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 
 import cv2
@@ -21,6 +20,11 @@ WINDOW_S, HOP_S = 4.0, 0.5
 SHORTEST_S = 0.01
 # Side of what a frame's look is: an eye is two places wide.
 _LOOK = 16
+# How many times as far from the clip's calm as its median frame a departure is. Chosen on sequences of real people: clips
+# of people who act all the time stay as they were, and nine of ten half-seconds in four seconds are read.
+_STANDS_OUT = 2.5
+# Looks that differ by less are the same: rounding.
+_SAME = 1e-3
 
 
 def uniform_indices(length: int, count: int) -> list[int]:
@@ -83,11 +87,12 @@ def look(crop: Image) -> FloatArray:
 
 
 def towards_apex(centres: Sequence[int], looks: Sequence[FloatArray]) -> list[int]:
-    """In place of each position the one nearby, up to half-way to its neighbours, that looks least like the clip.
+    """Every second position goes to where, between the two beside it, a face departs from its calm.
 
-    The clip's look is the median over its frames: its calm, if an expression takes less than half of it. A short
-    expression between the centres of segments, which a network of a few frames a clip would not see at all, is seen;
-    frames that are all alike stay at the centres, and so do clips of fewer frames than the network reads.
+    A short expression between the centres of segments, which a network of a few frames a clip would not see at all, is
+    seen. Calm is the median look of the clip, and a departure is :data:`_STANDS_OUT` times as far from it as frames are
+    in the median, in the mean over a quarter of a segment to both sides: clips of somebody who talks or acts all the
+    time, of a face that rests, or of fewer frames than the network reads stay as they are.
 
     Parameters
     ----------
@@ -96,15 +101,27 @@ def towards_apex(centres: Sequence[int], looks: Sequence[FloatArray]) -> list[in
     looks
         Of every frame, from :func:`look`.
     """
-    away = np.abs(np.stack(looks) - np.median(looks, axis=0)).mean((1, 2))
-    places, last = list(centres), len(looks) - 1
-    bounds = [-1, *((a + b) // 2 for a, b in itertools.pairwise(places)), last]
-    chosen = []
-    for centre, before, end in zip(places, bounds[:-1], bounds[1:], strict=True):
-        near = range(min(before + 1, centre), max(end, centre) + 1)
+    lasting = _smoothed(np.stack(looks), len(looks) // (4 * len(centres)))
+    away = np.abs(lasting - np.median(looks, axis=0)).mean((1, 2))
+    least = max(_STANDS_OUT * float(np.median(away)), _SAME)
+    chosen = list(centres)
+    for number in range(1, len(chosen), 2):
+        centre = chosen[number]
+        end = centres[number + 1] if number + 1 < len(centres) else len(looks)
+        near = range(min(centres[number - 1] + 1, centre), max(end, centre + 1))
         best = max(near, key=lambda position: away[position])
-        chosen.append(best if away[best] > away[centre] else centre)
+        if away[best] >= max(least, away[centre]):
+            chosen[number] = best
     return chosen
+
+
+def _smoothed(values: FloatArray, radius: int) -> FloatArray:
+    """Means over ``radius`` frames on both sides, fewer at the ends."""
+    sums = np.cumsum(np.concatenate([np.zeros_like(values[:1]), values]), axis=0)
+    places = np.arange(len(values))
+    first, end = np.maximum(places - radius, 0), np.minimum(places + radius + 1, len(values))
+    means: FloatArray = (sums[end] - sums[first]) / (end - first).reshape(-1, *[1] * (values.ndim - 1))
+    return means
 
 
 def uniform_in_time(times_s: Sequence[float], count: int) -> list[int]:
