@@ -20,8 +20,8 @@ WINDOW_S, HOP_S = 4.0, 0.5
 SHORTEST_S = 0.01
 # Side of what a frame's look is: an eye is two places wide.
 _LOOK = 16
-# How many times as far from the clip's calm as its median frame a departure is. Chosen on sequences of real people: clips
-# of people who act all the time stay as they were, and nine of ten half-seconds in four seconds are read.
+# How many times as far from the clip's calm as its median frame a departure is. Chosen on sequences of real people:
+# clips of people who act all the time stay as they were, and nine of ten half-seconds in four seconds are read.
 _STANDS_OUT = 2.5
 # Looks that differ by less are the same: rounding.
 _SAME = 1e-3
