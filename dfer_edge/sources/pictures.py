@@ -38,8 +38,8 @@ _KINDS = (
 # Start-of-frame markers of a JPEG: all of 0xc0 to 0xcf but tables and extensions.
 _SIZED = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _STANDALONE = frozenset((0x01, *range(0xD0, 0xD8)))
-# What FFmpeg checks of them: baseline, extended and progressive with Huffman codes; a scan; colours by Adobe.
-_COMMON, _SCAN, _ADOBE = frozenset((0xC0, 0xC1, 0xC2)), 0xDA, 0xEE
+# What FFmpeg checks of them, of eight bits: baseline, extended and progressive with Huffman codes.
+_COMMON = frozenset((0xC0, 0xC1, 0xC2))
 _WIDTH_TAG, _HEIGHT_TAG, _ORIENTATION_TAG = 256, 257, 274
 
 
@@ -200,40 +200,19 @@ def _orientation(exif: bytes) -> int:
 
 def _jpeg_damage(data: Any) -> str:
     """What is said of JPEG data that do not decode whole, empty for none; OpenCV fills the rest with grey."""
-    tables, scans = _jpeg_tables(data)
-    if not tables:
+    frame = _jpeg_frame(data)
+    if data[frame + 1] not in _COMMON or data[frame + 4] != 8:
         return ""
     codec = av.CodecContext.create("mjpeg", "r")
     codec.options = {"err_detect": "explode"}
     codec.thread_count = 1
     try:
-        codec.decode(av.Packet(tables + bytes(data[scans : jpeg_end(data)])))
+        codec.decode(av.Packet(bytes(data[: jpeg_end(data)])))
     except av.error.InvalidDataError:
         return "its JPEG data are damaged"
     except av.error.FFmpegError:
         return ""  # what only OpenCV knows
     return ""
-
-
-def _jpeg_tables(data: Any) -> tuple[bytes, int]:
-    """What is before the scans of a JPEG and needed for them, empty for kinds that FFmpeg does not check; their place.
-
-    What programs write of their own may be wrong without harm, and is left out.
-    """
-    offset, kept = 2, b"\xff\xd8"
-    while offset + 4 < len(data) and data[offset] == 0xFF:
-        marker = data[offset + 1]
-        if marker == _SCAN:
-            return kept, offset
-        size = 1 if marker == 0xFF else 2
-        if size == 2 and marker not in _STANDALONE:
-            size += int.from_bytes(data[offset + 2 : offset + 4], "big")
-        if marker in _SIZED and (marker not in _COMMON or data[offset + 4] != 8):
-            return b"", 0
-        if not 0xE0 <= marker <= 0xEF or marker == _ADOBE:
-            kept += bytes(data[offset : offset + size])
-        offset += size
-    return b"", 0
 
 
 def check_header(path: Path, kind: str) -> None:
@@ -281,14 +260,19 @@ def _bmp(data: Any) -> tuple[int, int]:
 
 
 def _jpeg(data: Any) -> tuple[int, int]:
+    height, width = struct.unpack_from(">HH", data, _jpeg_frame(data) + 5)
+    return width, height
+
+
+def _jpeg_frame(data: Any) -> int:
+    """Where the marker is that tells kind, depth and size."""
     offset = 2
     while True:
         if data[offset] != 0xFF:
             raise ValueError("no marker where one has to be")
         marker = data[offset + 1]
         if marker in _SIZED:
-            height, width = struct.unpack_from(">HH", data, offset + 5)
-            return width, height
+            return offset
         # A filler is one byte long, a marker without a segment two.
         if marker == 0xFF:
             offset += 1

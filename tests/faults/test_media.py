@@ -31,6 +31,26 @@ def test_interlaced_video_is_decoded(tmp_path: Path) -> None:
     assert all(close(f.image, frame) for f, frame in zip(found, frames, strict=True))
 
 
+def test_fields_of_two_moments_do_not_comb(tmp_path: Path) -> None:
+    """A bar that moves between the two fields of a frame is in one place of the picture, not in two."""
+
+    def moment(number: int) -> np.ndarray:
+        image = np.full((128, 192, 3), 40, np.uint8)
+        image[:, 6 * number : 6 * number + 24] = 220
+        return image
+
+    def comb(image: np.ndarray) -> float:
+        rows = image[16:-16].astype(int)
+        return float(np.abs(np.diff(rows, axis=0)).mean())
+
+    frames = [moment(2 * k) for k in range(12)]
+    for k, frame in enumerate(frames):
+        frame[1::2] = moment(2 * k + 1)[1::2]
+    found = decoded(media.write_h264(tmp_path / "fields.mp4", frames, interlaced=True))
+    assert len(found) == 12
+    assert all(comb(f.image) < comb(frame) / 4 for f, frame in list(zip(found, frames, strict=True))[1:])
+
+
 def test_pixels_that_are_not_square_are_made_so(tmp_path: Path) -> None:
     path = media.write_h264(tmp_path / "pal.mp4", [marked(k, 576, 720) for k in range(2)], Fraction(64, 45))
     assert decoded(path)[0].image.shape == (576, 1024, 3)
