@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-# Test processes side by side; each holds torch and a few networks, about 2 GB.
+# Test processes side by side, each on its own cores with torch and a few networks: 2 to 3 GB.
 JOBS ?= 2
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # A plain path instead of an import hook: editors and mypy follow it.
@@ -16,7 +16,6 @@ demo: $(VENV)/.runtime
 		--overlay demo/overlay.mp4 --plot demo/timeline.png --json demo/prediction.json
 	@echo "wrote demo/overlay.mp4, demo/timeline.png, demo/prediction.json"
 
-# One thread a process: two processes with two threads each wait for each other on two cores.
 test: $(VENV)/.dev
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
