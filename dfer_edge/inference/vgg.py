@@ -35,9 +35,9 @@ class Architecture:
     Attributes
     ----------
     gate
-        ``"none"`` (base), ``"se"``, ``"cbam"`` or ``"ag"``; or ``"ag_residual"``, ours: the layers of ``"ag"`` without
-        its two inner sigmoids, and twice the outer one, x + x tanh(a s / 2). It weakens and strengthens, 0 to 2, where
-        the printed gate stays within 0.5 and 0.7311.
+        ``"none"`` (base), ``"se"``, ``"cbam"`` or ``"ag"``; or ``"ag_residual"``, ours: the layers of ``"ag"`` with
+        tanh in place of the two inner sigmoids, and 1 + a s in place of the outer one. It weakens and strengthens, 0
+        to 2, where the printed gate stays within 0.5 and 0.7311.
     reduction
         R of the channel MLPs C -> C/R -> C. The paper prints no R, but says that CBAMFER has 0.1 % more learnables
         than AGFER; the difference is 689,024/R + 734, which only R = 2 makes 0.1 % (0.078 %). The 16 usual for SE and
@@ -135,12 +135,12 @@ def gate_pool(graph: Graph[T], x: T, name: str, arch: Architecture) -> T:
 
 
 def _residual_gate(graph: Graph[T], x: T, name: str, arch: Architecture) -> T:
-    """2 sig(a s), [B, C, H, W]: factors of :class:`dfer_edge.models.vgg.ResidualGate`."""
+    """1 + tanh(a) tanh(s), [B, C, H, W]: factors of :class:`dfer_edge.models.vgg.ResidualGate`."""
     a = _channel_mlp(graph, graph.mean(x, (2, 3)), f"{name}.channel", arch.reduction)
     hidden = _conv(graph, graph.mean(x, (1,), keepdims=True), f"{name}.spatial1", arch.spatial_channels, 3, 2**0.5)
     s = _conv(graph, graph.relu(hidden), f"{name}.spatial2", 1, 3, 1.0)
-    gate = graph.activate(graph.mul(_per_channel(graph, a), s), "sigmoid")
-    return graph.mul(gate, graph.constant(2.0))
+    gate = graph.mul(graph.activate(_per_channel(graph, a), "tanh"), graph.activate(s, "tanh"))
+    return graph.add(gate, graph.constant(1.0))
 
 
 def se_gate_pool(graph: Graph[T], x: T, name: str, reduction: int) -> T:

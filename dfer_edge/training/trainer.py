@@ -233,6 +233,11 @@ class Trainer:
         share = rate(stage.schedule, position.epoch + (steps - 1) / steps, stage.epochs)
         row |= {"lr": self._optimisers[0].param_groups[0]["initial_lr"] * share}
         row |= {"train_war" if name == "right" else name: value / steps for name, value in position.sums.items()}
+        if not all(bool(torch.isfinite(weight).all()) for weight in self.objective.parameters()):
+            raise InvalidInput(
+                f"expected finite weights, they are not after stage {row['stage']}, epoch {row['epoch']}: it diverged",
+                "lower stages.optimiser.lr, or set clip_gradient",
+            )
         if self.rank == 0:
             batches = read_batches(
                 reader, validation_keys(len(self.val_set.targets), max(1, stage.batch // 2)), self.settings.workers
