@@ -172,7 +172,7 @@ def test_weights_that_the_last_step_of_an_epoch_drove_out_of_bounds(tmp_path: Pa
     """Its loss was finite: without a look at the weights validation would speak of probabilities."""
     recipe = tiny_recipe(ema=0.0).override("stages.batch", "24").override("stages.optimiser.lr", "1e39")
     recipe = recipe.override("stages.schedule.warmup_epochs", "0.0")
-    with pytest.raises(InvalidInput, match="finite weights, .* stage 1, epoch 1: it diverged") as caught:
+    with pytest.raises(InvalidInput, match=r"finite weights, .* stage 1, epoch 1: it diverged") as caught:
         Trainer(tiny_net(), tiny_clips(), tiny_clips(9, 1), recipe, Settings(tmp_path)).run()
     assert "lr" in caught.value.hint
 
