@@ -101,6 +101,24 @@ def test_damage_is_counted_and_said(tmp_path: Path, caplog: pytest.LogCaptureFix
     assert (frames[0].time_s, round(frames[-1].time_s or 0, 2)) == (0, 3.96)
 
 
+def test_what_the_decoder_calls_wrong_is_left_out(tmp_path: Path) -> None:
+    """It conceals some damage, gives the frame, and says so."""
+    path = media.write_frames(tmp_path / "a.mpg", media.moving(60), "mpeg2video")
+    content = bytearray(path.read_bytes())
+    half = len(content) // 2
+    content[half : half + 3000] = np.random.default_rng(3).bytes(3000)
+    path.write_bytes(content)
+    with av.open(str(path)) as container:
+        given = list(container.decode(video=0))
+    start = given[0].time
+    wrong = {round(25 * (frame.time - start)) for frame in given if frame.is_corrupt}
+    source = open_source(path)
+    read = {round(25 * (frame.time_s or 0)) for frame in source}
+    assert wrong
+    assert read == {round(25 * (frame.time - start)) for frame in given} - wrong
+    assert source.frames_lost >= len(wrong)
+
+
 @pytest.mark.parametrize(
     ("name", "codec"),
     [("a.mkv", "libx264"), ("a.ts", "libx264"), ("a.avi", "mjpeg"), ("a.mpg", "mpeg2video"), ("a.wmv", "wmv2")],
