@@ -102,6 +102,8 @@ class LiveStream:
         self._changed = threading.Condition()
         self._lanes = [self._lane(feed, faces) for feed in feeds]
         self._faces = FaceThread(self._lanes, self._changed, on_frame)
+        # Who draws frames should not see the first ones without labels.
+        self._is_watched = on_frame is not None
         self._ready: deque[Observation] = deque()
         self._last: dict[str, Captured] = {}
         self._observations = 0
@@ -195,7 +197,8 @@ class LiveStream:
         if self._is_started or self._is_closed:
             return
         self._is_started = True
-        if self._deadline or any(lane.reader.feed.live for lane in self._lanes) or self._options.realtime:
+        is_live = self._options.realtime or any(lane.reader.feed.live for lane in self._lanes)
+        if self._deadline or is_live or self._is_watched:
             self._observer.warm_up()
         for lane in self._lanes:
             lane.reader.start()
