@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-# Test processes side by side, each on its own cores with torch and a few networks: 2 to 3 GB.
+# Test processes side by side, each with its share of the cores, torch and a few networks: 2 to 3 GB.
 JOBS ?= 2
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # A plain path instead of an import hook: editors and mypy follow it.

@@ -18,25 +18,22 @@ ROOT = Path(__file__).resolve().parents[1]
 ASTRONAUT = ROOT / "tests" / "assets" / "astronaut.mp4"
 
 
-def pytest_configure() -> None:
-    """Processes side by side share the cores out: engines of two threads each would wait for one another, spinning."""
-    worker, count = os.environ.get("PYTEST_XDIST_WORKER"), int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
-    if worker and count <= len(cores):
-        os.sched_setaffinity(0, cores[int(worker.removeprefix("gw")) :: count])
-
-
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Tests neither read nor fill the user's cache, and ignore a detector of the user's.
 
-    Processes that run side by side share one: a network is exported once.
+    Processes that run side by side share one, so that a network is exported once; and the cores, because engines of
+    two threads each would wait for one another, spinning.
     """
     folder = tmp_path_factory.getbasetemp()
     cache = (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "shared-cache"
     cache.mkdir(exist_ok=True)
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    share = max(1.0, (os.cpu_count() or 1) / workers)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DFER_EDGE_CACHE", str(cache))
+        if workers > 1:
+            patch.setattr("dfer_edge.system.cpu.quota", lambda *_: share)
         patch.delenv("DFER_EDGE_YUNET", raising=False)
         patch.delenv("DFER_EDGE_LANDMARKS", raising=False)
         yield

@@ -45,12 +45,17 @@ def whole(key: cache.Key, folder: Path) -> bool:
 
 
 def main(rounds: int) -> int:
-    chance, seen = random.Random(0), Counter()
-    for _ in range(rounds):
+    chance, seen, longest_s = random.Random(0), Counter(), 0.02
+    for turn in range(10 * rounds):
+        few = min(seen["scratch"], seen["present"]) < 10
+        if turn >= rounds and not few:
+            break
+        if turn % 50 == 49 and few:
+            longest_s *= 2  # a busy machine has not begun to build by then
         child = os.fork()
         if child == 0:
             work()
-        time.sleep(chance.uniform(0, 0.02))
+        time.sleep(chance.uniform(0, longest_s))
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
         seen["scratch"] += any((cache.settings.cache_folder() / "networks").glob("scratch-*"))
