@@ -130,8 +130,7 @@ class ResidualGate(AGGate):
     """x (1 + tanh(a) tanh(s)) with a by channel and s by pixel.
 
     Not in the paper: the same layers, but it weakens and strengthens, from 0 to 2, and is the identity where a or s is
-    0 (residual attention, Wang et al., CVPR 2017). It begins as that: random gates on pixels of 0 to 255 diverge at the
-    printed rate.
+    0 (residual attention, Wang et al., CVPR 2017). It begins as that.
     """
 
     def gate(self, x: torch.Tensor) -> torch.Tensor:

@@ -28,10 +28,13 @@ _QUICK_CLIPS = (3, 1)
 
 
 def train_fold(job: Job, row: Row, fold: int, recipe: Recipe, folder: Path) -> dict[str, Any]:
-    """The numbers of one fold, JSON-safe: ``on_test`` and ``on_inner``, the two choices of the epoch."""
+    """The numbers of one fold, JSON-safe: ``on_test`` and ``on_inner``, the two choices of the epoch.
+
+    Of a run that diverges ``diverged``, what was not finite, and no numbers: hours of other runs do not end with it.
+    """
     require_torch("reproducing a paper")
     from dfer_edge.training.network import build_network, start_from
-    from dfer_edge.training.trainer import Settings, Trainer, seed_everything
+    from dfer_edge.training.trainer import Diverged, Settings, Trainer, seed_everything
 
     source = job.source(row)
     assert source is not None  # noqa: S101 - checked by the caller
@@ -58,7 +61,10 @@ def train_fold(job: Job, row: Row, fold: int, recipe: Recipe, folder: Path) -> d
         resumes=not job.quick,
     )
     trainer = Trainer(network, clips.train, clips.test, recipe, settings, inner_set=clips.inner)
-    trainer.run()
+    try:
+        trainer.run()
+    except Diverged as error:
+        return {"diverged": error.message, "start": start}
     history = [{key: row.get(key) for key in _CURVES} for row in trainer.progress.history]
     counts = {name: len(part.targets) for name, part in (("train", clips.train), ("test", clips.test))}
     return {

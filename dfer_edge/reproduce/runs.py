@@ -159,7 +159,7 @@ def run(job: Job, report: Report | None = None) -> list[dict[str, Any]]:
 
     Returns
     -------
-    For each row ``row``, ``runs`` (one a fold), and ``missing``, why there are none.
+    For each row ``row``, ``runs`` (one a fold), and ``missing``, why there are none or fewer.
 
     Raises
     ------
@@ -176,14 +176,16 @@ def run(job: Job, report: Report | None = None) -> list[dict[str, Any]]:
     for (row, _), result in zip(tasks, _performed(job, tasks, report), strict=True):
         if result is not None:
             made.setdefault((row.name, row.data), []).append(result)
-    return [
-        {
-            "row": dataclasses.asdict(row),
-            "runs": made.get((row.name, row.data), []),
-            "missing": "" if job.source(row) else f"no data: --data {row.data}:FOLDER",
-        }
-        for row in rows
-    ]
+    return [_row(job, row, made.get((row.name, row.data), [])) for row in rows]
+
+
+def _row(job: Job, row: Row, made: list[dict[str, Any]]) -> dict[str, Any]:
+    """The runs of a row that came to an end, and why others did not."""
+    missing = "" if job.source(row) else f"no data: --data {row.data}:FOLDER"
+    if lost := [str(run["fold"]) for run in made if "diverged" in run]:
+        missing = f"diverged in fold {', '.join(lost)}: lower --set stages.optimiser.lr"
+    runs = [run for run in made if "diverged" not in run]
+    return {"row": dataclasses.asdict(row), "runs": runs, "missing": missing}
 
 
 def _performed(job: Job, tasks: Sequence[tuple[Row, int]], report: Report | None) -> Iterator[dict[str, Any] | None]:

@@ -36,10 +36,14 @@ from dfer_edge.training.settings import PRECISIONS, Settings, check
 from dfer_edge.training.validate import evaluate
 from dfer_edge.weights import file as weights
 
-__all__ = ["Progress", "Settings", "Trainer", "seed_everything"]
+__all__ = ["Diverged", "Progress", "Settings", "Trainer", "seed_everything"]
 
 # (fraction of the run done, one line about it)
 Report = Callable[[int, int, str], None]
+
+
+class Diverged(InvalidInput):
+    """Loss or weights that are no longer finite: the recipe does not suit the data."""
 
 
 @dataclasses.dataclass
@@ -190,7 +194,7 @@ class Trainer:
             for name, value in losses.items():
                 self.progress.sums[name] = self.progress.sums.get(name, 0.0) + float(value.detach()) / len(parts)
         if not np.isfinite(self.progress.sums["loss"]):
-            raise InvalidInput(
+            raise Diverged(
                 f"expected a finite loss, got {self.progress.sums['loss']} in stage {self.progress.stage}, epoch "
                 f"{self.progress.epoch}, step {self.progress.step}",
                 "lower stages.optimiser.lr, or train with --precision fp32",
@@ -234,7 +238,7 @@ class Trainer:
         row |= {"lr": self._optimisers[0].param_groups[0]["initial_lr"] * share}
         row |= {"train_war" if name == "right" else name: value / steps for name, value in position.sums.items()}
         if not all(bool(torch.isfinite(weight).all()) for weight in self.objective.parameters()):
-            raise InvalidInput(
+            raise Diverged(
                 f"expected finite weights, they are not after stage {row['stage']}, epoch {row['epoch']}: it diverged",
                 "lower stages.optimiser.lr, or set clip_gradient",
             )
