@@ -26,10 +26,25 @@ ATTENTION_GATE = {
     rf"gate_pool_kernelI{HALF_EIGHT}\w*GateKindE0E": (6, 0, None),
     rf"gate_pool_kernelI{HALF_EIGHT}\w*GateKindE[12]E": (2, 0, None),
 }
+# Rows of the weights, 16 bytes at a time; the barrier between blocks and the divisions of the softmax are calls.
+TOKEN_ATTENTION = {
+    r"token_attention_kernelIfLi4E": (4, None, None),
+    r"token_attention_kernelI6__halfLi8E": (4, None, None),
+    r"token_attention_kernelI13__nv_bfloat16Li8E": (4, None, None),
+}
+# The tile of a block; of 2-byte types a thread loads 8 bytes at a time.
+LANDMARK_POOL = {r"landmark_pool_kernelIfLi4ELb0E": (4, None, None)}
 # A thread of the widest form makes 16 pixels of 8 rows, without a loop; zeros around frames cost a mask a row.
 LBP = {
     r"lbp_kernelILi1ELi4ELb0ENS_10LbpToCodes": (1, 0, (128, 12)),
     r"lbp_kernelILi1ELi4ELb1ENS_10LbpToCodes": (1, 0, (128, 13)),
+}
+
+TABLES = {
+    "attention_gate": ATTENTION_GATE,
+    "landmark_pool": LANDMARK_POOL,
+    "lbp": LBP,
+    "token_attention": TOKEN_ATTENTION,
 }
 
 
@@ -46,7 +61,7 @@ def matching(found: list[Code], pattern: str) -> list[Code]:
 
 @pytest.mark.parametrize(
     ("op", "pattern", "bars"),
-    [(op, *row) for op, table in (("attention_gate", ATTENTION_GATE), ("lbp", LBP)) for row in table.items()],
+    [(op, *row) for op, table in TABLES.items() for row in table.items()],
 )
 def test_straight_kernels(built, op: str, pattern: str, bars: tuple) -> None:
     loads, calls, elements = bars
