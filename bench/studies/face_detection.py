@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from dfer_edge.bench.measure.provenance import collect
 from dfer_edge.errors import DferError
 from dfer_edge.faces.detectors import Detector, HaarDetector, YuNetDetector
 from dfer_edge.faces.rendered import SHIPPED, RenderedFaces
@@ -176,7 +178,8 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 1
     if options.json:
-        options.json.write_text(json.dumps(table, indent=1))
+        provenance = collect(sorted(os.sched_getaffinity(0)), "python -m bench.studies.face_detection REAL MEDIA")
+        options.json.write_text(json.dumps({"provenance": provenance, "detectors": table}, indent=1) + "\n")
     return 0
 
 
