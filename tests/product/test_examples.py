@@ -130,6 +130,8 @@ def test_notebook() -> None:
     nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
     notebook = nbformat.read(EXAMPLES / "timeline.ipynb", as_version=4)
     assert not [cell for cell in notebook.cells if cell.get("outputs")]  # no committed outputs: they go stale
-    nbclient.NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(EXAMPLES)}}).execute()
+    nbclient.NotebookClient(
+        notebook, timeout=600, startup_timeout=600, resources={"metadata": {"path": str(EXAMPLES)}}
+    ).execute()
     kinds = {kind for cell in notebook.cells for out in cell.get("outputs", []) for kind in out.get("data", {})}
     assert {"image/png", "text/html"} <= kinds
