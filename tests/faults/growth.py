@@ -1,7 +1,7 @@
 """Many predictions leave no memory, no threads and no descriptors behind.
 
 ``python -m tests.faults.growth --count 500`` prints what a process of each engine holds after fifty predictions of a
-video with a face, and after so many more.
+video with a face, after half of so many more, and after all.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ from dfer_edge.sinks.video import VideoSink
 from dfer_edge.sources.opening import open_source
 
 ENGINES = ("openvino", "onnxruntime", "torch")
-# Caches, arenas and pools of threads fill up during these.
+# Caches, arenas and pools of threads fill up during these; and during the first half of the others the garbage that
+# waits for Python's collector finds its most, whose memory malloc keeps.
 _FIRST = 50
-_MOST = 0.02
+_MOST = 0.01
 _VIDEO = Path(__file__).parents[1] / "assets" / "astronaut.mp4"
 
 
@@ -44,8 +45,8 @@ class Held(NamedTuple):
         return cls(pages * resource.getpagesize(), threads, descriptors)
 
 
-def measure(engine: Any, count: int) -> tuple[Held, Held]:
-    """Before and after ``count`` predictions in this process: decoding, faces, landmarks, network."""
+def measure(engine: Any, count: int) -> tuple[Held, Held, Held]:
+    """Before, amid and after ``count`` predictions in this process: decoding, faces, landmarks, network."""
     recognizer = Recognizer("slowr50_sa", engine=engine, precision="fp32", threads=1)
     with tempfile.TemporaryDirectory() as folder:
         # A clip of the network's length: what is done once a prediction counts, not once a frame.
@@ -55,14 +56,16 @@ def measure(engine: Any, count: int) -> tuple[Held, Held]:
                 sink.write(frame.image)
         for _ in range(_FIRST):
             assert recognizer.predict(path).box is not None
-        before = Held.now()
-        for _ in range(count):
-            recognizer.predict(path)
-        return before, Held.now()
+        held = [Held.now()]
+        for _ in range(2):
+            for _ in range(count // 2):
+                recognizer.predict(path)
+            held.append(Held.now())
+        return held[0], held[1], held[2]
 
 
 def grown(before: Held, after: Held) -> str:
-    """What grew, empty for nothing: memory by up to 2 % is noise of allocators."""
+    """What grew, empty for nothing: memory by up to 1 % is noise of allocators."""
     if after[1:] != before[1:]:
         return f"threads and descriptors {before[1:]} became {after[1:]}"
     more = after.resident - before.resident
@@ -70,10 +73,10 @@ def grown(before: Held, after: Held) -> str:
 
 
 def _report(engine: str, count: int) -> None:
-    before, after = measure(engine, count)
-    memory = f"resident {before.resident / 2**20:.1f} -> {after.resident / 2**20:.1f} MiB"
-    others = ", ".join(f"{name} {getattr(before, name)} -> {getattr(after, name)}" for name in Held._fields[1:])
-    wrong = grown(before, after)
+    held = measure(engine, count)
+    memory = "resident " + " -> ".join(f"{one.resident / 2**20:.1f}" for one in held) + " MiB"
+    others = ", ".join(f"{name} " + " -> ".join(str(getattr(one, name)) for one in held) for name in Held._fields[1:])
+    wrong = grown(held[0]._replace(resident=held[1].resident), held[2])
     print(f"{engine}, {count} predictions: {memory}, {others}{': ' + wrong if wrong else ''}", flush=True)
     sys.exit(bool(wrong))
 
