@@ -22,8 +22,8 @@ from dfer_edge.sinks.video import VideoSink
 from dfer_edge.sources.opening import open_source
 
 ENGINES = ("openvino", "onnxruntime", "torch")
-# Caches, arenas and pools of threads fill up during these; and during the first half of the others the garbage that
-# waits for Python's collector finds its most, whose memory malloc keeps.
+# Caches, arenas and pools of threads fill up during these; and a step of some 11 MiB comes once during
+# the first half of the others: probably garbage that waits for Python's collector, whose memory malloc keeps.
 _FIRST = 50
 _MOST = 0.01
 _VIDEO = Path(__file__).parents[1] / "assets" / "astronaut.mp4"
