@@ -248,6 +248,12 @@ class Trainer:
             )
             chosen = self.averaged or self.objective
             found = evaluate(chosen, batches, self._place)
+            if not np.isfinite(found.probabilities).all():
+                raise Diverged(
+                    f"expected finite outputs, got others in the validation of stage {row['stage']}, epoch "
+                    f"{row['epoch']}: it diverged",
+                    "lower stages.optimiser.lr, or set clip_gradient",
+                )
             position.skipped |= dict(found.skipped)
             row |= {f"val_{name}": v for name, v in found.scores().items()}
             row["val_confusion"] = found.confusion()

@@ -20,7 +20,7 @@ from dfer_edge.training.data.samples import Choose, Sample, Subset, UnreadableCl
 from dfer_edge.training.data.shards import ArrayClips
 from dfer_edge.training.loader import Key, Reader, epoch_keys, read_batches, validation_keys
 from dfer_edge.training.recipes import Losses, Sampling, Stage
-from dfer_edge.training.trainer import Settings, Trainer
+from dfer_edge.training.trainer import Diverged, Settings, Trainer
 from dfer_edge.training.validate import scores
 from dfer_edge.weights import file as weights
 from tests.conftest import ROOT
@@ -177,6 +177,15 @@ def test_weights_that_the_last_step_of_an_epoch_drove_out_of_bounds(tmp_path: Pa
     assert "lr" in caught.value.hint
 
 
+def test_finite_weights_whose_outputs_overflow(tmp_path: Path) -> None:
+    """As a gate's did in paper 002: every weight finite, and no probability."""
+    recipe = tiny_recipe(ema=0.0).override("stages.batch", "24").override("stages.optimiser.lr", "1e30")
+    recipe = recipe.override("stages.schedule.warmup_epochs", "0.0")
+    with pytest.raises(Diverged, match=r"finite outputs, .* stage 1, epoch 1: it diverged") as caught:
+        Trainer(tiny_net(), tiny_clips(), tiny_clips(9, 1), recipe, Settings(tmp_path)).run()
+    assert "lr" in caught.value.hint
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -328,7 +337,7 @@ import sys
 from pathlib import Path
 import torch
 from dfer_edge.training import distributed
-from dfer_edge.training.trainer import Settings, Trainer
+from dfer_edge.training.trainer import Diverged, Settings, Trainer
 from tests.training.tiny import tiny_clips, tiny_net, tiny_recipe
 
 torch.set_num_threads(1)
