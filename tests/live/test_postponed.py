@@ -65,11 +65,11 @@ class Camera(Feed):
 
     def __init__(self, world: World) -> None:
         super().__init__("camera")
-        self._world, self.go = world, threading.Semaphore(0)
+        self._world, self.go, self.over = world, threading.Semaphore(0), False
 
     def items(self) -> Iterator[tuple[np.ndarray, float | None]]:
         index = 0
-        while self.go.acquire(timeout=20):
+        while self.go.acquire(timeout=20) and not self.over:
             yield self._world.frame(index).image, None
             index += 1
 
@@ -124,3 +124,6 @@ def test_the_engine_has_the_frame_before_the_search_and_the_search_is_made_befor
         assert searched.acquire(timeout=20), "the engine is busy, the next frame came: not without a search"
         gate.held.set()
         waiting.join(20)
+        # Its thread ends with the test, not when the wait for a frame does.
+        camera.over = True
+        camera.go.release()
