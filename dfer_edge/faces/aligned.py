@@ -86,8 +86,8 @@ class FaceFinder:
         Raises
         ------
         InvalidInput
-            If a detector of the user's answers with something else than a list of detections, or with a box that is
-            not finite.
+            If a detector of the user's answers with something else than a list of detections, or with a box or a
+            score that is not finite.
         """
         detections = self.detector.detect(image)
         if not isinstance(detections, Sequence) or not all(hasattr(one, "box") for one in detections):
@@ -95,6 +95,8 @@ class FaceFinder:
         for detection in detections:
             if not np.isfinite(detection.box).all():
                 raise InvalidInput(f"expected finite face boxes from {self.name}, got {tuple(detection.box)}")
+            if not math.isfinite(getattr(detection, "score", 0.0)):
+                raise InvalidInput(f"expected finite scores from {self.name}, got {detection.score}")
         return list(detections)
 
     def place(self, image: Image, detections: Sequence[Detection]) -> list[Found]:

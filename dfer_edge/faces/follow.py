@@ -49,6 +49,8 @@ _PLAUSIBLE_IOU, _MATCH_IOU = 0.3, 0.3
 _ONE_IOU = 0.5
 # Faces that overlap by less than this do not cover one another.
 _CLEAR_IOU = 0.02
+# A head is wider than its face's box by hair and ears, and so is the picture by which somebody is known again.
+_HEAD = 1.5
 # Searches in a row that may miss a face that the landmark network sees: one that answers whatever it is shown, and one
 # that says whether it is a face (cascades lose tilted heads for good).
 _MOST_MISSES, _MOST_MISSES_SCORED = 5, 30
@@ -307,7 +309,7 @@ class FaceFollower:
 
     def _look(self, image: Image, face: Found) -> Look | None:
         """What a face looks like; None where another may cover it."""
-        return look_of(image, face.points) if face.points is not None and self._clear(face.box, None) else None
+        return look_of(image, face.points) if face.points is not None and self._clear(_head(face.box), None) else None
 
     def _cost(self, person: Person, face: Found, look: Look | None) -> float:
         """How unlikely it is that a face is that of somebody out of sight; infinite if it cannot be."""
@@ -332,6 +334,11 @@ class FaceFollower:
         absent = [p for p in self._people if not p.visible and self._now_s - p.seen_s <= _LOOKS_S]
         kept = {p.track_id for p in sorted(absent, key=lambda person: -person.seen_s)[:_MOST_ABSENT]}
         self._people = [p for p in self._people if p.visible or p.track_id in kept]
+
+
+def _head(box: Box) -> Box:
+    right, down = (_HEAD - 1) / 2 * box.width, (_HEAD - 1) / 2 * box.height
+    return Box(box.left - right, box.top - down, box.right + right, box.bottom + down)
 
 
 def _plausible(points: Points | None, box: Box) -> Points | None:

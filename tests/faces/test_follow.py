@@ -82,6 +82,27 @@ def test_one_passes_behind_another_who_stands(fps: int) -> None:
     assert sorted(map(sorted, found.values())) == [[0], [1]]
 
 
+class Haired(World):
+    """The head of person 2, who is in front, is wider than the face by hair; who is behind the face is not seen."""
+
+    def _shows(self, person: int, people: dict[int, Box]) -> bool:
+        return person == 2 or people[1].iou(people[2]) == 0
+
+    def frame(self, index: int, time_s: float | None = None) -> Frame:
+        frame = super().frame(index, time_s)
+        left, top, right, bottom = self._script(frame.clock_s)[2].rounded()
+        face = frame.image[top:bottom, left:right].copy()
+        frame.image[top - 20 : bottom, left - 20 : right + 20] = (20, 15, 10)
+        frame.image[top:bottom, left:right] = face
+        return frame
+
+
+@pytest.mark.parametrize("fps", RATES)
+def test_who_comes_out_behind_somebodys_hair_is_not_another(fps: int) -> None:
+    world = Haired(lambda t: {1: face_at(120 + 140 * t, 150), 2: face_at(320, 155, 72)}, fps)
+    assert sorted(map(sorted, identities(world, 3.2).values())) == [[0], [1]]
+
+
 def test_people_who_meet_and_turn_back_keep_their_identities() -> None:
     meet = lambda t: 100 * min(t, 3 - t)  # noqa: E731
     world = World(lambda t: {1: face_at(180 + meet(t), 150), 2: face_at(460 - meet(t), 150)}, 25)
@@ -245,6 +266,17 @@ def test_boxes_that_are_no_numbers_are_refused(answer: Box) -> None:
             return [Detection(answer, 0.9)]
 
     with pytest.raises(InvalidInput, match="expected finite face boxes from broken"):
+        FaceFollower(Broken()).update(World(lambda _: {}).frame(0))
+
+
+def test_scores_that_are_no_numbers_are_refused() -> None:
+    class Broken:
+        name = "broken"
+
+        def detect(self, image: np.ndarray) -> list[Detection]:
+            return [Detection(face_at(100, 100), float("nan"))]
+
+    with pytest.raises(InvalidInput, match="expected finite scores from broken, got nan"):
         FaceFollower(Broken()).update(World(lambda _: {}).frame(0))
 
 
