@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import threading
+from numbers import Real
 from types import TracebackType
 from typing import Any
 
@@ -65,8 +67,9 @@ class Session:
             if self._is_closed:
                 raise InvalidInput("expected an open session, got one that was closed")
             image, now = checked(frame, "the frame"), self._clock.now()
-            if time_s is not None and not abs(time_s) < float("inf"):
-                raise InvalidInput(f"expected a time in seconds, got {time_s!r}")
+            for moment_s in (time_s, captured_s):
+                if moment_s is not None and not (isinstance(moment_s, Real) and math.isfinite(moment_s)):
+                    raise InvalidInput(f"expected a time in seconds, got {moment_s!r}")
             at_s = now if captured_s is None else now + captured_s - self._clock.unix(now)
             looker = self._looker(source)
             index = self._frames[source] = self._frames.get(source, -1) + 1

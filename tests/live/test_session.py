@@ -115,6 +115,13 @@ def test_bad_frames(frame: object) -> None:
         Session(network(), Options()).push(frame)
 
 
+@pytest.mark.parametrize("moment", [float("nan"), float("inf"), "1"])
+@pytest.mark.parametrize("name", ["time_s", "captured_s"])
+def test_times_that_are_none_are_refused(name: str, moment: object) -> None:
+    with pytest.raises(InvalidInput, match="expected a time in seconds"):
+        Session(network(), Options()).push(image(0), **{name: moment})
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
