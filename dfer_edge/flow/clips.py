@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -80,6 +79,8 @@ def _central_pairs(length: int, count: int) -> list[int]:
 
 def look(crop: Image) -> FloatArray:
     """A face crop, uint8 RGB [S, S, 3], as 16x16 grey values of mean 0 and deviation 1: what two frames differ in."""
+    import cv2
+
     small = cv2.resize(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY), (_LOOK, _LOOK), interpolation=cv2.INTER_AREA)
     grey: FloatArray = small.astype(np.float64)
     grey -= grey.mean()

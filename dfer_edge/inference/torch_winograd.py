@@ -49,11 +49,12 @@ def fits(shape: Sequence[int]) -> bool:
 class Winograd:
     """Convolutions of one network, with packed weights of its own, four times as large as the plain ones.
 
-    They are kept by the address of the plain ones, which have to stay where they are. For one thread at a time.
+    They are kept by the address of the plain ones, and these with them: no other weights come to lie there. For one
+    thread at a time.
     """
 
     def __init__(self) -> None:
-        self._packed: dict[int, Tensor] = {}
+        self._packed: dict[int, tuple[Tensor, Tensor]] = {}
         self._scratch = torch.empty(0)
 
     def takes(self, x: Tensor, weight: Tensor, stride: Sequence[int], padding: Sequence[int]) -> bool:
@@ -67,13 +68,13 @@ class Winograd:
         """``conv2d(x, weight, bias, padding=1)``, channels-last, on all threads of torch."""
         key, threads = weight.data_ptr(), torch.get_num_threads()
         if key not in self._packed:
-            self._packed[key] = pack(weight)
+            self._packed[key] = weight, pack(weight)
         outputs, channels = weight.shape[:2]
         room = _cpu.winograd_scratch(channels, outputs, threads)
         if len(self._scratch) < room:
             self._scratch = torch.empty(room)
         rows = x.contiguous(memory_format=torch.channels_last).permute(0, 2, 3, 1)
         out = x.new_empty((*rows.shape[:3], outputs))
-        packed, scratch = self._packed[key].numpy(), self._scratch.numpy()
+        packed, scratch = self._packed[key][1].numpy(), self._scratch.numpy()
         _cpu.winograd(rows.numpy(), packed, bias.numpy(), out.numpy(), scratch, threads)
         return out.permute(0, 3, 1, 2)
