@@ -125,7 +125,7 @@ def perturbed(module: nn.Module, clip: Clip, spec: ModelSpec, truth: int, levels
     if spec.landmarks:
         batch["landmarks"] = torch.from_numpy(of_clip["landmarks"])
     objective = Objective(module, Losses()).eval()
-    (-objective.probabilities(batch)[0, truth].log()).backward()
+    torch.autograd.backward(-objective.probabilities(batch)[0, truth].log())
     assert pixels.grad is not None  # noqa: S101 - a leaf after backward
     mean, std = (torch.tensor(values).view(1, 3, 1, 1, 1) for values in (spec.mean, spec.std))
     black, white = (0 - mean) / std, (1 - mean) / std
