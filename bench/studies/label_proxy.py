@@ -24,11 +24,11 @@ import torch.nn.functional as F  # noqa: N812
 from torch import nn
 
 from bench.studies.real_people.crops import Crops, crops
+from bench.studies.real_people.faces import finders
 from bench.studies.real_people.judge import names, summary
 from bench.studies.real_people.run import Row, Run
 from bench.studies.real_people.samples import Sample, find
 from dfer_edge.errors import DferError, InvalidInput
-from dfer_edge.faces import make_detector, make_landmark_detector
 from dfer_edge.labels import DFEW
 from dfer_edge.system.provenance import versions
 from dfer_edge.training.recipes import Crop, Pixels
@@ -175,7 +175,8 @@ def judged(name: str, logits: torch.Tensor, seen: Crops, samples: Sequence[Sampl
         rows.append(Row(sample.group, *sample.key, None if probabilities is None else tuple(probabilities.tolist())))
     run = Run(name, tuple(DFEW), tuple(rows), {})
     keys = ("uar", "log_loss", "ece_pooled", "recall")
-    return {group: {key: summary(run, group)[key] for key in keys} for group in names(rows, "group")}
+    found = {group: summary(run, group) for group in names(rows, "group")}
+    return {group: {key: figures[key] for key in keys} for group, figures in found.items()}
 
 
 def table(found: dict[str, list[dict[str, Any]]], group: str) -> str:
@@ -209,9 +210,8 @@ def main(words: list[str] | None = None) -> int:
             raise InvalidInput(f"expected choices among {', '.join(CHOICES)}, got {', '.join(sorted(unknown))}")
         torch.set_num_threads(given.threads)
         samples = [s for folder in given.folders for s in find(folder, DFEW, any_size=given.any_size)]
-        landmarks = make_landmark_detector("auto", given.threads)
-        assert landmarks is not None  # None is made of None alone
-        seen = crops(samples, make_detector(given.detector), landmarks, SIZE, MARGIN)
+        detector, landmarks = finders(samples, given.detector, threads=given.threads)
+        seen = crops(samples, detector, landmarks, SIZE, MARGIN)
         shown = torch.from_numpy(seen.pixels).permute(0, 3, 1, 2).contiguous()
         teacher = Teacher(read_weights(given.teacher)).eval()
         found: dict[str, list[dict[str, Any]]] = {}

@@ -17,13 +17,13 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.studies.real_people.faces import remembering
+from bench.studies.real_people.faces import finders
+from bench.studies.real_people.run import mean_of_frames
 from bench.studies.real_people.samples import Sample, find
 from dfer_edge.errors import DferError, InvalidInput, NoFaceFound
-from dfer_edge.faces import make_detector, make_landmark_detector
+from dfer_edge.labels import DFEW
 from dfer_edge.recognizer import Recognizer
 from dfer_edge.sources.opening import open_source
-from dfer_edge.system import settings
 from dfer_edge.system.provenance import versions
 from dfer_edge.types import Image
 
@@ -70,8 +70,7 @@ def measured(
             for clip in made:
                 try:
                     own = recognizer.predict(clip).label == sample.label
-                    frames = [recognizer.predict([clip[i]]).probabilities for i in recognizer.clip(clip).frame_indices]
-                    mean = recognizer.spec.labels[int(np.mean(frames, axis=0).argmax())] == sample.label
+                    mean = recognizer.spec.labels[int(np.argmax(mean_of_frames(recognizer, clip)))] == sample.label
                 except NoFaceFound:
                     own = mean = False
                 right.setdefault(name, []).append((own, mean))
@@ -98,22 +97,19 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path)
     given = parser.parse_args(words)
     try:
-        landmarks = make_landmark_detector("auto", given.threads)
-        assert landmarks is not None  # None is made of None alone
-        finders = make_detector(given.detector), landmarks
-        with_memory = remembering(*finders, [], settings.cache_folder() / "real_people")
+        samples = [s for s in find(given.folder, DFEW, given.sets, given.any_size) if s.path.is_dir()]
+        if not samples:
+            raise InvalidInput(f"expected folders of frames in {', '.join(given.sets)}, found none in {given.folder}")
+        detector, landmarks = finders(samples, given.detector, threads=given.threads)
         recognizer = Recognizer(
             given.model,
             given.weights,
             given.engine,
             given.precision,
-            detector=with_memory[0],
+            detector=detector,
             threads=given.threads,
-            landmark_detector=with_memory[1],
+            landmark_detector=landmarks,
         )
-        samples = [s for s in find(given.folder, recognizer.spec.labels, given.sets, given.any_size) if s.path.is_dir()]
-        if not samples:
-            raise InvalidInput(f"expected folders of frames in {', '.join(given.sets)}, found none in {given.folder}")
         found = measured(recognizer, samples, given.seconds, given.shown)
         info = {key: recognizer.info()[key] for key in ("model", "weights", "engine", "precision", "detector")}
         if given.out is not None:

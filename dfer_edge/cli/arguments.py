@@ -63,6 +63,11 @@ def assignment(text: str) -> tuple[str, str]:
     return field, value
 
 
+def add_changes(parser: argparse.ArgumentParser, help_text: str) -> None:
+    """``--set FIELD=VALUE``, any number of times, as pairs in ``set``."""
+    parser.add_argument("--set", action="append", default=[], type=assignment, metavar="FIELD=VALUE", help=help_text)
+
+
 def _at_least(lowest: int, text: str) -> int:
     if not text.isdecimal() or int(text) < lowest:
         raise argparse.ArgumentTypeError(f"expected a whole number of at least {lowest}, got {text!r}")

@@ -39,14 +39,7 @@ def add(commands: Any, common: argparse.ArgumentParser) -> None:
     parser.add_argument("--folds", type=types.positive, default=0, help="at most as many (default: all)")
     parser.add_argument("--epochs", type=types.positive, default=0, help="of every stage, in place of the paper's")
     parser.add_argument("--batch", type=types.positive, default=0, help="clips a step, in place of the paper's")
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        type=types.assignment,
-        metavar="FIELD=VALUE",
-        help="a field of every row's recipe, as in train",
-    )
+    types.add_changes(parser, "a field of every row's recipe, as in train")
     parser.add_argument(
         "--init",
         default="",

@@ -82,14 +82,7 @@ def _add_recipe(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--epochs", type=types.positive, help="of every stage of the recipe")
     parser.add_argument("--batch", type=types.positive, help="clips a step, of every stage")
     parser.add_argument("--lr", type=types.rate, help="peak learning rate of every stage")
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        type=types.assignment,
-        metavar="FIELD=VALUE",
-        help="override a field of the recipe, e.g. stages.0.epochs=5",
-    )
+    types.add_changes(parser, "override a field of the recipe, e.g. stages.0.epochs=5")
     parser.add_argument("--show-recipe", action="store_true", help="print the recipe as JSON and stop")
     parser.add_argument("--init", metavar="FILE", help="start from: default (shipped), ours, or a public .safetensors")
 

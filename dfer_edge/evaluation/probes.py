@@ -18,11 +18,11 @@ import numpy.typing as npt
 from dfer_edge import metrics
 from dfer_edge.errors import DferError, InvalidInput, NoFaceFound
 from dfer_edge.evaluation.data import Sample
-from dfer_edge.evaluation.run import source_of
+from dfer_edge.evaluation.run import prediction_of, source_of
 from dfer_edge.flow import preprocess
 from dfer_edge.sources.opening import open_source
 from dfer_edge.training.data.samples import ClipSource
-from dfer_edge.types import Clip, Faces
+from dfer_edge.types import Clip
 from dfer_edge.weights import file as weights_files
 
 if TYPE_CHECKING:
@@ -81,12 +81,8 @@ def by_start(
         truth, scores, lost = [], [], []
         for sample in clips:
             found = from_later(source_of(sample, recognizer.spec, faces), start)
-            way: Faces = "cropped" if found.cropped else "detect"
             try:
-                if found.landmarks is not None:
-                    said = recognizer.predict(found.source, way, found.landmarks)
-                else:
-                    said = recognizer.predict_batch([found.source], way)[0]
+                said = prediction_of(recognizer, sample, found)
             except NoFaceFound:
                 lost.append(sample.truth)
             else:

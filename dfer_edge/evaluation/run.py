@@ -101,7 +101,8 @@ def clip_of(recognizer: Recognizer, sample: Sample, faces: str) -> Clip:
     return recognizer.clip(found.source, "cropped" if found.cropped else "detect", found.landmarks)
 
 
-def _predict(recognizer: Recognizer, sample: Sample, found: ClipSource) -> Prediction:
+def prediction_of(recognizer: Recognizer, sample: Sample, found: ClipSource) -> Prediction:
+    """What the network says of what :func:`source_of`, or less of it; errors as :meth:`Recognizer.predict`."""
     faces: Faces = "cropped" if found.cropped else "detect"
     if found.landmarks is not None:
         return recognizer.predict(found.source, faces, found.landmarks)
@@ -146,7 +147,7 @@ def score(
             source = source_of(sample, recognizer.spec, faces)
             if jitter:
                 _require_detected(source)
-            prediction = _predict(recognizer, sample, source)
+            prediction = prediction_of(recognizer, sample, source)
             moved.append(_moved(recognizer, detector, source.source, jitter.moves(sample.name)) if jitter else [])
         except NoFaceFound:
             lost.append(sample)

@@ -11,7 +11,7 @@ import mmap
 import os
 import re
 import zlib
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
@@ -46,13 +46,7 @@ def truncation(path: Path) -> str:
             return "" if size in (0, _ENDLESS) else _needs("RIFF chunk", 8 + size, end)
         if start[:4] == _EBML:
             return _matroska(file, end)
-        for magic, reason in (
-            (_PNG, _png),
-            (b"GIF8", _gif),
-            (b"\xff\xd8", _jpeg),
-            (b"II*\0", _tiff),
-            (b"MM\0*", _tiff),
-        ):
+        for magic, reason in _PICTURE_ENDS:
             if start.startswith(magic):
                 with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
                     return reason(data)
@@ -72,24 +66,29 @@ def _needs(what: str, needed: int, end: int) -> str:
 
 
 def _png(data: mmap.mmap) -> str:
-    offset = len(_PNG)
-    while len(kind := data[offset + 4 : offset + 8]) == 4:
-        offset += 12 + int.from_bytes(data[offset : offset + 4], "big")
+    for kind, _, end in png_chunks(data):
         if kind == b"IEND":
-            return _needs("IEND chunk", offset, len(data))
+            return _needs("IEND chunk", end + 4, len(data))
     return "it ends before its IEND chunk"
+
+
+def png_chunks(data: Any) -> Iterator[tuple[bytes, int, int]]:
+    """Chunks of the bytes of a PNG in order: kind, and where the content begins and ends; a check sum is behind it."""
+    offset = len(_PNG)
+    while len(kind := bytes(data[offset + 4 : offset + 8])) == 4:
+        end = offset + 8 + int.from_bytes(data[offset : offset + 4], "big")
+        yield kind, offset + 8, end
+        offset = end + 4
 
 
 def png_damage(data: bytes | memoryview) -> str:
     """Which chunk of a whole PNG is not what was written, empty for none; decoders complain to the terminal."""
-    offset = len(_PNG)
-    while offset + 12 <= len(data):
-        end = offset + 8 + int.from_bytes(data[offset : offset + 4], "big")
-        kind = bytes(data[offset + 4 : offset + 8])
+    for kind, start, end in png_chunks(data):
+        if start + 4 > len(data):
+            break
         # Chunks in small letters are not needed to decode.
-        if kind[:1].isupper() and zlib.crc32(data[offset + 4 : end]) != int.from_bytes(data[end : end + 4], "big"):
+        if kind[:1].isupper() and zlib.crc32(data[start - 4 : end]) != int.from_bytes(data[end : end + 4], "big"):
             return f"its {kind.decode('latin-1')} chunk is damaged"
-        offset = end + 4
     return ""
 
 

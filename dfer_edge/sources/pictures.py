@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 
 from dfer_edge.errors import InvalidInput
-from dfer_edge.sources.containers import AVIF, HEIC, brands, jpeg_end, png_damage, truncation
+from dfer_edge.sources.containers import AVIF, HEIC, brands, jpeg_end, png_chunks, png_damage, truncation
 from dfer_edge.sources.display import Turn
 from dfer_edge.sources.frames import check_size, checked
 from dfer_edge.types import Image
@@ -183,13 +183,8 @@ def _webp_orientation(data: Any) -> int:
 
 def apng_orientation(path: Path) -> int:
     """The orientation of an animated PNG, 1 for none: FFmpeg tells its angle, and that of the first frame alone."""
-    data, offset = path.read_bytes(), 8
-    while offset + 12 <= len(data):
-        size = int.from_bytes(data[offset : offset + 4], "big")
-        if data[offset + 4 : offset + 8] == b"eXIf":
-            return _orientation(data[offset + 8 : offset + 8 + size])
-        offset += 12 + size
-    return 1
+    data = path.read_bytes()
+    return next((_orientation(data[start:end]) for kind, start, end in png_chunks(data) if kind == b"eXIf"), 1)
 
 
 def _orientation(exif: bytes) -> int:

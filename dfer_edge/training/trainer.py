@@ -238,10 +238,7 @@ class Trainer:
         row |= {"lr": self._optimisers[0].param_groups[0]["initial_lr"] * share}
         row |= {"train_war" if name == "right" else name: value / steps for name, value in position.sums.items()}
         if not all(bool(torch.isfinite(weight).all()) for weight in self.objective.parameters()):
-            raise Diverged(
-                f"expected finite weights, they are not after stage {row['stage']}, epoch {row['epoch']}: it diverged",
-                "lower stages.optimiser.lr, or set clip_gradient",
-            )
+            raise _diverged("weights", row)
         if self.rank == 0:
             batches = read_batches(
                 reader, validation_keys(len(self.val_set.targets), max(1, stage.batch // 2)), self.settings.workers
@@ -249,11 +246,7 @@ class Trainer:
             chosen = self.averaged or self.objective
             found = evaluate(chosen, batches, self._place)
             if not np.isfinite(found.probabilities).all():
-                raise Diverged(
-                    f"expected finite outputs, got others in the validation of stage {row['stage']}, epoch "
-                    f"{row['epoch']}: it diverged",
-                    "lower stages.optimiser.lr, or set clip_gradient",
-                )
+                raise _diverged("outputs", row)
             position.skipped |= dict(found.skipped)
             row |= {f"val_{name}": v for name, v in found.scores().items()}
             row["val_confusion"] = found.confusion()
@@ -420,6 +413,11 @@ def seed_everything(seeds: Sequence[int]) -> None:
     torch.manual_seed(value)
     np.random.seed(value)  # For code of users' data sets that draws from it.
     random.seed(value)
+
+
+def _diverged(what: str, row: Mapping[str, Any]) -> Diverged:
+    reason = f"expected finite {what}, they are not after stage {row['stage']}, epoch {row['epoch']}: it diverged"
+    return Diverged(reason, "lower stages.optimiser.lr, or set clip_gradient")
 
 
 def _within(tensors: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:

@@ -11,25 +11,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from bench.studies import real_people
 from bench.studies.real_people import peers
-from bench.studies.real_people.faces import RememberingDetector, RememberingLandmarks, remembering
+from bench.studies.real_people.faces import finders
 from bench.studies.real_people.judge import by_set, names, paired, sequences, summary
 from bench.studies.real_people.run import Run, measure, read
 from bench.studies.real_people.samples import Sample, digest, find
 from bench.studies.real_people.table import table
 from dfer_edge.errors import DferError, InvalidInput
-from dfer_edge.faces import make_detector, make_landmark_detector
 from dfer_edge.labels import DFEW
 from dfer_edge.recognizer import Recognizer
-from dfer_edge.sources.opening import open_source
-from dfer_edge.system import settings
 from dfer_edge.system.provenance import versions
-from dfer_edge.types import Image
-
-PROBES = 8
 
 
 def main(words: list[str] | None = None) -> int:
@@ -92,7 +84,7 @@ def _runs(given: argparse.Namespace) -> list[Run]:
     if not given.folders:
         raise InvalidInput("expected a folder of sets, got none")
     samples = [s for folder in given.folders for s in find(folder, DFEW, given.sets, given.any_size)]
-    detector, landmarks = _detectors(given, samples)
+    detector, landmarks = finders(samples, given.detector, given.landmarks, given.threads, given.cache)
     recognizer = Recognizer(
         given.model,
         given.weights,
@@ -111,22 +103,6 @@ def _runs(given: argparse.Namespace) -> list[Run]:
         landmarks.memory.save()
     run = dataclasses.replace(run, provenance={**_provenance(info, samples), **run.provenance})
     return [run, *saved, *(peers.read(given.peers, samples) if given.peers else [])]
-
-
-def _detectors(
-    given: argparse.Namespace, samples: Sequence[Sample]
-) -> tuple[RememberingDetector, RememberingLandmarks]:
-    """Those that were asked for, with memories."""
-    detector = make_detector(given.detector)
-    landmarks = make_landmark_detector(given.landmarks, given.threads)
-    assert landmarks is not None  # None is made of None alone
-    folder = given.cache or settings.cache_folder() / "real_people"
-    probes = [_first(samples[int(at)]) for at in np.linspace(0, len(samples) - 1, PROBES)]
-    return remembering(detector, landmarks, probes, folder)
-
-
-def _first(sample: Sample) -> Image:
-    return next(iter(open_source(sample.path))).image
 
 
 def _provenance(info: dict[str, Any], samples: Sequence[Sample]) -> dict[str, Any]:

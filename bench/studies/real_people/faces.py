@@ -12,9 +12,14 @@ from typing import Any, cast
 
 import numpy as np
 
-from dfer_edge.faces import Detector, LandmarkDetector
+from bench.studies.real_people.samples import Sample
+from dfer_edge.faces import Detector, LandmarkDetector, make_detector, make_landmark_detector
 from dfer_edge.faces.landmarks import Landmarks, ScoredLandmarkDetector
+from dfer_edge.sources.opening import open_source
+from dfer_edge.system import settings
 from dfer_edge.types import Box, Detection, Image, Points
+
+_PROBES = 8
 
 
 class Memory:
@@ -115,6 +120,24 @@ def fingerprint(detector: Detector, landmarks: LandmarkDetector, probes: Sequenc
             points = landmarks.detect(image, face.box)
             said.update(b"none" if points is None else np.asarray(points, np.float32).tobytes())
     return said.hexdigest()[:16]
+
+
+def finders(
+    samples: Sequence[Sample],
+    detector: str = "auto",
+    landmarks: str = "auto",
+    threads: int | None = None,
+    folder: Path | None = None,
+) -> tuple[RememberingDetector, RememberingLandmarks]:
+    """Detectors by name or file, as :class:`dfer_edge.Recognizer` takes them, that remember what they said of samples.
+
+    ``folder`` keeps their memories; the SDK's cache if None.
+    """
+    found, marks = make_detector(detector), make_landmark_detector(landmarks, threads)
+    assert marks is not None  # None is made of None alone
+    chosen = np.linspace(0, len(samples) - 1, min(_PROBES, len(samples)))
+    probes = [next(iter(open_source(samples[int(at)].path))).image for at in chosen]
+    return remembering(found, marks, probes, folder or settings.cache_folder() / "real_people")
 
 
 def remembering(

@@ -108,7 +108,7 @@ def measure(
             prediction = recognizer.predict(sample.path)
             own = tuple(map(float, prediction.probabilities))
             times.append(prediction.timings_ms["engine"])
-            single = _mean_of_frames(recognizer, sample.path) if frames and sample.is_sequence else None
+            single = mean_of_frames(recognizer, sample.path) if frames and sample.is_sequence else None
         except NoFaceFound:
             pass
         rows.append(Row(sample.group, *sample.key, own, single))
@@ -118,16 +118,17 @@ def measure(
     return Run(name, tuple(recognizer.spec.labels), tuple(rows), {"engine_ms_median": median})
 
 
-def _mean_of_frames(recognizer: Recognizer, path: Path) -> tuple[float, ...]:
+def mean_of_frames(recognizer: Recognizer, source: Any) -> tuple[float, ...]:
     """Over the frames that make the clip, each through the whole flow by itself; those without a face are left out."""
-    wanted = Counter(recognizer.clip(path).frame_indices)
+    wanted = Counter(recognizer.clip(source).frame_indices)
     scores = []
-    for frame in open_source(path):
+    opened = open_source(source)
+    for frame in opened:
         with contextlib.suppress(NoFaceFound):
             if frame.index in wanted:
                 scores += [recognizer.predict([frame.image]).probabilities] * wanted[frame.index]
     if not scores:
-        raise NoFaceFound(f"no face in single frames of {path.name}")
+        raise NoFaceFound(f"no face in single frames of {opened.name}")
     return tuple(float(value) for value in np.stack(scores).astype(np.float64).mean(0))
 
 
