@@ -210,8 +210,8 @@ dfer-edge bench claims --results full/bench.jsonl --out full   # needs torch
 
 What cannot run is a row that says why, and the run goes on; Ctrl-C keeps what was measured. int8 of the shipped network
 takes the ranges that come with its weights; for ranges from your own clips: `dfer-edge calibrate slowr50_sa --clips
-FOLDER --out sa.ranges.json`, then `bench --calibration sa.ranges.json`. The other networks have random weights: their
-int8 is timed with ranges from noise, and marked."""
+FOLDER --out sa.ranges.json`, then `bench --calibration sa.ranges.json`. The bench times the other networks with random
+weights: their int8 is timed with ranges from noise, and marked."""
 
 _SEND = """## What to send back
 
