@@ -45,7 +45,10 @@ _MATRIX = np.dtype([("values", "=i4", 9)])
 
 
 class Picture:
-    """RGB pictures as they are shown, all of the first one's size; ``turn`` goes before what the frames say."""
+    """RGB pictures as they are shown, all of the first one's size; ``turn`` goes before what the frames say.
+
+    ``takes_fields``: interlaced frames are single fields (ITU-T H.265, field_seq_flag), each shown at its own time.
+    """
 
     def __init__(self, stream: Any, name: str, turn: Turn | None = None) -> None:
         self._stream, self._name = stream, name
@@ -53,6 +56,7 @@ class Picture:
         self._size: tuple[int, int] | None = None
         self._turn, self._asks = turn or Turn(), turn is None
         self._light = _light_of(stream.codec_context)
+        self.takes_fields = stream.codec_context.name == "hevc"
 
     def of(self, frame: Any) -> Image:
         """uint8 [H, W, 3] of a decoded frame."""
@@ -62,7 +66,8 @@ class Picture:
         turn = self._turn
         if self._size is None:
             # Players make pixels square by stretching the width.
-            shown = (round(frame.width * self._aspect()), frame.height)
+            lines = frame.height * (2 if self.takes_fields and frame.interlaced_frame else 1)
+            shown = (round(frame.width * self._aspect()), lines)
             self._size = shown[::-1] if turn.swaps else shown
             check_size(*self._size, f"frames of {self._name}")
         width, height = self._size[::-1] if turn.swaps else self._size

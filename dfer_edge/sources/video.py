@@ -19,6 +19,7 @@ from dfer_edge.errors import InvalidInput
 from dfer_edge.sources import containers
 from dfer_edge.sources.display import Picture, Turn, progressive, reason_of
 from dfer_edge.sources.frames import Source, check_size
+from dfer_edge.sources.h264 import Fields
 from dfer_edge.sources.redaction import redacted
 from dfer_edge.system import cpu
 from dfer_edge.system.memory import keep_freed_frames
@@ -81,8 +82,10 @@ class VideoSource(Source):
         # Kept for the first pass.
         self._opened: Any = None if live else self._open()
         if not live:
-            declared = _best(self._opened).frames
-            self.length_hint = declared if 0 < declared <= _MOST_DECLARED else None
+            stream = _best(self._opened)
+            # A list of fields counts two for a frame.
+            counts = 0 < stream.frames <= _MOST_DECLARED and not Fields.of(stream.codec_context)
+            self.length_hint = stream.frames if counts else None
 
     def _open(self) -> Any:
         what = "stream" if self.live else "video"
@@ -118,7 +121,8 @@ class VideoSource(Source):
         with contextlib.closing(container):
             stream, index = _best(container), 0
             clock, picture = _Clock(container, stream, self.name), Picture(stream, self.name, self._turn)
-            for decoded in progressive(self._decoded(container, stream)):
+            frames = self._decoded(container, stream)
+            for decoded in frames if picture.takes_fields else progressive(frames):
                 yield Frame(picture.of(decoded), index, clock.time_s(decoded.time))
                 index += 1
             if not self.live:
@@ -132,12 +136,16 @@ class VideoSource(Source):
 
     def _decoded(self, container: Any, stream: Any) -> Iterator[Any]:
         """Whole frames in order of presentation; counts the others."""
-        stream.thread_type = "AUTO"
+        fields = Fields.of(stream.codec_context)
+        stream.thread_type = "SLICE" if fields else "AUTO"
         stream.codec_context.thread_count = min(cpu.available_cores(), _MOST_THREADS)
-        given = unseen = 0
+        given = unseen = halves = 0
         for packet in self._packets(container, stream):
             # An edit list decodes frames that it does not show.
-            unseen += packet is not None and packet.is_discard
+            if packet is not None and packet.is_discard:
+                unseen += 1
+            elif packet is not None and fields:
+                halves += fields.is_one(packet)
             for frame in self._frames(stream, packet):
                 if frame.is_corrupt:
                     self.frames_lost += 1
@@ -146,7 +154,7 @@ class VideoSource(Source):
                     yield frame
         if _lists_frames(container):
             # Some damage gives neither error nor frame. Edit lists have left this list already.
-            self.frames_lost = max(self.frames_lost, len(stream.index_entries) - unseen - given)
+            self.frames_lost = max(self.frames_lost, len(stream.index_entries) - unseen - halves // 2 - given)
         if containers.ends_inside(self._target, container.format.name):
             self.frames_lost = max(self.frames_lost, 1)
 
