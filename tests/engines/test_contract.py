@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,7 +20,6 @@ from dfer_edge import (
     Recognizer,
     WeightsNotFound,
 )
-from dfer_edge import engines as engines_module
 from dfer_edge.engines import BEST_FORM, Engine, choose, load_engine, precision_reasons, reasons
 from dfer_edge.engines.parity import parity
 from dfer_edge.export import onnx_file as export
@@ -192,7 +192,7 @@ def test_requests_that_cannot_be_met(monkeypatch: pytest.MonkeyPatch) -> None:
         choose("tensorrt")
     with pytest.raises(PrecisionUnavailable, match=r"onnxruntime.*bf16"):
         choose("onnxruntime", "bf16")
-    monkeypatch.setattr(engines_module.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(EngineUnavailable, match=r"openvino: openvino is not installed.*onnxruntime"):
         choose()
 
@@ -219,8 +219,8 @@ def test_auto_names_the_gpu_that_it_leaves_unused(
 def test_auto_takes_what_is_installed_and_says_so(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    real = engines_module.importlib.util.find_spec
-    monkeypatch.setattr(engines_module.importlib.util, "find_spec", lambda n: None if n == "openvino" else real(n))
+    real = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda n: None if n == "openvino" else real(n))
     with caplog.at_level("INFO", "dfer_edge"):
         assert choose().engine == "onnxruntime"
     assert "onnxruntime" in caplog.text

@@ -55,11 +55,15 @@ def test_the_gate_simulates_q_dq_as_the_engine_does(
     clip_file: Path, strong: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     asked = []
-    real = tensorrt_gate.load_engine
-    monkeypatch.setattr(tensorrt_gate, "load_engine", lambda path, *how: asked.append(how) or real(path, *how))
+    real = tensorrt_gate.OnnxRuntimeEngine
+    monkeypatch.setattr(
+        tensorrt_gate,
+        "OnnxRuntimeEngine",
+        lambda path, how: asked.append((how.precision, how.device)) or real(path, how),
+    )
     load_engine(quantised(clip_file, tmp_path / "int8.onnx"), "tensorrt", "int8").close()
     load_engine(clip_file, "tensorrt", "fp16").close()
-    assert asked == [("onnxruntime", "int8", "cpu"), ("onnxruntime", "fp32", "cpu")]
+    assert [(how.precision, how.device) for how in asked] == [("int8", "cpu"), ("fp32", "cpu")]
 
 
 def test_built_once_and_bound_to_what_it_depends_on(

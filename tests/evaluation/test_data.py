@@ -12,7 +12,7 @@ import pytest
 from dfer_edge import InvalidInput, SourceNotFound, labels
 from dfer_edge.evaluation.data import read
 from dfer_edge.evaluation.run import score, source_of
-from dfer_edge.training.data.opening import LAYOUTS, Layout
+from dfer_edge.training.data.registry import LAYOUTS, Layout
 from dfer_edge.training.data.samples import ClipSource
 from tests.conftest import ROOT
 from tests.evaluation.fakes import SPEC, FakeRecognizer, WholeDetector, write_image

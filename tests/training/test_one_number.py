@@ -19,7 +19,7 @@ from dfer_edge.training import validate
 from dfer_edge.training.data import opening
 from dfer_edge.training.data.faces import FaceCropper
 from dfer_edge.training.data.listing import Entry, ListedClips
-from dfer_edge.training.data.opening import Layout
+from dfer_edge.training.data.registry import Layout
 from dfer_edge.training.loader import Reader, read_batches, validation_keys
 from dfer_edge.training.network import build_network
 from dfer_edge.training.objective import Objective

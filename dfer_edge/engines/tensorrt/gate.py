@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from dfer_edge.engines import load_engine
-from dfer_edge.engines.base import Feed, FloatArray
+from dfer_edge.engines.base import EngineOptions, Feed, FloatArray
+from dfer_edge.engines.onnxruntime_engine import OnnxRuntimeEngine
 from dfer_edge.errors import PrecisionUnavailable
 from dfer_edge.flow.postprocess import softmax
 from dfer_edge.inference.parts import LOGITS
@@ -55,7 +55,7 @@ def disagreement(output: str, expected: FloatArray, actual: FloatArray) -> float
 def reference(source: Path, output: str, precision: str, feed: Feed) -> FloatArray:
     """What ONNX Runtime says of the same file and input [B, ...]; int8 is simulated."""
     exact = "int8" if precision == "int8" else "fp32"
-    with load_engine(source, "onnxruntime", exact, "cpu") as engine:
+    with OnnxRuntimeEngine(source, EngineOptions(exact, "cpu")) as engine:
         return engine.infer(feed)[output]
 
 
