@@ -10,7 +10,7 @@ from typing import Any
 from rich.table import Column, Table
 
 from dfer_edge.cli import console
-from dfer_edge.cli.arguments import DEVICE_HELP, LANDMARKS_HELP, PREPARED_HELP, threads
+from dfer_edge.cli.arguments import DEVICE_HELP, LANDMARKS_HELP, PREPARED_HELP, positive, threads
 from dfer_edge.engines import ENGINES, PRECISIONS
 from dfer_edge.errors import InvalidInput
 from dfer_edge.models import list_models
@@ -58,6 +58,9 @@ def add(commands: Any, common: argparse.ArgumentParser) -> None:
     parser.add_argument("--fit-temperature", metavar="DATA", help="fit the temperature on another split")
     parser.add_argument("--video", type=Path, help="a video whose labels over time are known")
     parser.add_argument("--expect", nargs="+", default=[], metavar="LABEL:FIRST-LAST", help="frames of --video")
+    parser.add_argument(
+        "--map-samples", type=positive, default=400, metavar="N", help="in the map of features (default: %(default)s)"
+    )
     parser.add_argument("--no-inside", action="store_true", help="no map of features, no Grad-CAM (they need torch)")
     parser.add_argument("--json", action="store_true", help="the document on stdout too")
     parser.set_defaults(run=run)
@@ -107,7 +110,9 @@ def run(arguments: argparse.Namespace) -> int:
         result = evaluate(plan, lambda _, done, total: progress(done, total))
     with console.progress("report") as progress:
         inside = not arguments.no_inside
-        written = write_report(arguments.out, result, inside, lambda _, done, total: progress(done, total))
+        written = write_report(
+            arguments.out, result, inside, lambda _, done, total: progress(done, total), arguments.map_samples
+        )
     if arguments.json:
         console.print_json(result.content)
     else:

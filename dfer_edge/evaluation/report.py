@@ -30,7 +30,11 @@ GRAD_CAMS = 18
 
 
 def write_report(
-    folder: str | Path, result: Evaluation, inside: bool = True, progress: Progress | None = None
+    folder: str | Path,
+    result: Evaluation,
+    inside: bool = True,
+    progress: Progress | None = None,
+    map_samples: int = MOST_CLIPS,
 ) -> list[Path]:
     """Write ``evaluation.json``, figures and ``report.html``.
 
@@ -45,6 +49,8 @@ def write_report(
         said in the report.
     progress
         As in :func:`dfer_edge.evaluation.plan.evaluate`.
+    map_samples
+        Samples in the map of features at most.
 
     Returns
     -------
@@ -63,7 +69,7 @@ def write_report(
     drawn = _figures(result)
     skipped: dict[str, str] = {}
     if inside:
-        drawn |= _inside(result, skipped, progress)
+        drawn |= _inside(result, skipped, progress, map_samples)
     content = {**result.content, "not_drawn": skipped}
     written = []
     for name, figure in drawn.items():
@@ -92,7 +98,7 @@ def _figures(result: Evaluation) -> dict[str, Figure]:
     }
 
 
-def _inside(result: Evaluation, skipped: dict[str, str], progress: Progress | None) -> dict[str, Figure]:
+def _inside(result: Evaluation, skipped: dict[str, str], progress: Progress | None, most: int) -> dict[str, Figure]:
     """Figures that need torch and trained weights; what is missing goes to ``skipped``."""
     features, grad_cam = "map of features", "Grad-CAM"
     try:
@@ -102,7 +108,7 @@ def _inside(result: Evaluation, skipped: dict[str, str], progress: Progress | No
         return {}
     from dfer_edge.evaluation import explain as inside
 
-    spec, column = result.recognizer.spec, _spread(result.columns[0], MOST_CLIPS)
+    spec, column = result.recognizer.spec, _spread(result.columns[0], most)
     drawn: dict[str, Figure] = {}
     try:
         # Before any attention, and what the classifier reads: the papers print one or the other.
@@ -146,7 +152,10 @@ def _grad_cams(module: nn.Module, column: Column, result: Evaluation, progress: 
     clips = _clips(result, column, progress)
     for sample, scores, clip in zip(column.scored, column.probabilities, clips, strict=True):
         said, middle = int(scores.argmax()), len(clip.frames) // 2
-        heat = inside.grad_cam(module, clip, spec, said)[middle]
-        pictures.append(inside.overlaid(clip.frames[middle], heat))
-        captions.append(f"{spec.labels[sample.truth]}\nsaid {spec.labels[said]}")
+        # What speaks for the true class too, where another was said.
+        for shown in dict.fromkeys((said, sample.truth)):
+            heat = inside.grad_cam(module, clip, spec, shown)[middle]
+            pictures.append(inside.overlaid(clip.frames[middle], heat))
+            of = "said" if shown == said else "for the true; said"
+            captions.append(f"{spec.labels[sample.truth]}\n{of} {spec.labels[said]}")
     return figures.picture_grid(pictures, captions)

@@ -39,9 +39,9 @@ class Architecture:
         tanh in place of the two inner sigmoids, and 1 + a s in place of the outer one. It weakens and strengthens, 0
         to 2, where the printed gate stays within 0.5 and 0.7311.
     reduction
-        R of the channel MLPs C -> C/R -> C. The paper prints no R, but says that CBAMFER has 0.1 % more learnables
-        than AGFER; the difference is 689,024/R + 734, which only R = 2 makes 0.1 % (0.078 %). The 16 usual for SE and
-        CBAM gives 0.01 %.
+        R of the channel MLPs C -> C/R -> C. The paper prints no R. It says that CBAMFER has 0.1 % more learnables
+        than AGFER; the difference is 689,024/R + 734, which R = 2 makes 0.1 % (0.078 %), and with pool5 R = 4 or 8
+        too: nothing tells them apart. The 16 usual for SE and CBAM gives 0.01 %.
     spatial_channels
         Inner channels of the AG gate's two 3x3 convolutions: m + 1 = 8 for the paper's m = 7 classes. It stays 8 for
         other class counts, so that trained gates carry over to another head.

@@ -201,6 +201,10 @@ PAPERS = {
                 "the base needs 450 epochs to match",
             ),
             Row(
+                "agfer-r16", "agfer", "oulu-casia-images", "text", {}, _options(reduction=16),
+                "no R is printed: the 16 usual for SE and CBAM in place of 2",
+            ),
+            Row(
                 "gate-residual", "agfer", "oulu-casia-images", OURS, {}, _options(gate="ag_residual"),
                 "a gate that weakens and strengthens; pairs with agfer",
             ),

@@ -65,6 +65,11 @@ class Objective(nn.Module):
         Auxiliary targets that the data have: name -> numbers a frame.
     counts
         Training clips of each class, for class weights.
+
+    Raises
+    ------
+    InvalidInput
+        For a network with a weight of the centre loss of its own: the recipe's would hide it.
     """
 
     class_weights: torch.Tensor | None
@@ -81,6 +86,11 @@ class Objective(nn.Module):
         self.heads = AuxiliaryHeads(feature_channels(network), wanted, weights) if wanted else None
         balance = torch.from_numpy(guidance.class_weights(counts)).float() if losses.class_weights else None
         self.register_buffer("class_weights", balance, persistent=False)
+        if isinstance(network, R2Plus1D) and network.center_weight != 1.0:
+            raise InvalidInput(
+                f"expected center_weight 1 of a network that a recipe trains, got {network.center_weight}",
+                f"the recipe weighs the centre loss: losses.sparse_centre={network.center_weight}",
+            )
         if isinstance(network, VGG):
             network.guidance = "template" if losses.guidance == "template" else "none"
 
@@ -161,6 +171,8 @@ class Objective(nn.Module):
         return {"label": entropy}
 
     def _entropy(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        if isinstance(self.network, R2Plus1D) and self.network.cross_entropy == "binary":
+            return F.binary_cross_entropy_with_logits(logits, F.one_hot(labels, logits.shape[1]).to(logits))
         return F.cross_entropy(logits, labels, self.class_weights, label_smoothing=self.losses.label_smoothing)
 
 

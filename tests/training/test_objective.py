@@ -161,6 +161,20 @@ def test_landmarks_are_scaled_by_the_crop_that_the_stage_shows() -> None:
     assert objective(batch)["landmarks"] < 1e-12
 
 
+def test_the_options_of_004_that_weigh_its_losses_are_heard_or_refused() -> None:
+    torch.manual_seed(0)
+    spec = small("r2plus1d_sta")
+    batch = {"clip": torch.randn(2, 3, spec.frames, spec.size, spec.size), "label": torch.tensor([0, 1])}
+    net = r2plus1d.create(spec, cross_entropy="binary", loss_branch=True, loss_input="pooled").eval()
+    with torch.no_grad():
+        parts = Objective(net, Losses(sparse_centre=1.0)).eval()(batch)
+        torch.testing.assert_close(parts["label"] + parts["centre"], net.training_loss(batch["clip"], batch["label"]))
+        assert float(parts["label"]) != pytest.approx(float(F.cross_entropy(net(batch["clip"]), batch["label"])))
+    net.center_weight = 0.01
+    with pytest.raises(InvalidInput, match=r"expected center_weight 1 .*got 0\.01"):
+        Objective(net, Losses(sparse_centre=1.0))
+
+
 def test_keypoint_tsa_takes_smoothing_and_class_weights_in_both_heads() -> None:
     torch.manual_seed(0)
     net = create_model("keypoint_tsa", size=32).eval()
