@@ -14,7 +14,7 @@ from dfer_edge import Recognizer
 from dfer_edge.evaluation import Plan, evaluate
 from dfer_edge.faces import for_network
 from dfer_edge.inference import registry
-from dfer_edge.spec import ModelSpec
+from dfer_edge.spec import SAMPLINGS, ModelSpec
 from dfer_edge.training import validate
 from dfer_edge.training.data import opening
 from dfer_edge.training.data.faces import FaceCropper
@@ -115,16 +115,24 @@ def test_papers_recipes(model: str, faces: Path, tmp_path: Path, monkeypatch: py
     assert_the_same(three_numbers(model, recipe, faces, tmp_path / "w.safetensors", monkeypatch))
 
 
-@pytest.mark.parametrize("rule", ["uniform", "apex", "strided", "pairs", "random"])
-def test_each_rule_of_sampling(rule: str, faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("model", "rule"),
+    [
+        pytest.param(model, rule, marks=() if model == "smate" else pytest.mark.slow)
+        for model in SMALL
+        for rule in SAMPLINGS
+    ],
+)
+def test_each_family_with_each_rule_of_sampling(
+    model: str, rule: str, faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size = int(SMALL[model]["size"])  # type: ignore[call-overload]
     stage = Stage(1, 1, find_recipe("paper", "smate").stages[0].optimiser, sampling=Sampling(stride=3))
-    recipe = Recipe(
-        "rule", "tests", (dataclasses.replace(stage, crop=Crop(around="resize", resize=40)),), sampling=rule
-    )
-    numbers = three_numbers("smate", recipe, faces, tmp_path / "w.safetensors", monkeypatch)
-    assert_the_same(numbers)
+    crop = Crop(around="resize", resize=round(size / 0.8))
+    recipe = Recipe("rule", "tests", (dataclasses.replace(stage, crop=crop),), sampling=rule)
+    assert_the_same(three_numbers(model, recipe, faces, tmp_path / "w.safetensors", monkeypatch))
     spec = weights.load(tmp_path / "w.safetensors").spec
-    assert (spec.sampling, spec.stride, spec.crop_share) == (rule, 3, 32 / 40)
+    assert (spec.sampling, spec.stride, spec.crop_share) == (rule, 3, 0.8)
 
 
 def test_binary_patterns_are_read_at_inference_too(
