@@ -37,7 +37,11 @@ from dfer_edge.training.recipes import Losses  # noqa: E402
 # (clips, side in pixels): the paper's size and that of our renders.
 SHAPES = ((2, 196), (4, 196), (2, 112), (4, 112))
 # (name, 2-D form with a fused optimiser, bf16); the first is what one writes without thinking.
-FORMS = (("eager fp32 Conv3d", False, False), ("2-D fp32", True, False), ("2-D bf16", True, True))
+FORMS: tuple[tuple[str, bool, bool], ...] = (
+    ("eager fp32 Conv3d", False, False),
+    ("2-D fp32", True, False),
+    ("2-D bf16", True, True),
+)
 if not cpu.has_bf16():
     FORMS = FORMS[:2]
 
