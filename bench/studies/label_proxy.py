@@ -31,6 +31,7 @@ from bench.studies.real_people.samples import Sample, find
 from dfer_edge.errors import DferError, InvalidInput
 from dfer_edge.labels import DFEW
 from dfer_edge.system.provenance import versions
+from dfer_edge.system.whole_files import write_text
 from dfer_edge.training.recipes import Crop, Pixels
 from dfer_edge.training.transplant import data, fit
 from dfer_edge.training.transplant.teacher import SIZE, Teacher, normalised, read_weights
@@ -38,6 +39,8 @@ from dfer_edge.training.transplant.teacher import SIZE, Teacher, normalised, rea
 MARGIN = 2.45
 """Side of the crops of people, in face scales: what the shipped networks read."""
 _SMALL, _WIDTHS, _BATCH, _RATE, _WARM = 64, (24, 48, 96, 160), 64, 2e-3, 100
+# Cycles a pixel below which amplitudes are swapped: light, colour and shade, not edges.
+_LOW = 0.05
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,6 +59,8 @@ class Choice:
         Share of images that a random 3x3 or 5x5 kernel filters (Xu et al., ICLR 2021).
     mixstyle
         Share of batches whose feature statistics are mixed between images (Zhou et al., ICLR 2021).
+    amplitudes
+        Share of images whose low frequencies take part of another image's amplitude (Xu et al., CVPR 2021).
     """
 
     labels: float = 1.0
@@ -64,6 +69,7 @@ class Choice:
     look: Pixels = data.PIXELS
     random_convolutions: float = 0.0
     mixstyle: float = 0.0
+    amplitudes: float = 0.0
 
 
 CHOICES = {
@@ -73,6 +79,7 @@ CHOICES = {
     "wide-crops": Choice(crop=dataclasses.replace(data.CROP, side=(1.9, 3.2))),
     "random-convolutions": Choice(random_convolutions=0.5),
     "mixstyle": Choice(mixstyle=0.5),
+    "fourier": Choice(amplitudes=0.5),
     "teacher-third": Choice(labels=0.35),
     "teacher-alone": Choice(labels=0.0),
     "features-third": Choice(labels=0.35, reads="teacher"),
@@ -131,6 +138,23 @@ def _filtered(pixels: torch.Tensor, share: float) -> torch.Tensor:
     return out
 
 
+def _swapped(pixels: torch.Tensor, share: float) -> torch.Tensor:
+    """Some images with low frequencies of another's strength, mixed by a random share; phases stay."""
+    chosen = torch.rand(len(pixels)) < share
+    if not chosen.any():
+        return pixels
+    spectrum = torch.fft.fft2(pixels[chosen].float())
+    strength = spectrum.abs()
+    other = strength[torch.randperm(len(strength))]
+    side = pixels.shape[-1]
+    near = torch.fft.fftfreq(side).abs() < _LOW
+    mixed = torch.rand(len(strength), 1, 1, 1) * (near[:, None] & near[None])
+    y = torch.fft.ifft2(torch.polar(strength + mixed * (other - strength), spectrum.angle())).real
+    out = pixels.clone()
+    out[chosen] = y.clamp(0, 255).to(torch.uint8)
+    return out
+
+
 def train(
     choice: Choice, teacher: Teacher, renders: Sequence[Path], seed: int, steps: int, shown: torch.Tensor
 ) -> torch.Tensor:
@@ -146,7 +170,8 @@ def train(
             opinion = teacher(pixels).logits if choice.labels < 1 else torch.zeros(len(pixels), len(DFEW))
         wanted = fit.target(classes, opinion, choice.labels)
         optimiser.param_groups[0]["lr"] = _RATE * fit.cosine(step, steps, _WARM)
-        logits = net(_filtered(pixels, choice.random_convolutions), choice.mixstyle)
+        altered = _swapped(_filtered(pixels, choice.random_convolutions), choice.amplitudes)
+        logits = net(altered, choice.mixstyle)
         loss = -(wanted * F.log_softmax(logits, 1)).sum(1).mean()
         optimiser.zero_grad()
         torch.autograd.backward(loss)
@@ -190,6 +215,17 @@ def table(found: dict[str, list[dict[str, Any]]], group: str) -> str:
     return "\n".join([*lines, *(line for _, line in sorted(rows))])
 
 
+def _kept(path: Path | None, steps: int) -> dict[str, list[dict[str, Any]]]:
+    """What a run that ended early left in its file: seeds in order."""
+    if path is None or not path.exists():
+        return {}
+    document = json.loads(path.read_text(encoding="utf-8"))
+    if document["steps"] != steps:
+        raise InvalidInput(f"expected {path} to be of {steps} batches, got {document['steps']}: name another file")
+    kept: dict[str, list[dict[str, Any]]] = document["choices"]
+    return kept
+
+
 def main(words: list[str] | None = None) -> int:
     """Run the choices; 2 for what is asked wrongly, an absent or half cut folder too."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
@@ -214,14 +250,15 @@ def main(words: list[str] | None = None) -> int:
         seen = crops(samples, detector, landmarks, SIZE, MARGIN)
         shown = torch.from_numpy(seen.pixels).permute(0, 3, 1, 2).contiguous()
         teacher = Teacher(read_weights(given.teacher)).eval()
-        found: dict[str, list[dict[str, Any]]] = {}
+        found = _kept(given.out, given.steps)
         for name in given.choices:
-            for seed in range(given.seeds):
+            runs = found.setdefault(name, [])
+            for seed in range(len(runs), given.seeds):
                 logits = train(CHOICES[name], teacher, given.renders, seed, given.steps, shown)
-                found.setdefault(name, []).append(judged(name, logits, seen, samples))
-        document = {"steps": given.steps, "lost": len(seen.lost), "provenance": versions(), "choices": found}
-        if given.out is not None:
-            given.out.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+                runs.append(judged(name, logits, seen, samples))
+                document = {"steps": given.steps, "lost": len(seen.lost), "provenance": versions(), "choices": found}
+                if given.out is not None:
+                    write_text(given.out, json.dumps(document, indent=1) + "\n")
         for group in dict.fromkeys(sample.group for sample in samples):
             print(f"{group}, {given.steps} batches, {given.seeds} seeds\n\n{table(found, group)}\n")
     except DferError as error:

@@ -32,7 +32,7 @@ def batches(folders: Any, seed: int, batch: int, **_: Any) -> Iterator[tuple[tor
         yield coloured(classes, random), classes
 
 
-@pytest.mark.parametrize("name", ["base", "random-convolutions", "mixstyle"])
+@pytest.mark.parametrize("name", ["base", "random-convolutions", "mixstyle", "fourier"])
 def test_a_small_network_learns_from_the_batches_alone(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(label_proxy.data, "batches", batches)
     monkeypatch.setattr(label_proxy, "_WARM", 2)
@@ -98,3 +98,41 @@ def test_bad_words_and_half_cut_folders_exit_2(tmp_path: Path, capsys: pytest.Ca
     (half / "a.png").write_bytes(b"")
     assert main([str(tmp_path / "half"), *common]) == 2
     assert "half cut" in capsys.readouterr().err
+
+
+def test_swapped_amplitudes_move_light_and_leave_an_image_among_itself_alone() -> None:
+    torch.manual_seed(0)
+    dark, bright = torch.full((1, 3, 32, 32), 40), torch.full((1, 3, 32, 32), 200)
+    pair = torch.cat([dark, bright]).to(torch.uint8)
+    same = label_proxy._swapped(torch.cat([dark, dark]).to(torch.uint8), 1.0)
+    assert int((same.int() - 40).abs().max()) <= 1
+    means = {round(float(value)) for _ in range(8) for value in label_proxy._swapped(pair, 1.0).float().mean((1, 2, 3))}
+    assert all(39 <= value <= 200 for value in means)
+    assert any(45 < value < 195 for value in means), "light of another image"
+
+
+def test_a_run_that_ended_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, int]] = []
+
+    def trained(choice: Any, teacher: Any, renders: Any, seed: int, steps: int, shown: Any) -> str:
+        asked.append((next(name for name, known in CHOICES.items() if known is choice), seed))
+        if len(asked) == 3:
+            raise KeyboardInterrupt
+        return "logits"
+
+    seen = type("Seen", (), {"pixels": np.zeros((1, 2, 2, 3), np.uint8), "lost": ()})
+    monkeypatch.setattr(label_proxy, "find", lambda *_, **__: [Sample("g", "s", "happy", Path("a.jpg"))])
+    monkeypatch.setattr(label_proxy, "finders", lambda *_, **__: (None, None))
+    monkeypatch.setattr(label_proxy, "crops", lambda *_: seen)
+    monkeypatch.setattr(label_proxy, "read_weights", lambda _: None)
+    monkeypatch.setattr(label_proxy, "Teacher", lambda _: torch.nn.Identity())
+    monkeypatch.setattr(label_proxy, "train", trained)
+    monkeypatch.setattr(label_proxy, "judged", lambda *_: {"g": {"uar": 0.5, "log_loss": 1.0}})
+    out = tmp_path / "proxy.json"
+    words = [str(tmp_path), "--renders", str(tmp_path), "--teacher", str(tmp_path), "--out", str(out), "--steps", "7"]
+    words += ["--choices", "base", "grey"]
+    with pytest.raises(KeyboardInterrupt):
+        main(words)
+    assert main(words) == 0
+    assert asked == [("base", 0), ("base", 1), ("grey", 0), ("grey", 0), ("grey", 1)]
+    assert main([*words, "--steps", "8"]) == 2, "another length is another table"
