@@ -30,6 +30,9 @@ def add(commands: Any, common: argparse.ArgumentParser) -> None:
     parser.add_argument("--workers", type=int, default=2, help="rendering processes (default: %(default)s)")
     parser.add_argument("--classes", nargs="+", default=DFEW, choices=RENDERED, metavar="NAME", help="labels")
     parser.add_argument("--clips-per-person", type=int, help="default: 1, or 4 for images")
+    parser.add_argument("--brief", type=float, default=0.0, metavar="SHARE", help="of clips at rest but for a moment")
+    parser.add_argument("--jitter", type=float, default=0.0, metavar="SHARE", help="of clips with uneven frame times")
+    parser.add_argument("--cuts", type=float, default=0.0, metavar="SHARE", help="of clips cut to another camera once")
     parser.add_argument("--model", metavar="PATH", help="ICT-FaceKit folder or .npz (default: $DFER_EDGE_FACE_MODEL)")
     parser.add_argument("--preview", type=png, metavar="FILE.png", help="also draw a montage, a row a class")
     parser.add_argument("--json", action="store_true", help="print what was written as JSON")
@@ -52,6 +55,9 @@ def run(arguments: argparse.Namespace) -> int:
         span=arguments.span,
         fps=arguments.fps,
         clips_per_person=arguments.clips_per_person or (_CLIPS_PER_PERSON if arguments.images else 1),
+        brief=arguments.brief,
+        jitter=arguments.jitter,
+        cuts=arguments.cuts,
     )
     start = time.perf_counter()
     with console.progress("rendering") as bar:

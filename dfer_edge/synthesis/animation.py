@@ -57,6 +57,20 @@ def drift(rng: np.random.Generator, times_s: np.ndarray, period_s: float) -> np.
     return curve
 
 
+def drawn(rng: np.random.Generator, share: float) -> bool:
+    """True in ``share`` of cases. Nothing is drawn for 0, so that sets without it stay as they were."""
+    return share > 0.0 and bool(rng.random() < share)
+
+
+def uneven(rng: np.random.Generator, times_s: np.ndarray) -> np.ndarray:
+    """The same clip's length in uneven steps: unsteady exposures, and now and then frames that were lost; float [T]."""
+    steps = np.exp(rng.normal(0.0, 0.25, len(times_s)))
+    lost = rng.random(len(times_s)) < 0.1
+    steps[lost] += rng.integers(1, 5, int(lost.sum()))
+    passed = np.cumsum(steps) - steps[0]
+    return np.asarray(times_s[0] + passed * (times_s[-1] - times_s[0]) / max(passed[-1], 1e-9))
+
+
 def _pick(rng: np.random.Generator, label: int) -> Variant:
     variants = RECIPES[label]
     weights = np.array([variant.weight for variant in variants])
@@ -88,6 +102,17 @@ def _envelope(rng: np.random.Generator, times_s: np.ndarray, still: bool) -> np.
     rise = smooth_step((times_s - start) / onset)
     fall = 1.0 - smooth_step((times_s - end) / offset)
     return np.asarray(rise * fall)
+
+
+def _brief_envelope(rng: np.random.Generator, times_s: np.ndarray) -> np.ndarray:
+    """Rest, then 0.25 to 1.5 s from onset to offset, at most half of the clip, anywhere in it; then rest."""
+    duration = float(times_s[-1] - times_s[0])
+    shown = min(float(rng.uniform(0.25, 1.5)), duration / 2)
+    onset, offset = shown * rng.uniform(0.2, 0.35), shown * rng.uniform(0.25, 0.45)
+    start = times_s[0] + rng.uniform(0.0, duration - shown)
+    return np.asarray(
+        smooth_step((times_s - start) / onset) * (1.0 - smooth_step((times_s - start - shown + offset) / offset))
+    )
 
 
 def _unit_curves(
@@ -158,7 +183,9 @@ def _turn_head(rng: np.random.Generator, times_s: np.ndarray, spread: float) -> 
     return head
 
 
-def perform(rng: np.random.Generator, label: int, times_s: np.ndarray, pose_spread: float = 1.0) -> Performance:
+def perform(
+    rng: np.random.Generator, label: int, times_s: np.ndarray, pose_spread: float = 1.0, brief: bool = False
+) -> Performance:
     """Draw what a face does.
 
     Parameters
@@ -169,11 +196,14 @@ def perform(rng: np.random.Generator, label: int, times_s: np.ndarray, pose_spre
         float [T], rising; one time is a still near the apex.
     pose_spread
         1 gives head yaw a standard deviation of 0.3 rad; 0 looks straight ahead.
+    brief
+        At rest but for a moment; of stills and neutral clips nothing changes.
     """
     neutral = label == NEUTRAL_LABEL
     variant = _pick(rng, label)
     strength = 1.0 if neutral else _strength(rng)
-    envelope = _envelope(rng, times_s, len(times_s) == 1 or neutral)
+    still = len(times_s) == 1 or neutral
+    envelope = _brief_envelope(rng, times_s) if brief and not still else _envelope(rng, times_s, still)
     # Weak expressions stay legible: intensity 0.2 still has two fifths of the recipe's lowest values.
     apex = _apex(rng, variant, 1.0 if neutral else 0.2 + 0.95 * strength)
     curves = _unit_curves(rng, apex, variant, times_s, envelope)

@@ -8,6 +8,9 @@ import numpy as np
 
 from dfer_edge.errors import InvalidInput
 
+# Settings of clips over time that draw nothing at zero.
+SHARES = ("brief", "jitter", "cuts")
+
 
 @dataclass(frozen=True)
 class SyntheticClip:
@@ -66,6 +69,12 @@ class ClipSettings:
         Share of camera and codec faults, 0 to 1.
     clips_per_person
         Consecutive clips that show the same person; painting one costs as much as rendering several frames.
+    brief
+        Share of clips of people at rest but for 0.25 to 1.5 seconds; in the others the expression fills most of it.
+    jitter
+        Share of clips whose frames come at uneven intervals, as of phones and of streams that lose frames.
+    cuts
+        Share of clips in which another camera, with its own light and film, takes over once.
     """
 
     frames: int = 16
@@ -75,6 +84,9 @@ class ClipSettings:
     pose_spread: float = 1.0
     degrade: float = 1.0
     clips_per_person: int = 1
+    brief: float = 0.0
+    jitter: float = 0.0
+    cuts: float = 0.0
 
     def __post_init__(self) -> None:
         limits = (
@@ -84,6 +96,7 @@ class ClipSettings:
             ("pose_spread", self.pose_spread, 0.0, 2.0),
             ("degrade", self.degrade, 0.0, 1.0),
             ("clips_per_person", self.clips_per_person, 1, 1_000_000),
+            *((name, getattr(self, name), 0.0, 1.0) for name in SHARES),
         )
         for name, value, low, high in limits:
             if not low <= value <= high:

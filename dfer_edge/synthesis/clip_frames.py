@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dfer_edge.synthesis.animation import Performance
+from dfer_edge.synthesis.animation import Performance, drawn
 from dfer_edge.synthesis.annotation import annotate
 from dfer_edge.synthesis.background import draw_background
 from dfer_edge.synthesis.clip import ClipSettings
@@ -81,3 +82,23 @@ class Shot:
         linear = motion_blur(linear, self._smear[t])
         image = develop(self._film, linear, self._background, self._patch, self._factor)
         return finish(self._film, image, self._rng)
+
+
+def footage(
+    renderer: FaceRenderer,
+    rng: np.random.Generator,
+    person: Person,
+    performance: Performance,
+    settings: ClipSettings,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Frames uint8 [T, S, S, 3], landmarks float32 [T, 68, 2] and head pose float32 [T, 3], over a cut if one falls."""
+    count = settings.frames
+    shot = Shot(renderer, rng, person, performance, settings)
+    if count < 2 or not drawn(rng, settings.cuts):
+        return np.stack([shot.frame(t) for t in range(count)]), shot.landmarks, performance.head
+    cut = int(rng.integers(1, count))
+    turned = np.asarray(performance.head + rng.uniform((-0.5, -0.2, -0.1), (0.5, 0.2, 0.1)), np.float32)
+    other = Shot(renderer, rng, person, dataclasses.replace(performance, head=turned), settings)
+    frames = np.stack([(shot if t < cut else other).frame(t) for t in range(count)])
+    landmarks = np.concatenate([shot.landmarks[:cut], other.landmarks[cut:]])
+    return frames, landmarks, np.concatenate([performance.head[:cut], turned[cut:]])

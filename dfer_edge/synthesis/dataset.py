@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from dfer_edge.errors import InvalidInput
-from dfer_edge.synthesis.clip import ClipSettings, SyntheticClip
+from dfer_edge.synthesis.clip import SHARES, ClipSettings, SyntheticClip
 from dfer_edge.synthesis.face_model import load_face_model
 from dfer_edge.synthesis.recipes import CLASSES
 from dfer_edge.synthesis.renderer import FaceRenderer
@@ -98,11 +98,15 @@ class SyntheticClips:
         yield from render(self, start, stop)
 
     def job(self) -> dict[str, object]:
-        """What a worker process needs to make an equal set, as JSON."""
+        """What a worker process needs to make an equal set, as JSON.
+
+        Shares of zero are left out: they draw nothing, and folders begun before there were any can be completed.
+        """
+        settings = {name: value for name, value in vars(self.settings).items() if name not in SHARES or value}
         return {
             "count": self.count,
             "seed": self.seed,
             "classes": list(self.classes),
             "model": self._model_path,
-            **vars(self.settings),
+            **settings,
         }

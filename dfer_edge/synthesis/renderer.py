@@ -8,11 +8,11 @@ import numpy as np
 
 from dfer_edge.errors import InvalidInput
 from dfer_edge.synthesis.action_units import shape_matrix, shape_weights
-from dfer_edge.synthesis.animation import Performance, perform
+from dfer_edge.synthesis.animation import Performance, drawn, perform, uneven
 from dfer_edge.synthesis.annotation import make_outline
 from dfer_edge.synthesis.atlas import Atlas, make_atlas
 from dfer_edge.synthesis.clip import ClipSettings, SyntheticClip
-from dfer_edge.synthesis.clip_frames import Shot
+from dfer_edge.synthesis.clip_frames import footage
 from dfer_edge.synthesis.face_model import FaceModel
 from dfer_edge.synthesis.native import NATIVE
 from dfer_edge.synthesis.person import Person, draw_person
@@ -112,17 +112,18 @@ class FaceRenderer:
         rng = np.random.default_rng([1, *seed, label])
         fps = settings.fps or float(np.exp(rng.uniform(np.log(8.0), np.log(30.0))))
         times_s = np.arange(settings.frames) / fps
-        performance = perform(rng, label, times_s, settings.pose_spread)
-        shot = Shot(self, rng, person, performance, settings)
-        frames = np.stack([shot.frame(t) for t in range(settings.frames)])
+        if drawn(rng, settings.jitter):
+            times_s = uneven(rng, times_s)
+        performance = perform(rng, label, times_s, settings.pose_spread, drawn(rng, settings.brief))
+        frames, landmarks, head = footage(self, rng, person, performance, settings)
         return SyntheticClip(
             frames=frames,
             label=label,
             label_name=CLASSES[label],
             intensity=performance.intensity,
             action_units=performance.units.mean(axis=2),
-            landmarks=shot.landmarks,
-            head_pose=performance.head,
+            landmarks=landmarks,
+            head_pose=head,
             times_s=times_s.astype(np.float32),
             seed=seed,
             person=seed[1] // settings.clips_per_person,
