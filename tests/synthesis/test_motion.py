@@ -19,6 +19,8 @@ from dfer_edge.synthesis import (
 )
 from dfer_edge.synthesis.animation import NEUTRAL_LABEL, perform, uneven
 from dfer_edge.synthesis.storage import write_clips
+from dfer_edge.training.recipes import Crop, Pixels
+from dfer_edge.training.transplant import data
 
 HAPPY = CLASSES.index("happy")
 
@@ -86,3 +88,15 @@ def test_shares_of_zero_leave_the_job_as_it_was_and_others_are_kept(fake_path: P
 def test_a_share_is_a_share(name: str) -> None:
     with pytest.raises(InvalidInput, match=f"expected {name} from 0.0 to 1.0, got 1.5"):
         ClipSettings(**{name: 1.5})  # type: ignore[arg-type]
+
+
+def test_frames_of_rendered_clips_come_one_after_another_with_their_points(fake_path: Path, tmp_path: Path) -> None:
+    set_ = SyntheticClips(4, seed=2, frames=3, size=48, fps=10.0, degrade=0.0, model=fake_path)
+    write_clips(set_, tmp_path)
+    plain = Crop(side=(3.0, 3.0)), Pixels()
+    pixels, points, classes = next(data.with_landmarks([tmp_path], 0, 4, 0, *plain, frames=3))
+    assert (pixels.shape, points.shape, classes.shape) == ((12, 3, 112, 112), (12, 68, 2), (4,))
+    between = (pixels.float().view(4, 3, -1).diff(dim=1)).abs().mean((1, 2))
+    others = (pixels.float().view(4, 3, -1)[:, 0].diff(dim=0)).abs().mean(1)
+    assert between.max() < others.min(), "frames of a clip are alike"
+    assert (points.view(4, 3, 68, 2)[:, :, 36, 0] < points.view(4, 3, 68, 2)[:, :, 45, 0]).float().mean() > 0.4

@@ -295,6 +295,20 @@ def test_clips_of_single_images_teach_the_key_points_head() -> None:
         torch.testing.assert_close(value, kept[name], rtol=0, atol=0)
 
 
+def test_rendered_clips_stay_together_and_keep_their_class() -> None:
+    singles, frames = 14, 16
+    classes = torch.cat([torch.arange(singles) % 7, torch.tensor([3] * frames + [5] * frames)])
+    whole = torch.zeros(len(classes), 512)
+    rows = clips.Rows(whole[:, None], whole, classes, torch.zeros(len(classes), 7), singles=singles)
+    index, shown = rows.clips(60, frames, DFEW.index("neutral"), torch.Generator().manual_seed(1))
+    filmed = index[:, 0] >= singles
+    assert 0.3 < filmed.float().mean() < 0.7
+    assert set(index[filmed, 0].tolist()) == {singles, singles + frames}
+    assert (index[filmed].diff(dim=1) == 1).all()
+    assert (shown[filmed] == classes[index[filmed, 0]]).all()
+    assert (index[~filmed] < singles).all(), "calm is of single images"
+
+
 def test_pictures_replace_a_share_and_have_no_label(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "stripes.png"), np.tile(np.array([0, 255], np.uint8), (200, 100)))
     pixels, labels = torch.full((200, 3, 112, 112), 7, dtype=torch.uint8), torch.zeros(200, dtype=torch.long)

@@ -119,17 +119,28 @@ class Transplant:
         fit.match(low, maps, self.teacher, self.draws(6, pictures=True), steps, _LOW_RATE, _print)
         images.write(network.backbone)
         found = self.classifier(lambda x: images.last(images.first(x)[1]).mean((2, 3))[:, : WIDTHS[-1]])
-        rows = []
-        streams = with_landmarks(self.arguments.renders, self.arguments.seed + 7, 64)
-        with torch.no_grad():
-            for pixels, points, classes in itertools.islice(streams, self.arguments.fit_batches):
-                x = fit.network_input(pixels)
-                nodes, whole = network.pooling(network.backbone(x), points)
-                rows.append((nodes.half(), whole, classes, found(whole[:, : WIDTHS[-1]])))
-        table = clips.Rows(*(torch.cat(column) for column in zip(*rows, strict=True)))
+        table = self.rows(network, found)
         clips.prepare(network, table.whole)
         clips.train(network, table, self.arguments.clip_steps, _print)
         self.save(network)
+
+    @torch.no_grad()
+    def rows(self, network: KeypointTSA, classifier: nn.Linear) -> clips.Rows:
+        """What the backbone makes of single renders and, where asked for, of rendered clips."""
+        own, count = self.arguments, network.spec.frames
+        streams = [itertools.islice(with_landmarks(own.renders, own.seed + 7, 64), own.fit_batches)]
+        if own.motion:
+            filmed = with_landmarks(own.motion, own.seed + 8, 4, frames=count)
+            streams.append(itertools.islice(filmed, own.motion_batches))
+        found, singles = [], 0
+        for number, stream in enumerate(streams):
+            for pixels, points, classes in stream:
+                nodes, whole = network.pooling(network.backbone(fit.network_input(pixels)), points)
+                of_frames = classes.repeat_interleave(len(pixels) // len(classes))
+                found.append((nodes.half(), whole, of_frames, classifier(whole[:, : WIDTHS[-1]])))
+                singles += 0 if number else len(pixels)
+        nodes, whole, classes, logits = (torch.cat(column) for column in zip(*found, strict=True))
+        return clips.Rows(nodes, whole, classes, logits, singles)
 
     def save(self, network: SlowR50 | R2Plus1D | KeypointTSA) -> None:
         """Write a network in int8 per output channel."""
@@ -147,6 +158,10 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m dfer_edge.training.transplant", description=__doc__)
     parser.add_argument("--teacher", type=Path, required=True, help="folder with face-api's model files")
     parser.add_argument("--renders", type=Path, nargs="+", required=True, help="folders of dfer-edge synth --images")
+    parser.add_argument(
+        "--motion", type=Path, nargs="+", help="folders of dfer-edge synth of 16 frames, for keypoint_tsa"
+    )
+    parser.add_argument("--motion-batches", type=int, default=700, help="of four clips")
     parser.add_argument("--pictures", type=Path, help="folder of photographs of anything but people")
     parser.add_argument("--out", type=Path, required=True, help="folder for the weights files")
     parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS))

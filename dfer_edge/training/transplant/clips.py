@@ -1,4 +1,4 @@
-"""What keypoint_tsa has after its backbone, learnt on clips put together from single images.
+"""What keypoint_tsa has after its backbone, learnt on clips put together from single images and on rendered clips.
 
 Each clip shows one face with an expression in all of its frames or in a run of some, and a neutral one in the others.
 What to say is mostly what a classifier of the pooled features says, frames pooled at the apex; the label has a share.
@@ -22,6 +22,8 @@ from dfer_edge.training.transplant.fit import DECAY, cosine, mixed
 # Clips whose every frame shows the expression; the others show it in a run of this many frames.
 _STILL = 0.4
 _RUN = (2, 13)
+# Share of rendered clips, where there are any.
+_FILMED = 0.5
 # Deviations of what is added to features, as shares of theirs, and of a common factor.
 _NOISE, _GAIN = 0.06, 0.04
 # A gate of sigmoid(15) is 1: what passes through triplet attention has no training of its own yet.
@@ -30,17 +32,22 @@ _OPEN = 15.0
 
 @dataclasses.dataclass(frozen=True)
 class Rows:
-    """Single images: nodes [N, 18, 512], whole faces [N, 512], labels [N] and logits [N, K] of their classifier."""
+    """Images: nodes [N, 18, 512], whole faces [N, 512], labels [N] and logits [N, K] of their classifier.
+
+    The first ``singles`` (None: all) are single images; after them come the frames of rendered clips, clip by clip.
+    """
 
     nodes: torch.Tensor
     whole: torch.Tensor
     classes: torch.Tensor
     logits: torch.Tensor
+    singles: int | None = None
 
     def clips(self, count: int, frames: int, neutral: int, generator: torch.Generator) -> tuple[torch.Tensor, ...]:
         """Rows [B, T] of clips drawn at random, and the classes [B] that they show."""
-        shown = torch.randint(0, len(self.classes), (count,), generator=generator)
-        calm = torch.nonzero(self.classes == neutral)[:, 0]
+        singles = len(self.classes) if self.singles is None else self.singles
+        shown = torch.randint(0, singles, (count,), generator=generator)
+        calm = torch.nonzero(self.classes[:singles] == neutral)[:, 0]
         calm = calm[torch.randint(0, len(calm), (count,), generator=generator)]
         draws = torch.rand(count, 3, generator=generator)
         run = (_RUN[0] + draws[:, 1] * (_RUN[1] - _RUN[0])).long()
@@ -48,7 +55,14 @@ class Rows:
         start = ((frames - run + 1) * draws[:, 2]).long()
         times = torch.arange(frames)[None]
         on = (times >= start[:, None]) & (times < (start + run)[:, None])
-        return torch.where(on, shown[:, None], calm[:, None]), self.classes[shown]
+        index, classes = torch.where(on, shown[:, None], calm[:, None]), self.classes[shown]
+        filmed = (len(self.classes) - singles) // frames
+        if filmed:
+            first = singles + frames * torch.randint(0, filmed, (count,), generator=generator)
+            chosen = torch.rand(count, generator=generator) < _FILMED
+            index = torch.where(chosen[:, None], first[:, None] + times, index)
+            classes = torch.where(chosen, self.classes[first], classes)
+        return index, classes
 
 
 @torch.no_grad()

@@ -83,23 +83,32 @@ def batches(
 
 
 def with_landmarks(
-    folders: Sequence[Path], seed: int, batch: int, workers: int = 1, crop: Crop = CROP, look: Pixels = PIXELS
+    folders: Sequence[Path],
+    seed: int,
+    batch: int,
+    workers: int = 1,
+    crop: Crop = CROP,
+    look: Pixels = PIXELS,
+    frames: int = 1,
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
-    """As :func:`batches`, without pictures, with the 68 points [B, 68, 2] in pixels of the crop between the two."""
+    """As :func:`batches`, without pictures, with the 68 points [B, 68, 2] in pixels of the crop between the two.
+
+    Of clips: pixels [B * T, 3, 112, 112] and points [B * T, 68, 2], frame by frame, and labels [B].
+    """
     parts = [open_shards(folder) for folder in folders]
     data = joined(parts, parts[0].labels)
     # The network has its own mean and deviation: pixels are wanted as they are.
     unit = 1 / 255
     spec = dataclasses.replace(
-        registry.find("slowr50_sa").spec, frames=1, size=SIZE, mean=(0.0, 0.0, 0.0), std=(unit, unit, unit)
+        registry.find("slowr50_sa").spec, frames=frames, size=SIZE, mean=(0.0, 0.0, 0.0), std=(unit, unit, unit)
     )
-    stage = Stage(epochs=1, batch=batch, optimiser=Optimiser("adamw", lr=1e-3), frames=1, crop=crop, pixels=look)
+    stage = Stage(epochs=1, batch=batch, optimiser=Optimiser("adamw", lr=1e-3), frames=frames, crop=crop, pixels=look)
     epoch = 0
     while True:
         keys = epoch_keys(len(data.targets), (seed, epoch), batch, 0, 1)
         for found, _ in read_batches(Reader(data, spec, stage), keys, workers):
-            pixels = found["clip"][:, :, 0].round().clamp(0, 255).to(torch.uint8)
-            yield pixels, found["landmarks"][:, 0], found["label"]
+            pixels = found["clip"].transpose(1, 2).flatten(0, 1).round().clamp(0, 255).to(torch.uint8)
+            yield pixels, found["landmarks"].flatten(0, 1), found["label"]
         epoch += 1
 
 
