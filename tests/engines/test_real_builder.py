@@ -14,6 +14,7 @@ import onnx
 import pytest
 
 from dfer_edge import EngineUnavailable
+from dfer_edge.calibration.table import RangeTable
 from dfer_edge.engines.tensorrt import library as tensorrt_library
 from dfer_edge.engines.tensorrt.build import Recipe, build
 from dfer_edge.engines.tensorrt.build_progress import BuildState, Tracker, reporting_to
@@ -21,16 +22,17 @@ from dfer_edge.engines.tensorrt.library import Library
 from dfer_edge.export import artifacts
 from dfer_edge.export import onnx_file as export
 from dfer_edge.export.loading import PADDING
-from dfer_edge.inference import FORMS, pixels, registry
+from dfer_edge.inference import FORMS, dead_channels, pixels, registry
 from dfer_edge.inference.parts import PARTS, input_shapes
 from dfer_edge.models import list_models
-from dfer_edge.weights.file import Weights, random
+from dfer_edge.weights.file import Weights, random, ranges_beside, resolve
 from tests.calibration import made_up
 from tests.engines.tensorrt_cases import quantised, small
 
 pytestmark = pytest.mark.usefixtures("fresh_cache")
 # Ampere, Ada and Blackwell; the first is enough where only the network matters.
 CAPABILITIES = ("8.6", "8.9", "12.0")
+SHIPPED = ("slowr50_sa", "slowr50", "keypoint_tsa", "r2plus1d_sta")
 
 
 def library(capability: str = CAPABILITIES[0]) -> Library:
@@ -121,6 +123,26 @@ def test_every_network_is_built(name: str, precision: str, tmp_path: Path) -> No
     library()
     source = random(name)
     path = artifacts.prepare(source, "2d")
+    plan, _ = built(source, path, precision, tmp_path / "scratch")
+    assert plan
+    artifacts.discard(path)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("precision", ["fp16", "int8"])
+@pytest.mark.parametrize("name", SHIPPED)
+def test_shipped_networks_are_built_as_gpus_get_them(name: str, precision: str, tmp_path: Path) -> None:
+    """Without their dead channels, uint8 crops in, with their own ranges."""
+    library()
+    source = resolve(name, "default")
+    if precision == "int8":
+        ranges = ranges_beside(name, "default")
+        assert ranges is not None
+        path = artifacts.prepare_int8(source, "2d", RangeTable.load(ranges), pad_to=PADDING["tensorrt"], of_pixels=True)
+    else:
+        path = artifacts.prepare(source, "2d", of_pixels=True)
+    assert dead_channels.NOTE in {entry.key for entry in onnx.load(path, load_external_data=False).metadata_props}
     plan, _ = built(source, path, precision, tmp_path / "scratch")
     assert plan
     artifacts.discard(path)
