@@ -1,16 +1,20 @@
-"""Networks with fused kernels inside against the same without, on the torch engine: in turns, one thread.
+"""Networks with fused kernels inside against the same without, an engine at a time: in turns, one thread.
 
 python -m bench.studies.kernel_places --out bench/results/DEVICE/kernel_places.json
 
-What wins by a margin is what ``kernels="auto"`` takes (dfer_edge/engines/torch_engine.py). Parity first: a pair whose
-logits differ by more than 1e-4 (fp32) is not timed.
+The table goes beside it. What wins by a margin is what ``kernels="auto"`` takes (dfer_edge/engines/torch_engine.py,
+dfer_edge/engines/placed.py). Parity first: a pair whose logits differ by more than 1e-4 (fp32) is not timed.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import functools
 import json
 import statistics
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,75 +25,222 @@ CORES = timing.pin(1)
 import numpy as np  # noqa: E402
 
 from dfer_edge.bench.measure.provenance import collect  # noqa: E402
-from dfer_edge.engines import load_engine  # noqa: E402
+from dfer_edge.engines import BEST_FORM, Engine, load_engine, placed, precision_reasons, reasons  # noqa: E402
+from dfer_edge.engines.external import header, tensor_array  # noqa: E402
 from dfer_edge.engines.tensorrt.gate import gate_feed  # noqa: E402
 from dfer_edge.export import artifacts  # noqa: E402
-from dfer_edge.inference.torch_kernels import PLACES  # noqa: E402
-from dfer_edge.models import list_models  # noqa: E402
-from dfer_edge.system import cpu  # noqa: E402
+from dfer_edge.flow.preprocess import in_pixels_of  # noqa: E402
+from dfer_edge.inference import record  # noqa: E402
+from dfer_edge.inference.kernel_places import NUMPY_KERNELS, PLACES, weight_names  # noqa: E402
+from dfer_edge.kernels import use_backend  # noqa: E402
+from dfer_edge.spec import ModelSpec  # noqa: E402
+from dfer_edge.system.onnx_session import cpu_session  # noqa: E402
 from dfer_edge.weights import file as weights  # noqa: E402
+
+Calls = dict[str, Callable[[], Any]]
 
 HOW: tuple[Literal["none", "auto", "all"], ...] = ("none", "auto", "all")
 """Without, what the engine takes by itself, and with all that have a place."""
-_BAR = {"fp32": 1e-4, "bf16": 5e-2, "fp16": 2e-2}
+LBP = "smate"
+"""The network whose paper reads local binary patterns."""
+_BAR = {"fp32": 1e-4, "bf16": 0.2, "fp16": 2e-2}
 
 
-def pair(name: str, weights_name: str, precision: str, rounds: int, budget_s: float, device: str) -> dict[str, Any]:
-    """One row: milliseconds with and without, and the medians of the ratios of neighbours."""
-    path = artifacts.prepare(weights.resolve(name, weights_name), "2d")
-    engines = {how: load_engine(path, "torch", precision, device, 1, how) for how in HOW}
+@dataclasses.dataclass(frozen=True)
+class Wish:
+    """How to measure: rounds, seconds a row, device."""
+
+    rounds: int
+    budget_s: float
+    device: str
+
+    def time(self, calls: Calls) -> dict[str, list[float]]:
+        """Milliseconds, in turns; of the process on the CPU, where others run too."""
+        clock = time.perf_counter if self.device == "cuda" else time.process_time
+        return timing.interleaved(calls, self.rounds, self.budget_s, warm_up_s=0.2, clock=clock)
+
+
+def rows_of(name: str, engine: str, precision: str, wish: Wish) -> Iterator[dict[str, Any]]:
+    """A row a kernel: with it, and with the others alone."""
+    source = weights.resolve(name, "default" if weights.shipped(name) else "random")
+    path = artifacts.prepare(source, BEST_FORM[engine])
+    engines = {how: load_engine(path, engine, precision, wish.device, 1, how) for how in HOW}
+    runs = {how: frozenset(one.kernels) for how, one in engines.items()}
     # A single image, or a clip: what a stream asks for.
     feed = gate_feed(engines["none"].input_shapes, 1)
-    logits = {how: engine.infer(feed)["logits"] for how, engine in engines.items()}
-    row: dict[str, Any] = {"model": name, "weights": weights_name, "precision": precision}
-    distances = {how: float(np.abs(logits[how] - logits["none"]).max()) for how in HOW}
-    if max(distances.values()) <= _BAR[precision]:
-        calls = {how: (lambda engine=engine: engine.infer(feed)) for how, engine in engines.items()}
-        times = timing.interleaved(calls, rounds, budget_s, warm_up_s=0.2, clock=clock_of(device))
-        row["without"] = timing.summary(times["none"])
-        for how in HOW[1:]:
-            ratio = statistics.median(x / y for x, y in zip(times[how], times["none"], strict=True))
-            row[how] = {"kernels": engines[how].info()["kernels"], **timing.summary(times[how]), "ratio_p50": ratio}
-            row[how]["ratio_of_minima"] = min(times[how]) / min(times["none"])
-    for how in HOW[1:]:
-        row.setdefault(how, {})["difference"] = distances[how]
-    for engine in engines.values():
-        engine.close()
-    return row
+    logits = {how: one.infer(feed)["logits"] for how, one in engines.items()}
+    distance = max(float(np.abs(logits[how] - logits["none"]).max()) for how in HOW)
+    distinct = {runs[how]: how for how in reversed(HOW)}
+    calls: Calls = {how: _call(engines[how], feed) for how in distinct.values()}
+    times = wish.time(calls) if distance <= _BAR[precision] else {}
+    for kernel in engines["all"].kernels:
+        row: dict[str, Any] = {
+            "model": name,
+            "weights": source.name,
+            "engine": engine,
+            "precision": precision,
+            "kernel": kernel,
+        }
+        row |= {"difference": distance, "auto": kernel in runs["auto"]}
+        pair = next(
+            ((with_, how) for with_, how in distinct.items() if kernel in with_ and with_ - {kernel} in distinct)
+        )
+        if engine in _LOADERS:
+            row["alone"] = alone(path, engine, precision, wish)
+        if times:
+            row |= _compared(times[pair[1]], times[distinct[pair[0] - {kernel}]])
+        yield row
+    for one in engines.values():
+        one.close()
 
 
-def clock_of(device: str) -> Any:
-    """Of the process on the CPU: one thread on a machine that others use too."""
-    import time
+def _call(engine: Engine, feed: Any) -> Callable[[], Any]:
+    return lambda: engine.infer(feed)
 
-    return time.perf_counter if device == "cuda" else time.process_time
+
+def _compared(with_: list[float], without: list[float]) -> dict[str, Any]:
+    ratio = statistics.median(x / y for x, y in zip(with_, without, strict=True))
+    found = {"with": timing.summary(with_), "without": timing.summary(without), "ratio_p50": ratio}
+    return found | {"ratio_of_minima": min(with_) / min(without)}
+
+
+def alone(path: Path, engine: str, precision: str, wish: Wish) -> dict[str, float]:
+    """Milliseconds of the places themselves: their operations as a network of their own, and the kernels."""
+    model, folder = header(path), path.parent
+    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    spec = ModelSpec.from_json(metadata["dfer_edge.spec"])
+    graph, _, _ = record(spec, BEST_FORM[engine])
+    tensors = {tensor.name: tensor for tensor in model.graph.initializer}
+    rng = np.random.default_rng(0)
+    found = {"operations": 0.0, "kernel": 0.0}
+    for place in graph.places:
+        frames = spec.frames if place.kernel == "landmark_pool" else 1
+        feed = {value.name: rng.random((frames, *value.shape[1:]), np.float32) for value in place.inputs}
+        piece, _ = placed.piece_of(model, [place.output.name], {v.name: v.shape for v in place.inputs}, folder)
+        names = weight_names(place.kernel, place.weights, place.options)
+        values = {name: np.ascontiguousarray(tensor_array(tensors[name], folder)) for name in names}
+        kernel = functools.partial(NUMPY_KERNELS[place.kernel], values, *feed.values(), **place.options)
+        run = functools.partial(_LOADERS[engine](piece.SerializeToString(), precision), feed)
+        times = Wish(wish.rounds, wish.budget_s / 4, wish.device).time({"operations": run, "kernel": kernel})
+        found = {how: total + min(times[how]) for how, total in found.items()}
+    return found
+
+
+def _onnxruntime(model: bytes, _: str) -> Callable[[Any], Any]:
+    session = cpu_session(model, "a piece", 1)
+    return lambda feed: session.run(None, feed)
+
+
+def _openvino(model: bytes, precision: str) -> Callable[[Any], Any]:
+    from dfer_edge.engines.openvino_engine import core
+
+    hint = {"fp32": "f32", "bf16": "bf16"}[precision]
+    config = {"INFERENCE_PRECISION_HINT": hint, "INFERENCE_NUM_THREADS": 1, "PERFORMANCE_HINT": "LATENCY"}
+    request = core().compile_model(core().read_model(model), "CPU", config).create_infer_request()
+    return lambda feed: request.infer(feed, share_inputs=True)
+
+
+_LOADERS: dict[str, Callable[[bytes, str], Callable[[Any], Any]]] = {"onnxruntime": _onnxruntime, "openvino": _openvino}
+
+
+def patterns(engine: str, precision: str, wish: Wish) -> dict[str, Any]:
+    """The row of lbp: crops to patterns, then the network, by the kernel and by the definition in numpy."""
+    source = weights.random(LBP)
+    spec = dataclasses.replace(source.spec, pixels="lbp")
+    crops = np.random.default_rng(0).integers(0, 256, (spec.frames, spec.size, spec.size, 3), np.uint8)
+
+    def defined() -> Any:
+        with use_backend("reference"):
+            return in_pixels_of(crops, spec)
+
+    same = bool((defined() == in_pixels_of(crops, spec)).all())
+    with load_engine(artifacts.prepare(source, BEST_FORM[engine]), engine, precision, wish.device, 1) as network:
+        feed = gate_feed(network.input_shapes, 1)
+        times = wish.time(
+            {"patterns": lambda: in_pixels_of(crops, spec), "defined": defined, "network": _call(network, feed)}
+        )
+    with_, without = (
+        [x + y for x, y in zip(times[how], times["network"], strict=True)] for how in ("patterns", "defined")
+    )
+    row = {"model": LBP, "weights": source.name, "engine": engine, "precision": precision, "kernel": "lbp"}
+    return row | {"difference": 0.0 if same else 1.0, "auto": True} | _compared(with_, without)
+
+
+def table(result: dict[str, Any]) -> str:
+    """Markdown: a row a network, engine, precision and kernel."""
+    lines = [
+        "# Fused kernels inside networks, with and without",
+        "",
+        f"`{result['command']}`, commit {result['commit']}, {result['date']}, {result['processor']}, one thread, "
+        f"{result['clock']}, load before {result['load_before'][0]:.0f}. One clip or image.",
+        "",
+        *_NOTES,
+        "",
+        "| network | weights | kernel | engine | without, ms | with, ms | ratio | of minima | the place alone: operations, kernel | difference | auto |",  # noqa: E501
+        "|---|---|---|---|---:|---:|---:|---:|---:|---:|---|",
+    ]
+    return "\n".join([*lines, *map(_line, result["rows"]), ""])
+
+
+_NOTES = (
+    "Milliseconds are minima, the ratio is the median of neighbouring pairs. OpenVINO and ONNX Runtime run the file in",
+    "pieces around the kernel, torch calls it in place. *The place alone*: what the kernel stands for as a network of",
+    "its own in that engine, and the kernel on the same arrays: the first is all that a kernel could spare. *auto* is",
+    "what an engine takes by itself: what won by more than the noise. `lbp` is counted with the network that reads it.",
+    "TensorRT, TensorRT-RTX and ONNX Runtime's GPU providers run networks whole: no GPU was there to measure a cut on.",
+)
+
+
+def _line(row: dict[str, Any]) -> str:
+    cells = [f"`{row['model']}`", row["weights"], f"`{row['kernel']}`", f"{row['engine']}/{row['precision']}"]
+    own = row.get("alone")
+    place = f"{own['operations']:.2f}, {own['kernel']:.2f}" if own else "-"
+    if "with" not in row:
+        cells += ["-", "-", "-", "-", place, f"{row['difference']:.0e}", "no: logits differ"]
+    else:
+        cells += [f"{row[how]['min']:.1f}" for how in ("without", "with")]
+        cells += [f"**{row['ratio_p50']:.2f}**", f"{row['ratio_of_minima']:.2f}", place, f"{row['difference']:.0e}"]
+        cells.append("runs it" if row["auto"] else "does not")
+    return f"| {' | '.join(cells)} |"
+
+
+def measure(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """All rows that were asked for and that this machine has."""
+    wish = Wish(arguments.rounds, arguments.budget, arguments.device)
+    for engine in ["torch"] if arguments.device == "cuda" else arguments.engines:
+        if reasons(engine):
+            continue
+        lacks = precision_reasons(engine)
+        for precision in [one for one in arguments.precisions if not lacks[one]]:
+            for name in arguments.models:
+                if name == LBP:
+                    yield patterns(engine, precision, wish)
+                else:
+                    yield from rows_of(name, engine, precision, wish)
 
 
 def main() -> None:
-    """Time, write."""
+    """Time, write; after each row, so that an end that comes early loses one."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--models", nargs="+", choices=list_models(), default=list(PLACES))
-    parser.add_argument("--weights", default="random")
-    parser.add_argument("--precisions", nargs="+", default=["fp32", "bf16"] if cpu.has_bf16() else ["fp32"])
+    parser.add_argument("--models", nargs="+", choices=[*PLACES, LBP], default=[*PLACES, LBP])
+    parser.add_argument("--engines", nargs="+", default=["onnxruntime", "openvino", "torch"])
+    parser.add_argument("--precisions", nargs="+", default=["fp32", "bf16"])
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--budget", type=float, default=60.0, metavar="SECONDS", help="a pair")
+    parser.add_argument("--budget", type=float, default=60.0, metavar="SECONDS", help="a row")
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--append", action="store_true", help="keep the rows that --out has of others")
     arguments = parser.parse_args()
-    rows = []
-    for name in arguments.models:
-        for precision in arguments.precisions:
-            rows.append(pair(name, arguments.weights, precision, arguments.rounds, arguments.budget, arguments.device))
-            print(json.dumps(rows[-1]), flush=True)
-    result = {
-        **collect(CORES, f"python -m bench.studies.kernel_places --weights {arguments.weights}"),
-        "threads": 1,
-        "clock": "process time",
-        "rows": rows,
-    }
-    if arguments.out:
-        arguments.out.parent.mkdir(parents=True, exist_ok=True)
-        arguments.out.write_text(json.dumps(result, indent=2) + "\n")
+    clock = "wall clock" if arguments.device == "cuda" else "process time"
+    result: dict[str, Any] = collect(CORES, "python -m bench.studies.kernel_places") | {"threads": 1, "clock": clock}
+    result["rows"] = json.loads(arguments.out.read_text())["rows"] if arguments.append else []
+    for row in measure(arguments):
+        result["rows"].append(row)
+        print(json.dumps(row), flush=True)
+        if arguments.out:
+            arguments.out.parent.mkdir(parents=True, exist_ok=True)
+            arguments.out.write_text(json.dumps(result, indent=2) + "\n")
+            arguments.out.with_suffix(".md").write_text(table(result))
 
 
 if __name__ == "__main__":

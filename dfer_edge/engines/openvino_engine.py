@@ -6,11 +6,13 @@ import dataclasses
 import functools
 import math
 import sys
+from typing import Any
 
 import numpy as np
 import onnx
 from onnx import TensorProto
 
+from dfer_edge.engines import placed
 from dfer_edge.engines.base import Engine, Feed, FloatArray
 from dfer_edge.engines.external import header, tensor_array
 from dfer_edge.errors import CorruptArtifact
@@ -71,30 +73,50 @@ class RuntimeLayer:
 
 
 class OpenVinoEngine(Engine):
-    """Compiles the file for latency in the precision asked for."""
+    """Compiles the file for latency in the precision asked for, whole or in pieces around fused kernels."""
 
     name = "openvino"
+    _placed: placed.PlacedNetwork | None = None
 
     def _load(self) -> dict[str, str]:
-        config = {
+        config, self._compiled = self._config(), []
+        try:
+            if found := placed.cut(self.path, self.name, self.options, self._piece):
+                self._placed, metadata, self.kernels = found
+                return metadata
+            model, file = core().read_model(self.path), header(self.path)
+            # Kept: the request only points at this memory.
+            self._shared = self._large_weights(file)
+            _make_inputs(model, set(self._shared))
+            compiled = core().compile_model(model, "CPU", config)
+            self._compiled, self._request = [compiled], compiled.create_infer_request()
+            for name, array in self._shared.items():
+                self._request.set_tensor(name, openvino.Tensor(array, shared_memory=True))
+        except CorruptArtifact:
+            raise
+        except Exception as error:  # protobuf and OpenVINO raise bare RuntimeError and their own
+            reason = " ".join(str(error).split())[-200:]
+            raise CorruptArtifact(f"expected an ONNX file that compiles, got {self.path}: {reason}") from error
+        return {entry.key: entry.value for entry in file.metadata_props}
+
+    def _config(self) -> dict[str, Any]:
+        return {
             # Without the hint OpenVINO takes bf16 by itself: fp32 has to be asked for.
             "INFERENCE_PRECISION_HINT": _HINTS[self.options.precision],
             "INFERENCE_NUM_THREADS": self.options.thread_count,
             "PERFORMANCE_HINT": "LATENCY",
         }
-        try:
-            model, file = core().read_model(self.path), header(self.path)
-            # Kept: the request only points at this memory.
-            self._shared = self._large_weights(file)
-            _make_inputs(model, set(self._shared))
-            self._compiled = core().compile_model(model, "CPU", config)
-            self._request = self._compiled.create_infer_request()
-            for name, array in self._shared.items():
-                self._request.set_tensor(name, openvino.Tensor(array, shared_memory=True))
-        except Exception as error:  # protobuf and OpenVINO raise bare RuntimeError and their own
-            reason = " ".join(str(error).split())[-200:]
-            raise CorruptArtifact(f"expected an ONNX file that compiles, got {self.path}: {reason}") from error
-        return {entry.key: entry.value for entry in file.metadata_props}
+
+    def _piece(self, model: bytes) -> placed.Run:
+        compiled = core().compile_model(core().read_model(model), "CPU", self._config())
+        self._compiled.append(compiled)
+        request = compiled.create_infer_request()
+
+        def run(feed: Feed) -> list[Any]:
+            request.infer(feed, share_inputs=True)
+            return [request.get_output_tensor(index).data for index in range(len(compiled.outputs))]
+
+        return run
 
     def _large_weights(self, file: onnx.ModelProto) -> dict[str, FloatArray]:
         """Matrices that fp32 would copy in another order, doubling the memory of a network of gigabytes.
@@ -107,6 +129,8 @@ class OpenVinoEngine(Engine):
         return {t.name: tensor_array(t, self.path.parent) for t in tensors if 4 * math.prod(t.dims) > _SHARE_FROM_BYTES}
 
     def _infer(self, feed: Feed) -> FloatArray:
+        if self._placed is not None:
+            return self._placed(feed)
         self._request.infer(feed, share_inputs=True)
         # The request keeps its output buffer: the caller gets a copy.
         return np.array(self._request.get_output_tensor(0).data, np.float32)
@@ -114,14 +138,15 @@ class OpenVinoEngine(Engine):
     def layers(self) -> list[RuntimeLayer]:
         """What really runs, in order: the proof of int8, and where it falls back to float."""
         layers = []
-        for node in self._compiled.get_runtime_model().get_ordered_ops():
+        for node in (node for piece in self._compiled for node in piece.get_runtime_model().get_ordered_ops()):
             entries = {key: value.astype(str) for key, value in node.get_rt_info().items() if key in _RUNTIME_KEYS}
             names, kind, precision, output = (entries.get(key, "") for key in _RUNTIME_KEYS)
             layers.append(RuntimeLayer(tuple(names.split(",")), kind, precision, output))
         return layers
 
     def _close(self) -> None:
-        self._request = self._compiled = None
+        self._request = self._placed = None
+        self._compiled = []
         self._shared = {}
 
 

@@ -14,8 +14,8 @@ from dfer_edge.engines.external import header, tensor_array
 from dfer_edge.engines.torch_capture import CapturedNetwork
 from dfer_edge.errors import CorruptArtifact, EngineUnavailable
 from dfer_edge.inference import Part, dead_channels, pixels, record
+from dfer_edge.inference.kernel_places import place_of
 from dfer_edge.inference.parts import FEATURES, input_shapes
-from dfer_edge.inference.torch_kernels import place_of
 from dfer_edge.inference.torch_pixels import Normalise
 from dfer_edge.inference.torch_winograd import WINOGRAD, fits
 from dfer_edge.models.simplified import Simplified

@@ -45,6 +45,13 @@ class Graph(abc.ABC, Generic[T]):
         """
         raise NotImplementedError(f"{type(self).__name__} has no kernel {name}")
 
+    def place(self, name: str, output: T, *inputs: T, weights: str = "", **options: Any) -> T:
+        """``output``, which operations made of ``inputs``: the place of a fused kernel, for those who cut a file there.
+
+        Arguments are those of :meth:`kernel`, but for landmarks, which come in pixels.
+        """
+        return output
+
     @abc.abstractmethod
     def weight(self, name: str, shape: Sequence[int], gain: float = 1.0, layout: Sequence[int] | None = None) -> T:
         """Parameter ``name`` of ``shape``, viewed as ``layout`` (same elements in the same order).

@@ -20,6 +20,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -153,11 +154,12 @@ def frame_features(graph: Graph[T], frames: T, landmarks: T, spec: ModelSpec, po
     options = Options.of(spec)
     x = backbone(graph, frames, options)
     side, gates = graph.shape(x)[-1], triplet_gates(graph, x)
+    settings: dict[str, Any] = {"sigma": options.sigma_fraction * side, "norm_heat": options.norm_heat}
     if "landmark_pool" in graph.kernels:
-        cells, sigma = node_cells(graph, landmarks, spec.size, side), options.sigma_fraction * side
-        pooled = graph.kernel("landmark_pool", x, cells, *gates, sigma=sigma, norm_heat=options.norm_heat)
+        pooled = graph.kernel("landmark_pool", x, node_cells(graph, landmarks, spec.size, side), *gates, **settings)
     else:
         pooled = pool(graph, x, gates, *gaussian_profiles(graph, landmarks, spec.size, side, options))
+        graph.place("landmark_pool", pooled, x, landmarks, *gates, size=spec.size, **settings)
     return fuse_regions(graph, pooled, options)
 
 

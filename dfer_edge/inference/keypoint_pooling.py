@@ -74,9 +74,20 @@ def gaussian_profiles(graph: Graph[T], landmarks: T, size: int, side: int, optio
 
 def node_cells(graph: Graph[T], landmarks: T, size: int, side: int) -> T:
     """Centres of the nodes [N, 18, 2], x then y, in cells of a map ``side`` wide, of landmarks [N, 68, 2] in pixels."""
-    pick = selection()[list(ORDER)] * (LANDMARKS * side / size)
-    picked = graph.mul(graph.reshape(landmarks, (-1, 1, LANDMARKS, 2)), graph.constant(pick[..., None]))
-    return graph.add(graph.mean(picked, (2,)), graph.constant(0.5 * side / size - 0.5))
+    pick, offset = _cells(size, side)
+    picked = graph.mul(graph.reshape(landmarks, (-1, 1, LANDMARKS, 2)), graph.constant(LANDMARKS * pick[..., None]))
+    return graph.add(graph.mean(picked, (2,)), graph.constant(offset))
+
+
+def node_cells_of(landmarks: Array, size: int, side: int) -> Array:
+    """The same of an array."""
+    pick, offset = _cells(size, side)
+    return pick @ landmarks + offset
+
+
+def _cells(size: int, side: int) -> tuple[Array, float]:
+    """What takes landmarks in pixels to the nodes' cells: a matrix [18, 68] and an offset."""
+    return selection()[list(ORDER)] * (side / size), 0.5 * side / size - 0.5
 
 
 def _per_axis(x: float, y: float) -> Array:

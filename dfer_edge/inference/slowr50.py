@@ -249,18 +249,21 @@ def _frame_attention(graph: Graph[T], features: T, spec: ModelSpec) -> T:
     read = graph.concat([graph.mean(features, (1,)), mixed], 1)
     weight = graph.weight("attention.weight", (ATTENTION_WIDTH, (1 + heads) * width), 2.0)
     hidden = graph.relu(graph.linear(read, weight, graph.weight("attention.bias", (ATTENTION_WIDTH,), 0.02)))
-    weight = graph.weight("classifier.weight", (spec.num_classes, ATTENTION_WIDTH), 2.0)
-    return graph.linear(hidden, weight, graph.weight("classifier.bias", (spec.num_classes,), 0.02))
+    return _classify(graph, hidden, ATTENTION_WIDTH, spec)
 
 
 def head(graph: Graph[T], features: T, spec: ModelSpec) -> T:
     """Logits [..., K] from pooled features [..., 2048]."""
-    x, width = features, STAGES[-1][1] * EXPANSION
-    if spec.options["attention_heads"]:
-        if "token_attention" in graph.kernels:
-            return graph.kernel("token_attention", x)
-        weight = graph.weight("attention.weight", (ATTENTION_WIDTH, width), 2.0)
-        x = graph.relu(graph.linear(x, weight, graph.weight("attention.bias", (ATTENTION_WIDTH,), 0.02)))
-        width = ATTENTION_WIDTH
+    width = STAGES[-1][1] * EXPANSION
+    if not spec.options["attention_heads"]:
+        return _classify(graph, features, width, spec)
+    if "token_attention" in graph.kernels:
+        return graph.kernel("token_attention", features)
+    weight = graph.weight("attention.weight", (ATTENTION_WIDTH, width), 2.0)
+    x = graph.relu(graph.linear(features, weight, graph.weight("attention.bias", (ATTENTION_WIDTH,), 0.02)))
+    return graph.place("token_attention", _classify(graph, x, ATTENTION_WIDTH, spec), features)
+
+
+def _classify(graph: Graph[T], x: T, width: int, spec: ModelSpec) -> T:
     weight = graph.weight("classifier.weight", (spec.num_classes, width), 2.0)
     return graph.linear(x, weight, graph.weight("classifier.bias", (spec.num_classes,), 0.02))

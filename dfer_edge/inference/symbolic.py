@@ -45,6 +45,17 @@ class Node:
     macs: int = 0
 
 
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """Where a fused kernel can take over: what it makes of which values; see :meth:`SymbolicGraph.place`."""
+
+    kernel: str
+    inputs: tuple[Value, ...]
+    output: Value
+    weights: str
+    options: dict[str, Any]
+
+
 class SymbolicGraph(Graph[Value]):
     """Records nodes; shapes follow ONNX rules with the batch axis left open.
 
@@ -56,6 +67,8 @@ class SymbolicGraph(Graph[Value]):
         By parameter name.
     constants
         Fixed arrays by value name.
+    places
+        Of fused kernels, in execution order.
     """
 
     def __init__(self, form: Form = "3d") -> None:
@@ -64,6 +77,11 @@ class SymbolicGraph(Graph[Value]):
         self.weights: dict[str, WeightInfo] = {}
         self.constants: dict[str, np.ndarray[Any, Any]] = {}
         self.batch_factor: dict[str, int] = {}
+        self.places: list[Place] = []
+
+    def place(self, name: str, output: Value, *inputs: Value, weights: str = "", **options: Any) -> Value:
+        self.places.append(Place(name, inputs, output, weights, options))
+        return output
 
     # -- leaves ---------------------------------------------------------------------------------------------
 

@@ -6,13 +6,12 @@ from collections.abc import Callable, Mapping
 
 import torch
 
-from dfer_edge.inference.parts import Part
+from dfer_edge.inference.kernel_places import FOLDED
 from dfer_edge.kernels.attention_gate import attention_gate
 from dfer_edge.kernels.attention_gate.rules import SHAPES
 from dfer_edge.kernels.dispatch import use_threads
 from dfer_edge.kernels.landmark_pool import landmark_pool
 from dfer_edge.kernels.token_attention import Folded, token_attention
-from dfer_edge.spec import ModelSpec
 
 Tensor = torch.Tensor
 Weights = Mapping[str, Tensor]
@@ -27,10 +26,9 @@ def _run(kernel: Callable[..., Tensor], x: Tensor, *tensors: Tensor) -> Tensor:
 
 
 def _token_attention(weights: Weights, _: str, x: Tensor) -> Tensor:
-    named = ("attention.weight", "attention.bias", "classifier.weight", "classifier.bias")
     # One vector a clip, or, where frames are weighed by their scores, one a frame.
     rows = _run(
-        lambda x, *w: token_attention(x, Folded(*w)), x.reshape(-1, x.shape[-1]), *(weights[name] for name in named)
+        lambda x, *w: token_attention(x, Folded(*w)), x.reshape(-1, x.shape[-1]), *(weights[name] for name in FOLDED)
     )
     return rows.reshape(*x.shape[:-1], -1)
 
@@ -58,20 +56,3 @@ KERNELS: dict[str, Callable[..., Tensor]] = {
     "landmark_pool": _landmark_pool,
 }
 """By name: (weights, prefix of their names, inputs...) -> output."""
-
-PLACES: dict[str, tuple[str, tuple[Part, ...]]] = {
-    "slowr50_sa": ("token_attention", ("whole", "head")),
-    "agfer": ("attention_gate", ("whole",)),
-    "sefer": ("attention_gate", ("whole",)),
-    "cbamfer": ("attention_gate", ("whole",)),
-    "keypoint_tsa": ("landmark_pool", ("whole", "features")),
-}
-"""Networks that have a place for a kernel, and the parts that it is in."""
-
-
-def place_of(spec: ModelSpec, part: Part) -> str:
-    """The kernel that a part of a network has a place for; empty if none."""
-    kernel, parts = PLACES.get(spec.name, ("", ()))
-    # Options of other arithmetic: frames attend to frames, a gate that is added.
-    without = spec.options.get("gate") == "ag_residual" or spec.options.get("attention_tokens") == "frames"
-    return "" if without or part not in parts else kernel

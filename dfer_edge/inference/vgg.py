@@ -123,15 +123,18 @@ def head(graph: Graph[T], features: T, spec: ModelSpec) -> T:
 
 def gate_pool(graph: Graph[T], x: T, name: str, arch: Architecture) -> T:
     """Gate and 2x2 max pooling: [B, C, H, W] -> [B, C, H/2, W/2]."""
-    if "attention_gate" in graph.kernels and arch.gate != "ag_residual":
-        return graph.kernel("attention_gate", x, weights=name, kind=_KERNEL_KINDS.get(arch.gate, arch.gate))
-    if arch.gate == "se":
-        return se_gate_pool(graph, x, name, arch.reduction)
-    if arch.gate == "cbam":
-        return cbam_gate_pool(graph, x, name, arch.reduction)
     if arch.gate == "ag_residual":
         return _pool(graph, graph.mul(x, _residual_gate(graph, x, name, arch)))
-    return ag_gate_pool(graph, x, name, arch.reduction, arch.spatial_channels)
+    kind = _KERNEL_KINDS.get(arch.gate, arch.gate)
+    if "attention_gate" in graph.kernels:
+        return graph.kernel("attention_gate", x, weights=name, kind=kind)
+    if arch.gate == "se":
+        pooled = se_gate_pool(graph, x, name, arch.reduction)
+    elif arch.gate == "cbam":
+        pooled = cbam_gate_pool(graph, x, name, arch.reduction)
+    else:
+        pooled = ag_gate_pool(graph, x, name, arch.reduction, arch.spatial_channels)
+    return graph.place("attention_gate", pooled, x, weights=name, kind=kind)
 
 
 def _residual_gate(graph: Graph[T], x: T, name: str, arch: Architecture) -> T:

@@ -8,14 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 
 torch = pytest.importorskip("torch")
 
 from dfer_edge.engines import load_engine  # noqa: E402
 from dfer_edge.engines.tensorrt.gate import gate_feed  # noqa: E402
+from dfer_edge.errors import CorruptArtifact  # noqa: E402
 from dfer_edge.export import onnx_file as export  # noqa: E402
-from dfer_edge.inference import SymbolicGraph, slowr50, torch_kernels, vgg  # noqa: E402
+from dfer_edge.inference import SymbolicGraph, kernel_places, slowr50, torch_kernels, vgg  # noqa: E402
 from dfer_edge.inference.base import Graph  # noqa: E402
 from dfer_edge.inference.random_weights import RandomWeights  # noqa: E402
 from dfer_edge.inference.torch_graph import TorchGraph  # noqa: E402
@@ -31,12 +33,13 @@ def small(name: str, **options: object) -> Weights:
     return dataclasses.replace(source, spec=spec.with_options(**options))
 
 
-def difference(source: Weights, path: Path, precision: str = "fp32") -> tuple[float, tuple[str, ...], int]:
+def difference(source: Weights | None, path: Path, engine: str = "torch") -> tuple[float, tuple[str, ...], int]:
     """Largest difference of a logit with and without, what runs, and how many labels differ."""
-    export.write(source, path, "2d", external=True)
+    if source is not None:
+        export.write(source, path, "2d", external=True)
     with (
-        load_engine(path, "torch", precision, "cpu", 1, "all") as fused,
-        load_engine(path, "torch", precision, "cpu", 1, "none") as plain,
+        load_engine(path, engine, "fp32", "cpu", 1, "all") as fused,
+        load_engine(path, engine, "fp32", "cpu", 1, "none") as plain,
     ):
         assert plain.kernels == ()
         feed = gate_feed(fused.input_shapes, 6, 3)
@@ -49,15 +52,72 @@ def difference(source: Weights, path: Path, precision: str = "fp32") -> tuple[fl
     "name",
     [
         pytest.param(name, marks=() if name == "keypoint_tsa" else pytest.mark.slow, id=name)
-        for name in torch_kernels.PLACES
+        for name in kernel_places.PLACES
     ],
 )
 def test_each_placement_is_equal_to_rounding(name: str, tmp_path: Path) -> None:
     distance, kernels, labels = difference(small(name), tmp_path / "net.onnx")
-    assert kernels[:1] == torch_kernels.PLACES[name][:1]
+    assert kernels[:1] == kernel_places.PLACES[name][:1]
     # Other sums in other orders: equal to the last bit would mean that no kernel ran.
     assert 0 < distance <= 1e-4
     assert not labels
+
+
+ENGINES = pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
+
+
+@pytest.fixture(scope="module")
+def key_points(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("placed") / "net.onnx"
+    export.write(small("keypoint_tsa"), path, "2d")
+    return path
+
+
+@pytest.fixture(scope="module")
+def shipped(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A score a frame, and no dead channels."""
+    path = tmp_path_factory.mktemp("placed") / "net.onnx"
+    export.write(weights.resolve("slowr50_sa", "default"), path, "2d", external=True)
+    return path
+
+
+@ENGINES
+@pytest.mark.parametrize(("file", "kernel"), [("key_points", "landmark_pool"), ("shipped", "token_attention")])
+def test_files_are_cut_at_the_kernel(file: str, kernel: str, engine: str, request: pytest.FixtureRequest) -> None:
+    distance, kernels, labels = difference(None, request.getfixturevalue(file), engine)
+    assert kernels == (kernel,)
+    # Other sums in other orders: equal to the last bit would mean that no kernel ran.
+    assert 0 < distance <= 1e-4
+    assert not labels
+
+
+@pytest.mark.slow
+@ENGINES
+@pytest.mark.parametrize("name", ["agfer", "sefer", "cbamfer", "keypoint_tsa"])
+def test_files_are_cut_at_every_gate(name: str, engine: str, tmp_path: Path) -> None:
+    options = {"norm_heat": True} if name == "keypoint_tsa" else {}
+    export.write(small(name, **options), tmp_path / "net.onnx", "3d")
+    distance, kernels, labels = difference(None, tmp_path / "net.onnx", engine)
+    assert kernels == kernel_places.PLACES[name][:1]
+    assert 0 < distance <= 1e-4
+    assert not labels
+
+
+@ENGINES
+def test_no_kernel_runs_unasked_where_it_was_not_faster(engine: str, key_points: Path) -> None:
+    with load_engine(key_points, engine, "fp32", "cpu", 1) as of_auto:
+        assert of_auto.info()["kernels"] == []
+
+
+def test_a_file_that_is_not_its_recording_is_refused(key_points: Path, tmp_path: Path) -> None:
+    model = onnx.load(key_points)
+    del model.graph.node[40:60]
+    onnx.save(model, tmp_path / "net.onnx")
+    with pytest.raises(CorruptArtifact, match="values of its recording"):
+        load_engine(tmp_path / "net.onnx", "onnxruntime", "fp32", kernels="all")
+    (tmp_path / "torn.onnx").write_bytes(key_points.read_bytes()[:5000])
+    with pytest.raises(CorruptArtifact, match="loads"):
+        load_engine(tmp_path / "torn.onnx", "onnxruntime", "fp32", kernels="all")
 
 
 def drawn(build: Callable[[Graph[Any]], object]) -> dict[str, torch.Tensor]:
@@ -112,13 +172,13 @@ def test_a_score_a_frame_goes_through_the_head_too(tmp_path: Path) -> None:
     assert kernels[0] == "token_attention"
     assert 0 < distance <= 1e-4
     assert not labels
-    assert not torch_kernels.place_of(small("slowr50_sa", attention_tokens="frames").spec, "whole")
-    assert not torch_kernels.place_of(small("agfer", gate="ag_residual").spec, "whole")
+    assert not kernel_places.place_of(small("slowr50_sa", attention_tokens="frames").spec, "whole")
+    assert not kernel_places.place_of(small("agfer", gate="ag_residual").spec, "whole")
 
 
 def test_networks_without_a_place_run_none(tmp_path: Path) -> None:
     clip_file = tmp_path / "clip.onnx"
     export.write(small("r2plus1d_sta"), clip_file, "2d", external=True)
-    assert set(torch_kernels.PLACES) < set(list_models())
+    assert set(kernel_places.PLACES) < set(list_models())
     with load_engine(clip_file, "torch", "fp32", "cpu", 1, "all") as engine:
         assert not set(engine.info()["kernels"]) & set(torch_kernels.KERNELS)
