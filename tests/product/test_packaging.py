@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import sysconfig
+import tarfile
 import venv
 import zipfile
 from importlib.metadata import distributions
@@ -29,31 +31,54 @@ def call(*command: object, cwd: Path, **environment: str) -> str:
     return run.stdout
 
 
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Built from a copy of the tracked files, so that nothing lying about in the checkout gets in."""
-    folder = tmp_path_factory.mktemp("build")
+def built(folder: Path, kinds: tuple[str, ...], native: Path | None) -> list[Path]:
+    """Built from a copy of the tracked files, so that nothing lying about in the checkout gets in.
+
+    ``native``: the compiled module of this checkout, to be taken as it is.
+    """
     files = call("git", "ls-files", cwd=ROOT).splitlines()
     call("tar", "-cf", folder / "tree.tar", *[f for f in files if (ROOT / f).exists()], cwd=ROOT)
-    (folder / "tree").mkdir()
-    call("tar", "-xf", folder / "tree.tar", cwd=folder / "tree")
-    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", folder, folder / "tree"]
+    tree = folder / "tree"
+    tree.mkdir()
+    call("tar", "-xf", folder / "tree.tar", cwd=tree)
+    if native:
+        where = f"build/lib.{sysconfig.get_platform()}-{sys.implementation.cache_tag}/dfer_edge"
+        (tree / where).mkdir(parents=True)
+        os.utime(shutil.copy(native, tree / where))  # newer than its sources: not compiled again
+    command = [sys.executable, "-m", "build", "--no-isolation", *kinds, "--outdir", folder, tree]
     call(*command, cwd=folder, CXXFLAGS="-O0")  # what is built is asked for here, not how fast it is
-    (built,) = folder.glob("*.whl")
-    return built
+    return [next(folder.glob("*.whl" if kind == "--wheel" else "*.tar.gz")) for kind in kinds]
+
+
+@pytest.fixture(scope="module")
+def archives(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Wheel and source archive; C++ is compiled by the slow test and was by the install of this checkout."""
+    native = next((ROOT / "dfer_edge").glob(f"_cpu.*{sysconfig.get_config_var('EXT_SUFFIX')[-10:]}"), None)
+    return built(tmp_path_factory.mktemp("build"), ("--wheel", "--sdist"), native)
+
+
+@pytest.fixture(scope="module")
+def wheel(archives: list[Path]) -> Path:
+    return archives[0]
 
 
 def environment(folder: Path) -> Path:
-    """The interpreter of a fresh virtual environment."""
-    venv.create(folder, with_pip=True)
+    """The interpreter of a fresh virtual environment, which :func:`install` installs into."""
+    venv.create(folder, with_pip=False)
     return folder / "bin" / "python"
+
+
+def install(python: Path, *what: object, **variables: str) -> None:
+    """By this environment's pip: unpacking one into each would cost seconds."""
+    pip = [sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--disable-pip-version-check"]
+    call(*pip, *what, cwd=python.parent, **variables)
 
 
 @pytest.fixture(scope="module")
 def wheel_python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel without its dependencies, which are borrowed from this environment."""
     python = environment(tmp_path_factory.mktemp("wheel-venv"))
-    call(python, "-m", "pip", "install", "--no-deps", "--no-index", wheel, cwd=wheel.parent)
+    install(python, "--no-deps", "--no-index", wheel)
     return python
 
 
@@ -66,8 +91,7 @@ def editable_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
         return Path(sys.executable)
     python = environment(tmp_path_factory.mktemp("editable-venv"))
     borrowed = sysconfig.get_paths()["purelib"]
-    command = ["-m", "pip", "install", "--no-deps", "--no-index", "--no-build-isolation", "-e", ROOT]
-    call(python, *command, cwd=ROOT, PYTHONPATH=borrowed)
+    install(python, "--no-deps", "--no-index", "--no-build-isolation", "-e", ROOT, PYTHONPATH=borrowed)
     return python
 
 
@@ -82,6 +106,26 @@ def test_wheel_has_one_top_level_name_and_no_tests(wheel: Path) -> None:
     assert not [name for name in names if "tests" in name.split("/") or "/test_" in name]
     assert "dfer_edge/bench/cases/kernel_cases/lbp.py" in names
     assert len(names) == len(set(names))
+
+
+def test_the_source_archive_holds_all_that_is_compiled(archives: list[Path]) -> None:
+    with tarfile.open(archives[1]) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    tracked = call("git", "ls-files", "csrc", "kernels", "calibration", "dfer_edge", cwd=ROOT).splitlines()
+    links = {"dfer_edge/kernels", "dfer_edge/calibration"}
+    assert {f for f in tracked if f.endswith((".cpp", ".h", ".py", ".pyi"))} - links <= names
+    assert {"setup.py", "pyproject.toml", "README.md", "LICENSE", "NOTICE"} <= names
+
+
+@pytest.mark.slow
+def test_a_source_archive_installs(tmp_path: Path) -> None:
+    """Compiled from what the archive holds, and run."""
+    (archive,) = built(tmp_path, ("--sdist",), None)
+    python, borrowed = environment(tmp_path / "venv"), sysconfig.get_paths()["purelib"]
+    install(python, "--no-deps", "--no-index", "--no-build-isolation", archive, PYTHONPATH=borrowed, CXXFLAGS="-O0")
+    code = "import dfer_edge._cpu; print(dfer_edge._cpu.__file__)"
+    printed = call(python, "-c", code, cwd=tmp_path, PYTHONPATH=borrowed)
+    assert Path(printed.strip()).is_relative_to(tmp_path)
 
 
 def test_sizes_are_bounded(wheel: Path) -> None:
@@ -107,7 +151,7 @@ def test_imports_from_everywhere(kind: str, where: str, request: pytest.FixtureR
 def test_prediction_with_core_dependencies_only(wheel: Path, tmp_path: Path) -> None:
     """A real install of the wheel and nothing more: no torch, no OpenVINO, no matplotlib."""
     python = environment(tmp_path / "venv")
-    call(python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", wheel, cwd=tmp_path)
+    install(python, "--no-compile", wheel)
     absent = "import importlib.util as u; print([n for n in ('torch', 'openvino', 'matplotlib') if u.find_spec(n)])"
     assert call(python, "-c", absent, cwd=tmp_path).strip() == "[]"
     installed = sum(path.stat().st_size for path in (tmp_path / "venv").rglob("*") if not path.is_symlink()) / 1e6
