@@ -15,11 +15,12 @@ from tests.conftest import ROOT
 INTERPRETED = Path(__file__).parent / "interpreted"
 
 
-def test_values_under_the_interpreter() -> None:
+@pytest.mark.parametrize("which", ["not slow", pytest.param("slow", marks=pytest.mark.slow)])
+def test_values_under_the_interpreter(which: str) -> None:
     """In a process of their own: the interpreter is chosen when Triton is imported."""
     pytest.importorskip("triton")
     run = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(INTERPRETED)],
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", which, str(INTERPRETED)],
         cwd=ROOT,
         env=os.environ | {"TRITON_INTERPRET": "1"},
         capture_output=True,

@@ -79,7 +79,7 @@ def recogniser(name: str, path: Path | str) -> Recognizer:
     )
 
 
-def run(recognizer: Recognizer, scorer: Any, people: Where = PEOPLE, frames: int = 40) -> list[Observation]:
+def run(recognizer: Recognizer, scorer: Any, people: Where = PEOPLE, frames: int = 27) -> list[Observation]:
     network = dataclasses.replace(recognizer._network, scorer=scorer, watching=lambda faces: Watching(Script(people)))
     session = Session(network, Options(hop_s=0, window_s=1.2, smoothing="off", no_face=False))
     late = np.random.default_rng(3).uniform(0, 0.04, frames)
@@ -94,7 +94,7 @@ def test_equal_to_whole_windows_and_each_step_computed_once(name: str, networks:
     features, head = Counting(scorer._features), Counting(scorer._head)
     actual = run(recognizer, StepScorer(features, head))
     expected = run(recognizer, WholeScorer(recognizer._engine))
-    assert len(actual) == 74
+    assert len(actual) == 48
     assert {o.track_id for o in actual} == {0, 1}
     for a, b in zip(actual, expected, strict=True):
         np.testing.assert_allclose(a.prediction.probabilities, b.prediction.probabilities, atol=1e-5)
@@ -105,8 +105,8 @@ def test_equal_to_whole_windows_and_each_step_computed_once(name: str, networks:
     own = [o.prediction.probabilities for o in expected if o.track_id == 1]
     assert np.median([np.abs(a - b).max() for a, b in itertools.pairwise(own)]) > 1e-4, "hardly differ"
     # One new step a person and frame, all people in one call of each part.
-    assert [next(iter(call.values()))[0] for call in features.calls] == [1 if 14 <= k < 20 else 2 for k in range(40)]
-    assert len(head.calls) == 40
+    assert [next(iter(call.values()))[0] for call in features.calls] == [1 if 14 <= k < 20 else 2 for k in range(27)]
+    assert len(head.calls) == 27
 
 
 def test_crowds_are_cut_in_calls_that_fit(networks: Callable[[str], Recognizer]) -> None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import math
 import multiprocessing
 import random
+import shutil
 import signal
 import time
+from collections.abc import Callable
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -61,9 +64,20 @@ def kill_after(process: BaseProcess, checkpoint: Path, saves: int, pause_s: floa
     process.join()
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
-def test_killed_at_random_points(tmp_path: Path, seed: int) -> None:
-    train(tmp_path / "whole", seed)
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path]:
+    """Seed -> a run of two phases that nothing disturbed."""
+
+    @functools.cache
+    def trained(seed: int) -> Path:
+        train(out := tmp_path_factory.mktemp("whole"), seed)
+        return out
+
+    return trained
+
+
+@pytest.mark.parametrize("seed", [0, 1, pytest.param(2, marks=pytest.mark.slow)])
+def test_killed_at_random_points(tmp_path: Path, seed: int, whole: Callable[[int], Path]) -> None:
     rng, out, kills = random.Random(seed), tmp_path / "killed", 0
     for _ in range(4):
         process = FORK.Process(target=train, args=(out, seed))
@@ -72,13 +86,14 @@ def test_killed_at_random_points(tmp_path: Path, seed: int) -> None:
         kills += process.exitcode == -signal.SIGKILL
     assert kills >= 2
     train(out, seed)
-    assert final(out) == final(tmp_path / "whole")
+    assert final(out) == final(whole(seed))
 
 
-def test_interrupted_between_any_two_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interrupted_between_any_two_steps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: Callable[[int], Path]
+) -> None:
     """Also where a kill leaves best.safetensors newer than the checkpoint, and between stages."""
-    train(tmp_path / "whole", 5)
-    expected = final(tmp_path / "whole")
+    expected = final(whole(0))
     save = Trainer.save
     for stop_at in (1, 7, 8, 15, 22):
         calls = [0]
@@ -92,9 +107,9 @@ def test_interrupted_between_any_two_steps(tmp_path: Path, monkeypatch: pytest.M
         out = tmp_path / str(stop_at)
         monkeypatch.setattr(Trainer, "save", stopping)
         with pytest.raises(KeyboardInterrupt):
-            train(out, 5)
+            train(out, 0)
         monkeypatch.setattr(Trainer, "save", save)
-        train(out, 5)
+        train(out, 0)
         assert final(out) == expected
 
 
@@ -127,24 +142,21 @@ def test_a_stage_that_starts_from_the_best_begins_from_the_same_one_again(
     assert final(killed)[:2] == final(tmp_path / "whole")[:2]
 
 
-def test_a_finished_run_does_nothing_more(tmp_path: Path) -> None:
-    train(tmp_path, 0)
-    before = final(tmp_path)
-    train(tmp_path, 0)
-    assert final(tmp_path) == before
+def test_a_finished_run_does_nothing_more(tmp_path: Path, whole: Callable[[int], Path]) -> None:
+    out = shutil.copytree(whole(0), tmp_path / "again")
+    train(out, 0)
+    assert final(out) == final(whole(0))
 
 
-def test_seeds_differ(tmp_path: Path) -> None:
-    train(tmp_path / "0", 0)
-    train(tmp_path / "1", 1)
-    assert final(tmp_path / "0")[0] != final(tmp_path / "1")[0]
+def test_seeds_differ(whole: Callable[[int], Path]) -> None:
+    assert final(whole(0))[0] != final(whole(1))[0]
 
 
-def test_scratch_files_of_the_killed_are_swept(tmp_path: Path) -> None:
-    train(tmp_path, 0, tiny_recipe())
-    (tmp_path / ".123-checkpoint.safetensors").write_bytes(b"half")
-    train(tmp_path, 0, tiny_recipe())
-    assert not list(tmp_path.glob(".*"))
+def test_scratch_files_of_the_killed_are_swept(tmp_path: Path, whole: Callable[[int], Path]) -> None:
+    out = shutil.copytree(whole(0), tmp_path / "again")
+    (out / ".123-checkpoint.safetensors").write_bytes(b"half")
+    train(out, 0)
+    assert not list(out.glob(".*"))
 
 
 def test_scratch_files_of_a_kill_before_the_first_checkpoint_are_swept(tmp_path: Path) -> None:
@@ -155,21 +167,18 @@ def test_scratch_files_of_a_kill_before_the_first_checkpoint_are_swept(tmp_path:
     assert not list(tmp_path.glob(".*"))
 
 
-def test_a_checkpoint_of_another_recipe(tmp_path: Path) -> None:
-    train(tmp_path, 0, tiny_recipe())
+def test_a_checkpoint_of_another_recipe(whole: Callable[[int], Path]) -> None:
     with pytest.raises(InvalidInput, match="expected a checkpoint of recipe"):
-        train(tmp_path, 0, tiny_recipe(ema=0.5))
+        train(whole(0), 0, dataclasses.replace(two_phases(), ema=0.5))
 
 
-def test_a_checkpoint_of_another_seed(tmp_path: Path) -> None:
-    train(tmp_path, 0, tiny_recipe())
+def test_a_checkpoint_of_another_seed(whole: Callable[[int], Path]) -> None:
     with pytest.raises(InvalidInput, match="checkpoint of seed 1, got 0"):
-        train(tmp_path, 1, tiny_recipe())
+        train(whole(0), 1)
 
 
-def test_a_checkpoint_of_another_model(tmp_path: Path) -> None:
-    train(tmp_path, 0, tiny_recipe())
+def test_a_checkpoint_of_another_model(whole: Callable[[int], Path]) -> None:
     net = tiny_net()
     net.spec = dataclasses.replace(net.spec, name="slowr50_sa")
     with pytest.raises(InvalidInput, match="checkpoint of model slowr50_sa, got slowr50 "):
-        Trainer(net, tiny_clips(), tiny_clips(9, 1), tiny_recipe(), Settings(tmp_path, seed=0)).run()
+        Trainer(net, tiny_clips(), tiny_clips(9, 1), two_phases(), Settings(whole(0), seed=0)).run()

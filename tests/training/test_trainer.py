@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +20,6 @@ from dfer_edge.training.recipes import Losses, Sampling, Stage
 from dfer_edge.training.trainer import Diverged, Settings, Trainer
 from dfer_edge.training.validate import scores
 from dfer_edge.weights import file as weights
-from tests.conftest import ROOT
 from tests.training.tiny import LABELS, SPEC, tiny_clips, tiny_net, tiny_recipe
 
 
@@ -323,43 +319,3 @@ def test_scores() -> None:
     assert result["uar"] == pytest.approx((2 / 3 + 1) / 2)
     assert result["log_loss"] == pytest.approx(-np.log([0.7, 0.4, 0.8, 0.9]).mean())
     assert result["recall_2"] is None, "no clip of the class, and JSON has no NaN"
-
-
-DISTRIBUTED = """
-import dataclasses
-import sys
-from pathlib import Path
-import torch
-from dfer_edge.training import distributed
-from dfer_edge.training.trainer import Diverged, Settings, Trainer
-from tests.training.tiny import tiny_clips, tiny_net, tiny_recipe
-
-torch.set_num_threads(1)
-out = Path(sys.argv[1])
-recipe = tiny_recipe().override("stages.batch", "8")
-second = dataclasses.replace(recipe.stages[0], epochs=1, start="best")
-recipe = dataclasses.replace(recipe, stages=(recipe.stages[0], second))
-with distributed.processes("cpu") as (rank, world, device):
-    trainer = Trainer(tiny_net(), tiny_clips(), tiny_clips(9, 1), recipe, Settings(out), None, rank, world, device)
-    trainer.run()
-    sums = distributed.gathered([float(p.detach().double().sum()) for p in trainer.objective.parameters()], world)
-    assert world == 2 and sums[0] == sums[1], sums
-"""
-
-
-def test_two_processes_by_torchrun(tmp_path: Path) -> None:
-    (tmp_path / "run.py").write_text(DISTRIBUTED)
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    for attempt in range(3):
-        out = tmp_path / f"out{attempt}"
-        done = subprocess.run(
-            [*command, str(tmp_path / "run.py"), str(out)],
-            env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=200, check=False,
-        )  # fmt: skip
-        # Gloo itself ends a process by SIGABRT where a connection breaks while it is made (pytorch/gloo issue 514).
-        if "exitcode: -6" not in done.stderr:
-            break
-    assert done.returncode == 0, done.stderr
-    assert len(rows(out)) == 3
-    assert weights.load(out / "last.safetensors").spec == SPEC

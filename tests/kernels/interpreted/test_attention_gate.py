@@ -15,10 +15,14 @@ from tests.kernels.test_attention_gate import SHAPES, expected_of, map_of, modul
 __all__ = ["poisoned"]
 
 
+# Thousands of pixels, one at a time.
+LARGE = [pytest.param(shape, marks=pytest.mark.slow) for shape in SHAPES[4:6]]
+
+
 @pytest.mark.usefixtures("poisoned")
 @pytest.mark.parametrize("pool", [True, False])
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("shape", [*SHAPES[1:], (1, 40, 14, 14)])
+@pytest.mark.parametrize("shape", [*SHAPES[1:4], *LARGE, *SHAPES[6:], (1, 40, 14, 14)])
 def test_values(shape: tuple[int, ...], kind: str, pool: bool) -> None:
     x, weights = map_of(shape), weights_of(module_of(kind, shape[1]))
     with use_backend("triton"):
