@@ -292,7 +292,7 @@ def test_answers_are_averaged_over_frames_with_a_face() -> None:
 
 COUNTS = {"A": 5, "B": 3, "C": 6, "D": 4, "E": 3}
 IDS = [f"{paper}{number}" for paper, count in COUNTS.items() for number in range(1, count + 1)]
-NOT_HERE = {"A4", "B3", "C4", "C5", "C6", "D2", "D3", "E3"}
+NOT_HERE = {"A4", "B3", "C4", "C5", "C6", "D2", "D3"}
 # What counting must give, from the documentation's table.
 COMPUTED = {
     "A1": "49,472,583 / 31,648,839",
@@ -306,6 +306,8 @@ COMPUTED = {
     "D1": "17,824,762",
     "E1": "38.183 inference, 38.595",
     "E2": "76.37",
+    # torchvision prints 40.70 G for r3d_18.
+    "E3": "-0.4 G to C3D's 38.5, -2.5 G to 3D ResNet-18's 40.7",
 }
 
 
@@ -320,7 +322,7 @@ def test_claims(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name, text in COMPUTED.items():
         assert text in found[name]["computed"], name
     verdicts = {name: claim["verdict"] for name, claim in found.items()}
-    assert {name for name, verdict in verdicts.items() if verdict == REFUTED} == {"C1", "D1", "E1", "E2"}
+    assert {name for name, verdict in verdicts.items() if verdict == REFUTED} == {"C1", "D1", "E1", "E2", "E3"}
     assert {name for name, verdict in verdicts.items() if verdict == NOT_REPRODUCIBLE} == NOT_HERE
     assert found["A2"]["measured"] == "time of slowr50_sa to slowr50: torch eager 1.25, openvino/bf16 1.25"
     assert found["D2"]["measured"] == "-"
