@@ -138,16 +138,21 @@ def test_the_command_is_killed_at_random_points(tmp_path: Path, astronaut_frames
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     began = time.monotonic()
     subprocess.run(command(tmp_path / "whole", data), check=True, env=environment, capture_output=True)
-    taken_s, rng = time.monotonic() - began, random.Random(3)
+    taken_s, rng, kills, halves = time.monotonic() - began, random.Random(3), 0, 0
     for _ in range(4):
         process = subprocess.Popen(command(tmp_path / "killed", data), env=environment, stdout=subprocess.DEVNULL)
         try:
-            process.wait(rng.uniform(0.3, 0.7) * taken_s)
+            process.wait(rng.uniform(0.25, 0.6) * taken_s)
         except subprocess.TimeoutExpired:
             process.kill()
-        process.wait()
+        kills += process.wait() == -signal.SIGKILL
+        halves += any((tmp_path / "killed").rglob("checkpoint.safetensors"))
+    assert kills >= 2
+    assert halves, "no run was ever stopped halfway: nothing was resumed from a checkpoint"
     subprocess.run(command(tmp_path / "killed", data), check=True, env=environment, capture_output=True)
     assert rows(tmp_path / "killed") == rows(tmp_path / "whole")
+    tables = [(tmp_path / name / "reproduction.md").read_text() for name in ("killed", "whole")]
+    assert tables[0] == tables[1]
     assert [len(row["runs"]) for row in rows(tmp_path / "whole")] == [1, 1, 0, 0, 0]
 
 
