@@ -26,6 +26,7 @@ from dfer_edge.engines.external import tensor_array
 from dfer_edge.errors import CalibrationError
 from dfer_edge.inference.dead_channels import NOTE
 from dfer_edge.inference.onnx_writer import DATA_SHA256
+from dfer_edge.inference.parts import LOGITS
 
 Scheme = Literal["symmetric", "unsigned"]
 SCHEMES: tuple[Scheme, ...] = ("symmetric", "unsigned")
@@ -236,9 +237,13 @@ def _inside(tensor: onnx.TensorProto, folder: Path) -> onnx.TensorProto:
 
 
 def _shift_logits(model: onnx.ModelProto, shift: Sequence[float]) -> None:
-    """Take the mean error out of the bias of the classifier; a part of a network that has none stays as it is."""
+    """Take the mean error out of the bias of the classifier; a part of a network that has none stays as it is.
+
+    So does one whose logits come out as features of steps: what the whole network does with them follows no classifier.
+    """
     index = GraphIndex(model)
-    maker = index.maker(model.graph.output[0].name)
+    output = model.graph.output[0].name
+    maker = index.maker(output) if output == LOGITS else None
     if maker is None or maker.op_type != "Gemm" or len(maker.input) < 3 or maker.input[2] not in index.constants:
         return
     bias = index.constants[maker.input[2]]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from dfer_edge.calibration.qdq import Scheme
 
 FILE = "model.onnx"
-_QUANTISER, _WRITER = "2", "2"
+_QUANTISER, _WRITER = "3", "3"
 """Raised when the same ranges, or weights, give other bytes than before: cached files are then written anew."""
 
 

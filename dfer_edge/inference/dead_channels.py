@@ -1,7 +1,7 @@
 """Channels that are always zero, or that nothing reads, left out of a network: exact, found in its weights.
 
 Weights that were carried over from a smaller network leave many: whole blocks of a residual stack may add nothing. A
-channel is dead if every convolution that reads it has zeros for it, and so is one that is the same everywhere: its
+channel is dead if every convolution or linear layer that reads it has zeros for it, and so is one that is the same everywhere: its
 share goes into the biases of those that read it, where no zero padding would show. What is left out was multiplied
 by zero, so logits stay what they are, but for the order of sums.
 """
@@ -24,7 +24,9 @@ from dfer_edge.inference.symbolic import Node, SymbolicGraph, Value, WeightInfo
 Channels = npt.NDArray[np.bool_]
 
 # Operations whose output has the channels of its inputs, each made of the same channel of them alone.
-_CHANNELWISE = frozenset({"Relu", "MaxPool", "Add", "Reshape", "Transpose"})
+_CHANNELWISE = frozenset({"Relu", "MaxPool", "Add", "Reshape", "Transpose", "ReduceMean"})
+# Operations whose output channels are each a sum over the channels of their input.
+_SUMS = frozenset({"Conv", "Gemm"})
 
 
 NOTE = "dfer_edge.channels"
@@ -111,7 +113,7 @@ def _unpacked(text: str, count: int) -> npt.NDArray[np.intp]:
 
 
 class _Conv:
-    """A convolution: its weight [O, I, ...], its bias [O] in float64, and which pairs [O, I] of channels have a say."""
+    """A convolution or linear layer: its weight [O, I, ...], its bias [O] in float64, and which pairs [O, I] of channels have a say."""
 
     def __init__(self, node: Node, weight: Array, bias: Array) -> None:
         self.node, self.weight, self.bias = node, weight, np.array(bias, np.float64)
@@ -161,7 +163,7 @@ class _Search:
         }
 
     def _is_conv(self, node: Node) -> bool:
-        if node.op != "Conv" or len(node.inputs) != 3 or self.axis.get(node.inputs[0], 1) != 1:
+        if node.op not in _SUMS or len(node.inputs) != 3 or self.axis.get(node.inputs[0], 1) != 1:
             return False
         if any(self._uses[name] != 1 or name not in self._graph.weights for name in node.inputs[1:]):
             return False
@@ -187,7 +189,7 @@ class _Search:
         given = self.known.get(node.inputs[0])
         if given is not None:
             # Zero padding is no constant, unless the constant is zero.
-            folds = (given == 0) if any(node.attributes["pads"]) else ~np.isnan(given)
+            folds = (given == 0) if any(node.attributes.get("pads", ())) else ~np.isnan(given)
             shares = folds & (given != 0) & conv.says.any(0)
             taps = conv.weight[:, shares].sum(tuple(range(2, conv.weight.ndim)), dtype=np.float64)
             conv.bias += (taps * conv.says[:, shares]) @ given[shares]
@@ -217,6 +219,10 @@ def _axis(node: Node, axes: Mapping[str, int], shapes: Mapping[str, tuple[int, .
     (axis,), shape = found, node.output.shape
     if node.op == "Transpose":
         return tuple(node.attributes["perm"]).index(axis)
+    if node.op == "ReduceMean":
+        given = len(shapes[node.inputs[0]])
+        gone = {place % given for place in node.attributes["axes"]}
+        return 0 if axis in gone else axis - (0 if node.attributes["keepdims"] else sum(place < axis for place in gone))
     if node.op == "Reshape":
         given = shapes[node.inputs[0]]
         # The leading axis may be open, so places are counted from the end.

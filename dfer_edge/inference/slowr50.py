@@ -53,6 +53,11 @@ def centred(spec: ModelSpec) -> bool:
     return bool(spec.options.get("centre_taps", False))
 
 
+def scores_frames(spec: ModelSpec) -> bool:
+    """Whether each frame has logits of its own, which the pooling over time weighs: all that windows need to share."""
+    return centred(spec) and spec.options.get("pooling") == APEX and not reads_frames(spec)
+
+
 def fold(state: Mapping[str, Array], spec: ModelSpec) -> dict[str, Array]:
     """Weights of the inference form, float64, from the training form's state."""
     folded = fold_norm(state, "stem.conv", "stem.norm", "stem")
@@ -172,17 +177,21 @@ def step_features(graph: Graph[T], inputs: Sequence[T], spec: ModelSpec) -> T:
     """Features of n single frames [B, 3, n, H, W] that windows share.
 
     [B, n, 512, H / 8, W / 8] (rounded up), of stem, res2 and res3. With ``centre_taps`` the pooled vectors
-    [B, n, 2048, 1, 1] of all stages.
+    [B, n, 2048, 1, 1] of all stages, and with the pooling ``apex`` too the logits [B, n, K] of each frame.
     """
     frames = graph.shape(inputs[0])[2]
     if not centred(spec):
         return forms.leave(graph, _stages(graph, _stem(graph, inputs[0]), spec, frames, 0, FRAME_STAGES), frames)
     x = _stages(graph, _stem(graph, inputs[0]), spec, frames, 0, len(STAGES))
+    if scores_frames(spec):
+        return head(graph, forms.frame_means(graph, x, frames), spec)
     return graph.reshape(forms.frame_means(graph, x, frames), (-1, frames, STAGES[-1][1] * EXPANSION, 1, 1))
 
 
 def window_head(graph: Graph[T], features: T, spec: ModelSpec) -> T:
     """Logits [B, K] of the features [B, T, ...] of a window: what is left of the stages, pooling, classifier."""
+    if scores_frames(spec):
+        return _at_apex(graph, features, spec)
     if centred(spec):
         return _clip_head(graph, graph.mean(features, (3, 4)), spec)
     x = _stages(graph, forms.enter_steps(graph, features), spec, spec.frames, FRAME_STAGES, len(STAGES))
@@ -230,7 +239,11 @@ def _clip_head(graph: Graph[T], features: T, spec: ModelSpec) -> T:
         return _frame_attention(graph, features, spec)
     if spec.options.get("pooling") != APEX:
         return head(graph, graph.mean(features, (1,)), spec)
-    logits = head(graph, features, spec)  # [B, T, K]
+    return _at_apex(graph, head(graph, features, spec), spec)
+
+
+def _at_apex(graph: Graph[T], logits: T, spec: ModelSpec) -> T:
+    """Logits [B, K] of a clip from those [B, T, K] of its frames, see :data:`APEX`."""
     marks = graph.linear(logits, graph.weight("apex.weight", (1, spec.num_classes), 1.0), None)
     weights = graph.softmax(graph.transpose(marks, (0, 2, 1)))  # [B, 1, T]
     return graph.reshape(graph.matmul(weights, logits), (-1, spec.num_classes))

@@ -25,7 +25,7 @@ from dfer_edge.live.options import make_options
 from dfer_edge.recognizer import Recognizer
 from dfer_edge.serve import openapi
 from dfer_edge.serve.config import Config
-from dfer_edge.serve.decoding import BytesSource, ImagesSource, decode_image
+from dfer_edge.serve.decoding import BytesSource, ImagesSource, decode_images
 from dfer_edge.serve.hub import Hub
 from dfer_edge.serve.limits import Rate, TooLarge, body_of, is_from_elsewhere, key_is_right, key_of
 from dfer_edge.serve.metrics import Metrics
@@ -185,10 +185,7 @@ class Server:
             raise InvalidInput(f"expected one video or some frames, got {len(video)} videos and {len(frames)} frames")
         if len(frames) > self._config.max_frames:
             raise InvalidInput(f"expected at most {self._config.max_frames} frames, got {len(frames)}")
-        images = [decode_image(await part.read(), f"frame {index}") for index, part in enumerate(frames)]
-        if len({image.shape for image in images}) > 1:
-            raise InvalidInput("expected frames of one size, got several")
-        return ImagesSource(images)
+        return ImagesSource(decode_images([await part.read() for part in frames]))
 
     def _video(self, data: bytes) -> Source:
         if not data:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import av
 import cv2
@@ -11,10 +11,14 @@ import numpy as np
 
 from dfer_edge.errors import InvalidInput
 from dfer_edge.sources.frames import Source, checked
+from dfer_edge.sources.pictures import kind_in, size_of
 from dfer_edge.types import Frame, Image
 
 # Pixels of a frame before it is decoded: a small file must not become gigabytes.
 _MOST_PIXELS = 64 << 20
+# Of all frames of a clip that comes as images: they are decoded at once.
+_MOST_TOGETHER = 512 << 20
+_KINDS = ("jpeg", "png", "webp", "bmp")
 
 
 def decode_image(data: bytes, where: str = "the frame") -> Image:
@@ -25,20 +29,37 @@ def decode_image(data: bytes, where: str = "the frame") -> Image:
     InvalidInput
         If they do not decode, or to a frame of no sensible size.
     """
-    width, height = _declared_size(data)
-    if width * height > _MOST_PIXELS:
-        raise InvalidInput(f"expected {where} of at most {_MOST_PIXELS} pixels, got {width}x{height}")
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
-    if image is None:
+    kind = kind_in(data)
+    if kind not in _KINDS:
         raise InvalidInput(f"expected {where} as JPEG, PNG, WebP or BMP, got {len(data)} bytes of something else")
+    # A few kilobytes may declare gigabytes: what does not say its size is not decoded.
+    width, height = size_of(data, kind)
+    if width is None or height is None or width * height > _MOST_PIXELS:
+        raise InvalidInput(f"expected {where} of at most {_MOST_PIXELS} pixels, got {width}x{height}")
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    if image is None:
+        raise InvalidInput(f"expected {where} as {kind}, got {len(data)} bytes that do not decode")
     return checked(np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB)), where)
 
 
-def _declared_size(data: bytes) -> tuple[int, int]:
-    """Width and height of a PNG, the one format that packs so well that its size must be read first; else 0."""
-    if data[:8] == b"\x89PNG\r\n\x1a\n" and len(data) >= 24:
-        return int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
-    return 0, 0
+def decode_images(parts: Sequence[bytes]) -> list[Image]:
+    """:func:`decode_image` of the frames of a clip.
+
+    Raises
+    ------
+    InvalidInput
+        As there; for frames of several sizes, or of more pixels together than may be in memory.
+    """
+    images: list[Image] = []
+    for index, data in enumerate(parts):
+        images.append(image := decode_image(data, f"frame {index}"))
+        if image.shape != images[0].shape:
+            raise InvalidInput("expected frames of one size, got several")
+        if (pixels := image.shape[0] * image.shape[1] * len(parts)) > _MOST_TOGETHER:
+            raise InvalidInput(
+                f"expected at most {_MOST_TOGETHER} pixels of frames, got {pixels}", "send smaller frames or a video"
+            )
+    return images
 
 
 class BytesSource(Source):

@@ -50,21 +50,28 @@ def kind_of(path: Path) -> str:
     """
     with path.open("rb") as file:
         head = file.read(_HEAD)
-        if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
-            return "webp"
-        found = brands(head)
-        if found & AVIF:
-            return "avif"
-        if found & HEIC:
-            return "heic"
-        kind = next((name for magic, name in _KINDS if head.startswith(magic)), "")
-        # A bitmap's size of header, or two letters that any text may begin with.
-        if kind == "bmp" and head[14:18] not in {bytes([size, 0, 0, 0]) for size in (12, 40, 52, 56, 64, 108, 124)}:
-            return ""
+        kind = kind_in(head)
         if kind == "png" and b"acTL" in head + file.read(4096 - _HEAD):
             return "apng"
         if kind == "jpeg" and _is_followed(file):
             return "mjpeg"
+    return kind
+
+
+def kind_in(data: bytes) -> str:
+    """The format by the first bytes alone: as :func:`kind_of`, but animated PNG are ``png``, JPEGs in a row ``jpeg``."""
+    head = data[:_HEAD]
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return "webp"
+    found = brands(head)
+    if found & AVIF:
+        return "avif"
+    if found & HEIC:
+        return "heic"
+    kind = next((name for magic, name in _KINDS if head.startswith(magic)), "")
+    # A bitmap's size of header, or two letters that any text may begin with.
+    if kind == "bmp" and head[14:18] not in {bytes([size, 0, 0, 0]) for size in (12, 40, 52, 56, 64, 108, 124)}:
+        return ""
     return kind
 
 

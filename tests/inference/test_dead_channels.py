@@ -84,6 +84,24 @@ def test_networks_with_holes_compute_what_they_did(seed: int, tmp_path: Path) ->
     np.testing.assert_allclose(run(graph, output, whole, image, tmp_path), expected, atol=1e-5 * np.abs(expected).max())
 
 
+def test_means_of_dead_channels_are_not_read(tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    graph = SymbolicGraph()
+    image = graph.input("image", (3, 9, 9))
+    x = graph.conv(image, graph.weight("stem.weight", (8, 3, 3, 3)), graph.weight("stem.bias", (8,)), (1, 1), (1, 1))
+    means = graph.reshape(graph.mean(graph.relu(x), (2, 3)), (-1, 1, 8))
+    output = graph.linear(means, graph.weight("head.weight", (5, 8)), graph.weight("head.bias", (5,)))
+    weights = {name: rng.standard_normal(info.shape) for name, info in graph.weights.items()}
+    weights["stem.weight"][[2, 5]], weights["stem.bias"][[2, 5]] = 0, (-1, 0.5)  # zero, and 0.5 everywhere
+    weights["head.weight"][:, 7] = 0  # nobody reads it
+    found = dead_channels.leave_out(graph, output, weights)
+    shapes = {name: info.shape for name, info in found.graph.weights.items()}
+    assert (shapes["stem.weight"], shapes["head.weight"]) == ((5, 3, 3, 3), (5, 5))
+    pixels = rng.standard_normal((2, 3, 9, 9)).astype(np.float32)
+    expected = run(graph, output, weights, pixels, tmp_path)
+    np.testing.assert_allclose(run(found.graph, found.output, dict(found.weights), pixels, tmp_path), expected, atol=1e-5)
+
+
 def test_what_is_left_out_is_what_is_dead() -> None:
     graph, output, weights = network(np.random.default_rng(1))
     weights["a.in.weight"][:, 2] = weights["b.in.weight"][:, 2] = weights["last.weight"][:, 2] = 0  # nobody reads it

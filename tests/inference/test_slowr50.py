@@ -128,10 +128,10 @@ def test_apex_and_centre_taps_are_exact(form: str) -> None:
         expected = module(clip)
         exact = simplify(module, form)
         assert relative(exact(clip), expected) <= 1e-12
-        # A window is put together from the vectors of single frames: they do not see each other.
+        # A window is put together from the logits of single frames: they do not see each other.
         features, head = exact.restricted_to("features"), exact.restricted_to("head")
         vectors = torch.cat([features(clip[:, :, t : t + 1]) for t in range(FEW)], 1)
-        assert vectors.shape == (2, FEW, 2048, 1, 1)
+        assert vectors.shape == (2, FEW, 7)
         assert relative(head(vectors), expected) <= 1e-12
 
 

@@ -202,6 +202,15 @@ def test_every_frame_is_answered(client: TestClient, jpeg: bytes) -> None:
     assert metric(client, "dfer_stream_frames_total") == 3
 
 
+def bombs(jpeg: bytes) -> list[bytes]:
+    """Small images that declare gigabytes."""
+    size = (60_000).to_bytes(2, "big") * 2
+    frame = jpeg.index(b"\xff\xc0") + 5
+    png = b"\x89PNG\r\n\x1a\n" + bytes(8) + (60_000).to_bytes(4, "big") * 2
+    webp = b"RIFF" + bytes(4) + b"WEBPVP8L" + bytes(5) + (0x3FFF | 0x3FFF << 14).to_bytes(4, "little")
+    return [png, webp, jpeg[:frame] + size + jpeg[frame + 4 :]]
+
+
 def test_bad_frames_are_answered_and_the_stream_goes_on(client: TestClient, jpeg: bytes) -> None:
     with client.websocket_connect(STREAM) as socket:
         for bad in (b"", b"\xff\xd8garbage", jpeg[:200], bytes(100)):
@@ -210,11 +219,23 @@ def test_bad_frames_are_answered_and_the_stream_goes_on(client: TestClient, jpeg
             assert "error" in answer or answer["observations"] is not None
         socket.send_text("hello")
         assert "binary" in socket.receive_json()["error"]
-        bomb = b"\x89PNG\r\n\x1a\n" + bytes(8) + (60_000).to_bytes(4, "big") * 2
-        socket.send_bytes(bomb)
-        assert "at most" in socket.receive_json()["error"]
+        for bomb in bombs(jpeg):
+            socket.send_bytes(bomb)
+            assert "at most" in socket.receive_json()["error"]
+        socket.send_bytes(b"P6 60000 60000 255\n")
+        assert "expected the frame as JPEG" in socket.receive_json()["error"]
         socket.send_bytes(jpeg)
         assert socket.receive_json()["observations"][0]["track_id"] == 0
+
+
+def test_frames_that_fill_the_memory_together_are_refused(
+    client: TestClient, jpeg: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    height, width = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR).shape[:2]
+    monkeypatch.setattr("dfer_edge.serve.decoding._MOST_TOGETHER", 3 * height * width)
+    for count, status in ((3, 200), (4, 400)):
+        answer = client.post("/v1/predict", files=[("frames", ("frame", jpeg)) for _ in range(count)])
+        assert answer.status_code == status, answer.text
 
 
 def test_too_many_streams(recognizer: Recognizer, jpeg: bytes) -> None:
