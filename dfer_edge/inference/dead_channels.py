@@ -220,8 +220,8 @@ def _axis(node: Node, axes: Mapping[str, int], shapes: Mapping[str, tuple[int, .
     if node.op == "Transpose":
         return tuple(node.attributes["perm"]).index(axis)
     if node.op == "ReduceMean":
-        given = len(shapes[node.inputs[0]])
-        gone = {place % given for place in node.attributes["axes"]}
+        rank = len(shapes[node.inputs[0]])
+        gone = {place % rank for place in node.attributes["axes"]}
         return 0 if axis in gone else axis - (0 if node.attributes["keepdims"] else sum(place < axis for place in gone))
     if node.op == "Reshape":
         given = shapes[node.inputs[0]]

@@ -99,7 +99,8 @@ def test_means_of_dead_channels_are_not_read(tmp_path: Path) -> None:
     assert (shapes["stem.weight"], shapes["head.weight"]) == ((5, 3, 3, 3), (5, 5))
     pixels = rng.standard_normal((2, 3, 9, 9)).astype(np.float32)
     expected = run(graph, output, weights, pixels, tmp_path)
-    np.testing.assert_allclose(run(found.graph, found.output, dict(found.weights), pixels, tmp_path), expected, atol=1e-5)
+    actual = run(found.graph, found.output, dict(found.weights), pixels, tmp_path)
+    np.testing.assert_allclose(actual, expected, atol=1e-5)
 
 
 def test_what_is_left_out_is_what_is_dead() -> None:
