@@ -1,9 +1,9 @@
 """Channels that are always zero, or that nothing reads, left out of a network: exact, found in its weights.
 
 Weights that were carried over from a smaller network leave many: whole blocks of a residual stack may add nothing. A
-channel is dead if every convolution or linear layer that reads it has zeros for it, and so is one that is the same everywhere: its
-share goes into the biases of those that read it, where no zero padding would show. What is left out was multiplied
-by zero, so logits stay what they are, but for the order of sums.
+channel is dead if every convolution or linear layer that reads it has zeros for it, and so is one that is the same
+everywhere: its share goes into the biases of those that read it, where no zero padding would show. What is left out was
+multiplied by zero, so logits stay what they are, but for the order of sums.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ def _unpacked(text: str, count: int) -> npt.NDArray[np.intp]:
 
 
 class _Conv:
-    """A convolution or linear layer: its weight [O, I, ...], its bias [O] in float64, and which pairs [O, I] of channels have a say."""
+    """A convolution or linear layer: weight [O, I, ...], bias [O] in float64, and which pairs [O, I] have a say."""
 
     def __init__(self, node: Node, weight: Array, bias: Array) -> None:
         self.node, self.weight, self.bias = node, weight, np.array(bias, np.float64)

@@ -59,7 +59,7 @@ def kind_of(path: Path) -> str:
 
 
 def kind_in(data: bytes) -> str:
-    """The format by the first bytes alone: as :func:`kind_of`, but animated PNG are ``png``, JPEGs in a row ``jpeg``."""
+    """As :func:`kind_of`, by the first bytes alone: animated PNG are ``png``, JPEGs in a row ``jpeg``."""
     head = data[:_HEAD]
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return "webp"
