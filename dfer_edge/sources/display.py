@@ -27,6 +27,8 @@ _LOG = logging.getLogger("dfer_edge")
 _ALONE = {"threads": 1} if "threads" in (av.video.reformatter.VideoReformatter.reformat.__doc__ or "") else {}
 # Beyond these no camera's pixels are: a header's mistake.
 _WIDEST_PIXEL = 8.0
+# Encoders of HEVC are told "fields" and given frames as well; half of a broadcast frame is wider than any whole one.
+_WIDEST_FRAME = 2.5
 # Transfer characteristics (ITU-T H.273), and white paper's share of the most light of each.
 _PQ, _HLG = 16, 18
 _PAPER = {_PQ: 0.0203, _HLG: 0.265}
@@ -66,8 +68,10 @@ class Picture:
         turn = self._turn
         if self._size is None:
             # Players make pixels square by stretching the width.
-            lines = frame.height * (2 if self.takes_fields and frame.interlaced_frame else 1)
-            shown = (round(frame.width * self._aspect()), lines)
+            columns, lines = round(frame.width * self._aspect()), frame.height
+            if self.takes_fields and frame.interlaced_frame and columns > _WIDEST_FRAME * lines:
+                lines *= 2
+            shown = (columns, lines)
             self._size = shown[::-1] if turn.swaps else shown
             check_size(*self._size, f"frames of {self._name}")
         width, height = self._size[::-1] if turn.swaps else self._size

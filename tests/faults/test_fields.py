@@ -67,14 +67,15 @@ def test_headers_of_frames_alone(tmp_path: Path) -> None:
         assert not any(fields.is_one(packet) for packet in container.demux(stream))
 
 
-def test_each_field_of_hevc_is_shown_whole(tmp_path: Path) -> None:
+@pytest.mark.parametrize("given", ["fields", "frames"])
+def test_each_field_of_hevc_is_shown_whole(tmp_path: Path, given: str) -> None:
     path = tmp_path / "v.mp4"
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx265", rate=50, options={"x265-params": "log-level=none:crf=4:interlace=tff"})
-        stream.width, stream.height, stream.pix_fmt = 96, 32, "yuv420p"
+        stream.width, stream.height, stream.pix_fmt = 96, 32 if given == "fields" else 64, "yuv420p"
         for number in range(20):
-            field = np.ascontiguousarray(STILL[number // 2][number % 2 :: 2])
-            frame = av.VideoFrame.from_ndarray(field, "rgb24")
+            rows = slice(number % 2, None, 2) if given == "fields" else slice(None)
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(STILL[number // 2][rows]), "rgb24")
             frame.pts, frame.time_base = number, Fraction(1, 50)
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
