@@ -102,14 +102,14 @@ def check_outputs(source: str, outputs: list[Path], plots: bool) -> None:
     ------
     InvalidInput, EngineUnavailable
     """
-    taken = {Path(source).resolve(): "the source"}
+    taken = {os.path.realpath(source): "the source"}
     for path in outputs:
         if not path.parent.is_dir():
             raise InvalidInput(f"expected a folder to write into, found none at {path.parent}")
         if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
             raise InvalidInput(f"expected a file that can be written, got {path}")
-        if path.resolve() in taken:
-            raise InvalidInput(f"expected a file of its own for each output, {path} is {taken[path.resolve()]} already")
-        taken[path.resolve()] = "another output"
+        if (real := os.path.realpath(path)) in taken:
+            raise InvalidInput(f"expected a file of its own for each output, {path} is {taken[real]} already")
+        taken[real] = "another output"
     if plots and importlib.util.find_spec("matplotlib") is None:
         raise EngineUnavailable("a plot needs matplotlib, which is not installed", 'pip install "dfer-edge[plots]"')

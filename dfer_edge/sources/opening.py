@@ -16,7 +16,7 @@ from urllib.parse import unquote
 import numpy as np
 
 from dfer_edge.errors import DferError, InvalidInput, SourceNotFound
-from dfer_edge.sources import pictures
+from dfer_edge.sources import pictures, strangers
 from dfer_edge.sources.camera import CameraSource
 from dfer_edge.sources.containers import truncation
 from dfer_edge.sources.display import Turn
@@ -29,6 +29,8 @@ VIDEOS |= {".wmv", ".3gp"}
 # Matroska, MPEG program stream, MPEG-1/2 video, ASF (WMV), Ogg, FLV.
 _VIDEO_STARTS = (b"\x1a\x45\xdf\xa3", b"\0\0\x01\xba", b"\0\0\x01\xb3", b"\x30\x26\xb2\x75", b"OggS", b"FLV\x01")
 IMAGES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
+# RFC 8089; without a slash behind it the path is relative, which browsers do not know.
+_FILE = re.compile(r"(?i)file:(//localhost(?=/)|//|(?=/))")
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
 
@@ -41,7 +43,9 @@ class FolderSource(Source):
         self.name = str(folder)
         self.paths = sorted((path for path in folder.iterdir() if _shows_something(path)), key=_natural)
         if not self.paths:
-            raise InvalidInput(f"expected a folder with images ({', '.join(sorted(IMAGES))}), found none in {folder}")
+            hint = f"its videos one by one: dfer-edge label {folder}" if any(map(is_media, folder.iterdir())) else ""
+            found = f"found none in {folder}"
+            raise InvalidInput(f"expected a folder with images ({', '.join(sorted(IMAGES))}), {found}", hint)
         self.length_hint = len(self.paths)
 
     def __iter__(self) -> Iterator[Frame]:
@@ -94,8 +98,8 @@ def open_source(source: Any) -> Source:
         raise InvalidInput(f"expected a path, a camera index, a URL or frames; got {source!r}")
     if isinstance(source, int):
         return CameraSource(source)
-    if isinstance(source, str) and source.lower().startswith("file://"):
-        return _open_path(Path(unquote(source[len("file://") :])))
+    if isinstance(source, str) and (address := _FILE.match(source)):
+        return _open_path(Path(unquote(source[address.end() :])))
     if isinstance(source, str) and _URL.match(source):
         return VideoSource(source, live=True)
     if isinstance(source, (str, bytes, os.PathLike)):
@@ -111,9 +115,7 @@ def _open_path(path: Path) -> Source:
     except (OSError, ValueError) as error:  # a name that no file can have
         raise SourceNotFound(f"expected a path, got one that cannot be: {str(path)[:80]!r}: {error}") from error
     if not found:
-        is_camera = str(path).isdecimal() or str(path).startswith("/dev/video")
-        hint = f"camera {path}: Recognizer.stream({str(path)!r}), dfer-edge live {path}" if is_camera else ""
-        raise SourceNotFound(f"expected a video file or image folder, found nothing at {path}", hint)
+        raise SourceNotFound(f"expected a video file or image folder, found nothing at {path}", strangers.missing(path))
     if not os.access(path, os.R_OK):
         raise SourceNotFound(f"expected a readable path, no permission for {path}")
     if path.is_dir():
@@ -133,6 +135,9 @@ def _open_file(path: Path) -> Source:
 
 
 def _opened(path: Path) -> Source:
+    if not path.stat().st_size:  # or a window into the kernel, which may never answer
+        what, hint = strangers.EMPTY
+        raise InvalidInput(f"expected a picture or video, got {path}{what}", hint)
     kind = pictures.kind_of(path)
     if kind in ("png", "jpeg", "bmp", "tiff", "webp", "heic"):
         return PictureSource(path, kind)
@@ -144,17 +149,10 @@ def _opened(path: Path) -> Source:
     try:
         return VideoSource(str(path), form="mjpeg" if kind == "mjpeg" else "", turn=turn)
     except InvalidInput as error:
+        what, hint = strangers.told(path)
         if path.suffix.lower() in IMAGES:
-            raise InvalidInput(f"expected an image that decodes, got {path}{_looks_like(path)}") from error
-        raise InvalidInput(f"{error.message}{_looks_like(path)}", error.hint) from error
-
-
-def _looks_like(path: Path) -> str:
-    with path.open("rb") as file:
-        start = file.read(64)
-    if not start:
-        return " (an empty file)"
-    return " (it looks like text)" if start.isascii() and b"\0" not in start else ""
+            raise InvalidInput(f"expected an image that decodes, got {path}{what}", hint) from error
+        raise InvalidInput(f"{error.message}{what}", error.hint or hint) from error
 
 
 def is_media(path: Path) -> bool:

@@ -98,6 +98,8 @@ class VideoSource(Source):
             )
         except (av.error.FFmpegError, OSError, ValueError) as error:
             raise InvalidInput(f"expected a {what} that opens, got {self.name}: {reason_of(error)}") from error
+        # FFmpeg's readers of pictures.
+        what = "picture" if container.format.name.endswith(("_pipe", "image2")) else what
         try:
             stream = _best(container)
             if stream is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,7 +43,7 @@ def save(path: str | Path, module: nn.Module, trunk: str | Path, **notes: str) -
 
     path, trunk = Path(path), Path(trunk)
     base, state = weights.load(trunk), state_arrays(module)
-    if path.parent.resolve() != trunk.parent.resolve():
+    if os.path.realpath(path.parent) != os.path.realpath(trunk.parent):
         raise InvalidInput(f"expected {path.name} in the folder of {trunk.name}, got {path.parent}")
     own = {key: np.asarray(value, order="C") for key, value in state.items() if key.startswith(OWN)}
     if missing := sorted(set(state) - set(own) - set(base.state or {})):
