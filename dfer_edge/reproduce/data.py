@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -75,7 +76,11 @@ def open_fold(
 
 
 def _require_apart(train: ClipDataset, test: ClipDataset) -> None:
-    """InvalidInput if a clip is in both parts: the list of somebody who made the folds anew."""
+    """InvalidInput if a clip is in both parts, or twice in one: the list of somebody who made the folds anew."""
+    for part in (train, test):
+        counts = Counter(part.describe(index) for index in range(len(part.targets)))
+        if twice := [name for name, count in counts.items() if count > 1]:
+            raise InvalidInput(f"expected every clip of {part.name} once, {len(twice)} are listed twice: {twice[0]}")
     names = {train.describe(index) for index in range(len(train.targets))}
     shared = [name for index in range(len(test.targets)) if (name := test.describe(index)) in names]
     if shared:

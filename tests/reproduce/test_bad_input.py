@@ -31,6 +31,11 @@ def test_a_layout_without_one_of_its_folds(tmp_path: Path) -> None:
 
 def test_a_clip_that_is_listed_twice(tmp_path: Path) -> None:
     fakes.dfew(tmp_path / "data")
+    own = tmp_path / "data/EmoLabel_DataSplit/train(single-labeled)/set_1.csv"
+    own.write_text((before := own.read_text()) + before.splitlines()[-1] + "\n")
+    with pytest.raises(InvalidInput, match=r"every clip of dfew once, 1 are listed twice: .*000"):
+        open_fold(f"dfew:{tmp_path / 'data'}", 1, 0, None)
+    own.write_text(before)
     table = tmp_path / "data/EmoLabel_DataSplit/test(single-labeled)/set_1.csv"
     table.write_text(table.read_text() + "3,2\n")  # a clip of the training part
     with pytest.raises(
