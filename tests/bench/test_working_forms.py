@@ -9,10 +9,10 @@ import torch
 from torch import nn
 
 from bench.studies.working_forms import fit as training
-from bench.studies.working_forms.__main__ import table
 from bench.studies.working_forms.fit import directions, either_way, fit, judged
 from bench.studies.working_forms.pairs import CLASSES, Narrow, OnFeatures
 from bench.studies.working_forms.seen import Seen
+from bench.studies.working_forms.table import table
 from dfer_edge.models.vgg import AGGate, ResidualGate
 
 

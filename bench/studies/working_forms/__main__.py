@@ -21,12 +21,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from bench.studies.working_forms.fit import directions, either_way, fit, judged, probabilities
 from bench.studies.working_forms.pairs import PAIRS, Pair
 from bench.studies.working_forms.seen import Seen, people, rendered
+from bench.studies.working_forms.table import page, table
 from dfer_edge.errors import DferError
 from dfer_edge.system.provenance import versions
 from dfer_edge.system.whole_files import write_text
@@ -50,26 +50,6 @@ def measured(pair: Pair, form: str, train: Seen, tests: Mapping[str, Seen], seed
         else:
             found[test] = judged(probabilities(network, seen.inputs), seen)
     return found
-
-
-def table(document: Mapping[str, Any]) -> str:
-    """Markdown: the mean over the seeds, and how far ours lies from the printed form seed by seed."""
-    lines = ["| paper | form | judged by | figure | mean of the seeds | less the printed form, seed by seed |"]
-    lines.append("|---|---|---|---|---|---|")
-    for pair in document["pairs"]:
-        printed, *_ = pair["seeds"][0]
-        for form in pair["seeds"][0]:
-            for test, figures in pair["seeds"][0][form].items():
-                for figure in figures:
-                    own, base = (
-                        np.array([run[name][test][figure] for run in pair["seeds"]]) for name in (form, printed)
-                    )
-                    digits = 3 if figure == "log_loss" else 1
-                    apart = "-" if form == printed else ", ".join(f"{one:+.{digits}f}" for one in own - base)
-                    lines.append(
-                        f"| {pair['paper']} | {form} | {test} | {figure} | {own.mean():.{digits}f} | {apart} |"
-                    )
-    return "\n".join(lines)
 
 
 def main(words: list[str] | None = None) -> int:
@@ -96,6 +76,8 @@ def main(words: list[str] | None = None) -> int:
                         done["seeds"][seed][form] = measured(pair, form, train, tests, seed)
                         if given.out:
                             write_text(given.out, json.dumps(document, indent=1) + "\n")
+        if given.out:
+            write_text(given.out.with_suffix(".md"), page(document))
         print(table(document))
     except DferError as error:
         print(f"error: {error}", file=sys.stderr)
