@@ -96,7 +96,9 @@ def test_models_health_metrics_documents_and_page(client: TestClient) -> None:
     assert 'dfer_requests_total{path="/healthz",status="200"}' in client.get("/metrics").text
     document = client.get("/openapi.json").json()
     assert {"/v1/predict", "/v1/stream", "/v1/models", "/healthz", "/metrics"} <= set(document["paths"])
-    assert "/v1/predict" in client.get("/docs").text
+    docs = client.get("/docs").text
+    assert "/v1/predict" in docs
+    assert "`" not in docs
     page = client.get("/")
     assert "default-src 'self'" in page.headers["content-security-policy"]
     for path in ("/", "/page.js", "/page.css", "/docs"):
@@ -200,6 +202,31 @@ def test_every_frame_is_answered(client: TestClient, jpeg: bytes) -> None:
             assert found["raw"]["label"] in found["prediction"]["labels"]
         assert metric(client, "dfer_stream_clients") == 1
     assert metric(client, "dfer_stream_frames_total") == 3
+
+
+def test_answers_are_what_the_document_says(client: TestClient, jpeg: bytes) -> None:
+    schemas = client.get("/openapi.json").json()["components"]["schemas"]
+
+    def check(value: Any, name: str) -> None:
+        schema = schemas[name]
+        assert set(schema["required"]) <= set(value), name
+        # A prediction of `predict` has more, as in Python.
+        assert name == "Prediction" or set(value) <= {*schema["properties"], "landmarks", "source"}, name
+        for key in ("prediction", "raw"):
+            if value.get(key):
+                check(value[key], "Prediction")
+
+    timeline = client.post("/v1/predict", files=[("frames", ("frame", jpeg))] * 3).json()
+    check(timeline, "Timeline")
+    check(timeline["observations"][0], "Observation")
+    check(client.post("/v1/predict", content=b"nothing").json(), "Error")
+    with client.websocket_connect(STREAM) as socket:
+        socket.send_bytes(jpeg)
+        answer = socket.receive_json()
+        check(answer, "StreamAnswer")
+        check(answer["observations"][0], "Observation")
+        socket.send_bytes(b"")
+        check(socket.receive_json(), "StreamAnswer")
 
 
 def bombs(jpeg: bytes) -> list[bytes]:

@@ -2,6 +2,11 @@
 // Frames go out by WebSocket, at most two under way; observations come back and are drawn over the picture.
 
 const $ = (id) => document.getElementById(id);
+// What moves in each of the action units.
+const UNITS = {
+  AU1: "inner brow up", AU2: "outer brow up", AU4: "brows down", AU5: "lids up", AU6: "cheeks up", AU9: "nose wrinkled",
+  AU10: "upper lip up", AU12: "lip corners up", AU17: "chin up", AU20: "lips wide", AU26: "jaw down", AU43: "eyes shut",
+};
 const PALETTE = ["#56b4e9", "#e69f00", "#009e73", "#f0e442", "#cc79a7", "#d55e00", "#7fa8ff", "#dcdcdc"];
 const LONGEST = 640, UNDER_WAY = 2, SECONDS = 30;
 
@@ -143,7 +148,10 @@ function take(answer) {
   $("dropped").textContent = answer.dropped;
   state.faces = answer.observations.filter((one) => one.track_id >= 0).map((one) => ({ ...one, size: sent.size }));
   for (const one of state.faces) remember(one, now);
-  for (const [id, person] of state.people) if (now - person.last > 3000) forget(id, person);
+  for (const [id, person] of state.people) {
+    if (now - person.last > 3000) forget(id, person);
+    else person.card.classList.toggle("gone", person.last < now);
+  }
   $("nobody").hidden = state.people.size > 0;
   draw();
 }
@@ -203,7 +211,10 @@ function signals(card, found) {
   const list = card.querySelector(".signals ul");
   card.querySelector(".signals").hidden = false;
   const entries = Object.entries(units);
-  while (list.children.length < entries.length) list.append(bar(entries[list.children.length][0]));
+  for (const [name] of entries.slice(list.children.length)) list.append(Object.assign(bar(UNITS[name] || name), { title: name }));
+  const signed = (value) => (value < -0.005 ? "−" : "") + Math.abs(value).toFixed(2);
+  const affect = ["intensity", "valence", "arousal"].filter((name) => typeof found[name] === "number");
+  card.querySelector(".affect").textContent = affect.map((name) => `${name} ${signed(found[name])}`).join(" · ");
   entries.forEach(([, value], k) => fill(list.children[k], value, false));
 }
 
