@@ -18,6 +18,37 @@ ROOT = Path(__file__).resolve().parents[1]
 ASTRONAUT = ROOT / "tests" / "assets" / "astronaut.mp4"
 
 
+# Files of many seconds and few tests. They come first, so that processes side by side end together.
+LONG = (
+    "product/test_packaging",
+    "flow/test_streaming",
+    "kernels/test_native",
+    "inference/test_smate",
+    "training/test_resume",
+    "test_recognizer",
+    "faults/test_threads",
+    "kernels/test_triton",
+    "faults/test_telemetry",
+    "engines/test_self_test",
+    "engines/test_tensorrt_run",
+    "evaluation/test_report",
+    "live/test_scoring",
+    "training/test_one_number",
+    "live/test_int8_steps",
+    "training/test_transplant",
+    "weights/test_compact",
+    "weights/test_weights",
+    "faults/test_kill_and_full_disk",
+    "reproduce/test_killed",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Longest files first, the others as they are."""
+    place = {str(ROOT / "tests" / f"{name}.py"): number for number, name in enumerate(LONG)}
+    items.sort(key=lambda item: place.get(str(item.path), len(LONG)))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Tests neither read nor fill the user's cache, and ignore a detector of the user's.

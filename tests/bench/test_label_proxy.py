@@ -32,7 +32,10 @@ def batches(folders: Any, seed: int, batch: int, **_: Any) -> Iterator[tuple[tor
         yield coloured(classes, random), classes
 
 
-@pytest.mark.parametrize("name", ["base", "random-convolutions", "mixstyle", "fourier"])
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("random-convolutions", "mixstyle")]
+
+
+@pytest.mark.parametrize("name", ["base", *SLOW, "fourier"])
 def test_a_small_network_learns_from_the_batches_alone(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(label_proxy.data, "batches", batches)
     monkeypatch.setattr(label_proxy, "_WARM", 2)

@@ -92,7 +92,7 @@ def disturbed(module: nn.Module) -> nn.Module:
     return module
 
 
-@pytest.mark.parametrize("frames", [3, 1])
+@pytest.mark.parametrize("frames", [3, pytest.param(1, marks=pytest.mark.slow)])
 def test_slowr50_sa(frames: int) -> None:
     torch.manual_seed(0)
     plain, folded = pair(disturbed(create_model("slowr50_sa")))
