@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from dfer_edge.errors import EngineUnavailable
+from dfer_edge.errors import DferError, EngineUnavailable
 from dfer_edge.live.frames import Captured
 from dfer_edge.sinks.drawing import Figure, draw
 from dfer_edge.sinks.video import VideoSink
@@ -92,9 +92,17 @@ class Window:
 
 
 class VideoOverlay:
-    """An overlay written to an MP4, which appears when it is closed."""
+    """An overlay written to an MP4, which appears when it is closed.
+
+    Raises
+    ------
+    DferError
+        If there is no folder for it: said before the first frame.
+    """
 
     def __init__(self, path: str | Path, source: str = "", note: str = "") -> None:
+        if not Path(path).absolute().parent.is_dir():
+            raise DferError(f"cannot write a video to {path}: there is no folder {Path(path).parent}", "make it first")
         # The finest grid of times that players take.
         self._sink = VideoSink(path, 240.0)
         self._overlay = Overlay(self._write, source, note)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import colorsys
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -12,7 +13,7 @@ from dfer_edge.types import Box, Image, Prediction
 
 Colour = tuple[int, int, int]
 
-# Okabe and Ito's colours, told apart by most eyes: one a person, by number.
+# Okabe and Ito's colours, told apart by most eyes: one a person, by number; the blue is lighter, to be read on.
 PALETTE: tuple[Colour, ...] = (
     (86, 180, 233),
     (230, 159, 0),
@@ -20,9 +21,10 @@ PALETTE: tuple[Colour, ...] = (
     (240, 228, 66),
     (204, 121, 167),
     (213, 94, 0),
-    (0, 114, 178),
+    (127, 168, 255),
     (220, 220, 220),
 )
+_GOLDEN = 0.618034
 _INK, _PAPER, _TRACK, _SOFT = (18, 18, 18), (238, 238, 238), (62, 62, 66), (24, 24, 27)
 _FONT = cv2.FONT_HERSHEY_DUPLEX
 _READABLE_HEIGHT = 360
@@ -39,8 +41,11 @@ class Figure(NamedTuple):
 
 
 def colour_of(track_id: int) -> Colour:
-    """The colour of a person, RGB."""
-    return PALETTE[track_id % len(PALETTE)]
+    """The colour of a person, RGB; beyond the palette hues that lie apart, by the golden angle."""
+    if track_id < len(PALETTE):
+        return PALETTE[track_id]
+    red, green, blue = (round(255 * share) for share in colorsys.hls_to_rgb(track_id * _GOLDEN % 1, 0.7, 0.7))
+    return red, green, blue
 
 
 def draw(image: Image, figures: Sequence[Figure], time_s: float, note: str = "") -> Image:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import csv
 import json
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import Future
 from pathlib import Path
 from typing import IO, Any, Protocol
@@ -36,7 +37,7 @@ class _FileSink:
     Raises
     ------
     DferError
-        If the file cannot be written.
+        If the file cannot be written, then or at any line: its disk may fill up.
     """
 
     def __init__(self, target: str | Path | IO[str]) -> None:
@@ -45,11 +46,26 @@ class _FileSink:
             self._file: IO[str] = Path(target).open("w", newline="") if own else target  # type: ignore[arg-type,assignment] # noqa: SIM115
         except OSError as error:
             raise DferError(f"cannot write {target}: {error.strerror or error}", "name another file") from error
+        self._target = target
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Lines written within are flushed at its end."""
+        try:
+            yield
+            self._file.flush()
+        except BrokenPipeError:  # nobody reads on: no fault of ours
+            raise
+        except OSError as error:
+            name = self._target if self._is_own else getattr(self._target, "name", "the file")
+            raise DferError(f"cannot write {name}: {error.strerror or error}", "is the disk full?") from error
 
     def close(self) -> None:
         """See :class:`ObservationSink`."""
         if self._is_own:
-            self._file.close()
+            # What could not be written was said.
+            with contextlib.suppress(OSError):
+                self._file.close()
 
 
 class JsonLinesSink(_FileSink):
@@ -57,8 +73,8 @@ class JsonLinesSink(_FileSink):
 
     def write(self, observation: Observation) -> None:
         """See :class:`ObservationSink`."""
-        self._file.write(json.dumps(observation.to_dict(), separators=(",", ":")) + "\n")
-        self._file.flush()
+        with self._writing():
+            self._file.write(json.dumps(observation.to_dict(), separators=(",", ":")) + "\n")
 
 
 class CsvSink(_FileSink):
@@ -81,8 +97,8 @@ class CsvSink(_FileSink):
         row += [_rounded(observation.age_ms, 1), observation.frame_index, observation.track_id, *numbers]
         row += [_rounded(observation.seen, 3), observation.event or "", prediction.label]
         row += [f"{prediction.confidence:.6f}", raw.label if raw else ""]
-        self._writer.writerow(row + [f"{probability:.6f}" for probability in prediction.probabilities])
-        self._file.flush()
+        with self._writing():
+            self._writer.writerow(row + [f"{probability:.6f}" for probability in prediction.probabilities])
 
 
 class TextSink(_FileSink):
@@ -109,8 +125,8 @@ class TextSink(_FileSink):
         age = f"  {observation.age_ms or 0:4.0f} ms old" if self._ages else ""
         event = f"  {observation.event}" if observation.event else ""
         line = f"{observation.time_s:8.2f} s{name}  {who} {prediction.label:<8} {sure}{age}{event}"
-        self._file.write(line.rstrip() + "\n")
-        self._file.flush()
+        with self._writing():
+            self._file.write(line.rstrip() + "\n")
 
 
 class CallbackSink:

@@ -14,13 +14,14 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from dfer_edge import InvalidInput
+from dfer_edge import DferError, InvalidInput
 from dfer_edge.live import Options, Session
-from dfer_edge.sinks import network, records
+from dfer_edge.sinks import drawing, network, records
 from dfer_edge.sinks.display import VideoOverlay
 from dfer_edge.sinks.drawing import Figure, _free_place, draw
 from dfer_edge.types import Box, Observation
@@ -69,6 +70,15 @@ def test_json_lines_and_csv_are_there_at_once(seen: list[Observation], tmp_path:
     assert rows[2]["track_id"] == "-1"
     assert float(rows[1]["time_s"]) == pytest.approx(0.1)
     assert float(rows[0]["happy"]) == pytest.approx(seen[0].prediction.scores["happy"], abs=1e-5)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+@pytest.mark.parametrize("kind", [records.JsonLinesSink, records.CsvSink, records.TextSink])
+def test_a_full_disk_is_said_by_name(kind: Any, seen: list[Observation]) -> None:
+    sink = kind("/dev/full")
+    with pytest.raises(DferError, match="cannot write /dev/full: No space left"):
+        sink.write(seen[0])
+    sink.close()
 
 
 def test_callbacks_on_every_observation_or_on_what_is_new(seen: list[Observation]) -> None:
@@ -244,6 +254,13 @@ def test_captions_cover_no_face(seen: list[Observation]) -> None:
             taken.append(place)
 
 
+def test_everyone_of_a_crowd_has_a_colour_that_dark_text_is_read_on() -> None:
+    colours = [drawing.colour_of(track_id) for track_id in range(40)]
+    assert len(set(colours)) == 40
+    luminance = np.asarray(colours) @ np.array([0.2126, 0.7152, 0.0722])
+    assert luminance.min() > 110
+
+
 def test_a_picture_says_who_what_and_when(seen: list[Observation]) -> None:
     frame = np.full((360, 480, 3), 127, np.uint8)
     figures = [Figure(k, Box(40 + 150 * k, 100, 140 + 150 * k, 220), seen[0].prediction) for k in range(3)]
@@ -256,6 +273,11 @@ def test_a_picture_says_who_what_and_when(seen: list[Observation]) -> None:
     assert (alone[:, 480:] != picture[:, 480:]).any(), "everyone has a place in the panel"
     small = draw(np.zeros((90, 120, 3), np.uint8), [], 0.0, "a note")
     assert small.shape[0] >= 360
+
+
+def test_a_video_without_a_folder_is_refused_before_the_first_frame(tmp_path: Path) -> None:
+    with pytest.raises(DferError, match="no folder"):
+        VideoOverlay(tmp_path / "away" / "x.mp4")
 
 
 def test_the_video_is_h264_with_the_frames_own_times(seen: list[Observation], tmp_path: Path) -> None:

@@ -8,6 +8,8 @@ const UNITS = {
   AU10: "upper lip up", AU12: "lip corners up", AU17: "chin up", AU20: "lips wide", AU26: "jaw down", AU43: "eyes shut",
 };
 const PALETTE = ["#56b4e9", "#e69f00", "#009e73", "#f0e442", "#cc79a7", "#d55e00", "#7fa8ff", "#dcdcdc"];
+// Beyond the palette hues that lie apart, by the golden angle.
+const colourOf = (id) => PALETTE[id] || `hsl(${((id * 0.618034) % 1) * 360} 70% 70%)`;
 const LONGEST = 640, UNDER_WAY = 2, SECONDS = 30;
 
 const state = { socket: null, stream: null, sent: new Map(), number: 0, people: new Map(), faces: [], answered: [], key: "" };
@@ -163,7 +165,7 @@ function remember(one, now) {
     person = { card, rows: [], label: "", events: [] };
     const chip = card.querySelector(".chip");
     chip.textContent = `#${one.track_id}`;
-    chip.style.background = PALETTE[one.track_id % PALETTE.length];
+    chip.style.background = colourOf(one.track_id);
     for (const label of one.prediction.labels) card.querySelector(".bars").append(bar(label));
     state.people.set(one.track_id, person);
     const after = [...state.people].filter(([id]) => id > one.track_id).sort((a, b) => a[0] - b[0])[0];
@@ -269,7 +271,7 @@ function draw() {
   pen.font = "600 14px system-ui, sans-serif";
   const taken = [...boxes];
   state.faces.forEach((one, n) => {
-    const [left, top, right, bottom] = boxes[n], colour = PALETTE[one.track_id % PALETTE.length];
+    const [left, top, right, bottom] = boxes[n], colour = colourOf(one.track_id);
     pen.strokeStyle = colour;
     pen.lineWidth = 2.5;
     pen.strokeRect(left, top, right - left, bottom - top);
