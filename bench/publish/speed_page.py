@@ -8,7 +8,7 @@ comes from `parity_*.json`, accuracy of int8 and NNCF from `int8_*.json`.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,7 @@ _GLASS = (
     "kept",
     "missed frames",
 )
+_BARS = ("bar", "measured; **bold** misses it")
 
 
 def table() -> str:
@@ -112,7 +113,29 @@ def shipped(folder: Path) -> list[str]:
         _joined(heads, clips),
         _joined(_VIDEO, video_rows(found)),
         _joined(_GLASS, [glass_row(row) for row in glass]),
+        _joined(_BARS, bars({row.id.split("/", 2)[2]: row for row in glass})),
     ]
+
+
+def bars(glass: Mapping[str, Row]) -> list[str]:
+    """What was asked for beside what was measured, of rows by engine, precision and case (``openvino/bf16/f1``)."""
+    ones = {name.removesuffix("/f1"): row for name, row in glass.items() if name.endswith("/f1")}
+    beside = {name: row.extra["beside_engine_ms"]["p99"] for name, row in ones.items() if name.startswith("openvino/")}
+    kept = {name: row.extra["kept"] for name, row in glass.items() if "kept" in row.extra}
+    cost = {name: row.extra["processor_ms_a_frame"] for name, row in glass.items()}
+    six = {name: cost[f"{name}/f6"] / cost[f"{name}/f1"] for name in ones if f"{name}/f6" in cost}
+    return [
+        _bar("one face, age less engine, p99: at most 5 ms", beside, "{:.1f}", lambda value: value <= 5),
+        _bar("results within the deadline: at least 99 %", kept, "{:.2%}", lambda value: value >= 0.99),
+        _bar("processor time of six faces by that of one: at most 2.5", six, "{:.2f}", lambda value: value <= 2.5),
+    ]
+
+
+def _bar(what: str, found: Mapping[str, float], pattern: str, is_met: Callable[[float], bool]) -> str:
+    """A line with every system, in bold what misses the bar; empty if nothing was measured."""
+    told = [f"{name} {pattern.format(value)}" for name, value in found.items()]
+    marked = [text if is_met(value) else f"**{text}**" for text, value in zip(told, found.values(), strict=True)]
+    return _line(what, ", ".join(marked)) if found else ""
 
 
 def glass_row(row: Row) -> str:

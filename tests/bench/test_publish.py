@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from bench.publish import __main__ as publish
-from bench.publish import speed_page
-from dfer_edge.bench.report.results import read
+from bench.publish import shipped, speed_page
+from dfer_edge.bench.report.results import Row, read
 from tests.bench.rows import some, write
 
 
@@ -49,3 +49,40 @@ def test_parts_of_an_int8_file_keep_their_provenance() -> None:
     assert both["provenance_of"] == {"accuracy": {"command": "a"}, "speed": {"command": "b"}}
     assert (both["accuracy_against_fp32"], both["provenance"]) == (1, {"command": "b"})
     assert set(merged({}, {}, {"command": "c"}, "all")["provenance_of"]) == {"accuracy", "speed"}
+
+
+def lines_of(path: Path, minutes: float, command: str) -> list[dict]:
+    found = [json.loads(line) for line in path.read_text().splitlines()]
+    found[0]["provenance"]["command"] = command
+    found[-1]["minutes"] = minutes
+    return found
+
+
+def test_rows_measured_anew_take_the_places_of_the_old(tmp_path: Path) -> None:
+    old = lines_of(write(tmp_path / "old.jsonl", some()), 9.0, "dfer-edge bench --out x")
+    faster = some()[:2]
+    faster[1].ratio_p50 = 0.125
+    run = lines_of(write(tmp_path / "a.jsonl", faster), 1.0, "dfer-edge bench --only a --out /home/me/x")
+    other = lines_of(write(tmp_path / "b.jsonl", faster[:1]), 0.5, "dfer-edge bench --only b --out /home/me/y")
+    found = shipped.merged(old, [run, other])
+    assert [line["id"] for line in found if line["kind"] == "row"] == [row.id for row in some()]
+    assert next(line for line in found if line.get("id") == faster[1].id)["ratio_p50"] == 0.125
+    assert found[0]["provenance"]["command"] == "dfer-edge bench --only a; dfer-edge bench --only b"
+    assert (found[-1]["kind"], found[-1]["minutes"]) == ("end", 1.5)
+    with pytest.raises(ValueError, match="one device"):
+        shipped.publish([tmp_path / "a.jsonl"], tmp_path)
+
+
+def test_bars_stand_beside_what_was_measured() -> None:
+    def glass(case: str, beside: float, cost: float, **more: float) -> tuple[str, Row]:
+        extra = {"beside_engine_ms": {"p99": beside}, "processor_ms_a_frame": cost, **more}
+        return case, Row(f"glass/x/{case}", extra=extra)
+
+    rows = [glass("openvino/bf16/f1", 5.5, 4), glass("openvino/int8/f1", 4, 4), glass("torch/fp32/f1", 40, 50)]
+    rows += [glass("openvino/bf16/f6", 9, 12), glass("openvino/int8/f6", 9, 10)]
+    rows += [glass("openvino/bf16/deadline50", 9, 12, kept=0.991)]
+    one, deadline, six = speed_page.bars(dict(rows))
+    assert one.endswith("| **openvino/bf16 5.5**, openvino/int8 4.0 |")
+    assert deadline.endswith("| openvino/bf16/deadline50 99.10% |")
+    assert six.endswith("| **openvino/bf16 3.00**, openvino/int8 2.50 |")
+    assert speed_page.bars({}) == ["", "", ""]
