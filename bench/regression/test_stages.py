@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from dfer_edge import Recognizer
-from dfer_edge.faces import FaceFinder, FaceFollower, make_detector, make_landmark_detector
+from dfer_edge.faces import FaceFinder, FaceFollower, make_detector
+from dfer_edge.faces.landmarks import make_laying_detector
 from dfer_edge.flow import preprocess
 from dfer_edge.flow.postprocess import softmax, to_prediction
 from dfer_edge.sources.opening import open_source
@@ -45,7 +46,7 @@ def test_decoding(ratio: Ratio) -> None:
 def test_following(frames: list[Any], ratio: Ratio) -> None:
     """Following, with landmarks and searches, against a search in every frame."""
     detector = make_detector("haar")
-    finder = FaceFinder(detector, make_landmark_detector("auto", 1))
+    finder = FaceFinder(detector, make_laying_detector("auto", 1))
     every = lambda: [detector.detect(frame.image) for frame in frames]  # noqa: E731
     assert ratio(lambda: list(FaceFollower(finder).track(frames)), every) <= 0.35
 
@@ -71,7 +72,7 @@ def test_preprocessing(frames: list[Any], recognizer: Recognizer, ratio: Ratio) 
 
 def test_landmarks(frames: list[Any], ratio: Ratio) -> None:
     """Crop, network and way back, against the network alone."""
-    detector: Any = make_landmark_detector("auto", 1)
+    detector: Any = make_laying_detector("auto", 1)
     session = detector._session
     (given,) = session.get_inputs()
     shape = [side if isinstance(side, int) else 1 for side in given.shape]

@@ -18,7 +18,8 @@ import cv2
 import numpy as np
 
 from dfer_edge import Recognizer
-from dfer_edge.faces import FaceFinder, FaceFollower, make_detector, make_landmark_detector
+from dfer_edge.faces import FaceFinder, FaceFollower, make_detector
+from dfer_edge.faces.landmarks import make_laying_detector
 from dfer_edge.live.options import HOP_S
 from dfer_edge.types import Frame
 
@@ -57,7 +58,7 @@ def least_s(work: object, passes: int = 3) -> float:
 def measure(media: Path, seconds: float, rate: float, detector: str) -> dict[str, object]:
     """Milliseconds and ratios."""
     cv2.setNumThreads(1)
-    finder = FaceFinder(make_detector(detector), make_landmark_detector("auto", 1))
+    finder = FaceFinder(make_detector(detector), make_laying_detector("auto", 1))
     found: dict[str, object] = {"detector": finder.name, "landmarks": finder.landmarks.name, "rate": rate}
     cost = {}
     for faces in (1, 6):

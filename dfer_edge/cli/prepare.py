@@ -30,11 +30,12 @@ def add(commands: Any, common: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Find what is not there yet; files that do not read are listed."""
-    from dfer_edge.faces import FaceFinder, make_detector, make_landmark_detector
+    from dfer_edge.faces import FaceFinder, make_detector
+    from dfer_edge.faces.landmarks import make_laying_detector
     from dfer_edge.faces.prepared import FaceStore, prepare
 
     paths = _paths(arguments.data, arguments.fold)
-    landmarks = make_landmark_detector(arguments.landmarks or "auto", threads=1)
+    landmarks = make_laying_detector(arguments.landmarks or "auto", threads=1)
     store = FaceStore(arguments.out, FaceFinder(make_detector(arguments.detector), landmarks))
     with console.progress("prepare") as bar:
         report = prepare(paths, store, lambda done: bar(done, len(paths)))

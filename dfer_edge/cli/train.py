@@ -215,8 +215,8 @@ def _network(arguments: argparse.Namespace, recipe: Recipe, split: Split, base: 
 
 def _cropper(arguments: argparse.Namespace, recipe: Recipe, base: ModelSpec | None) -> FaceCropper:
     """What finds faces in whole frames: for the crops of inference."""
-    from dfer_edge.faces import for_network, make_landmark_detector
-    from dfer_edge.faces.landmarks import CHOICES
+    from dfer_edge.faces import for_network
+    from dfer_edge.faces.landmarks import CHOICES, make_laying_detector
     from dfer_edge.faces.prepared import FaceStore
     from dfer_edge.inference import registry
     from dfer_edge.training.data.faces import FaceCropper
@@ -225,7 +225,7 @@ def _cropper(arguments: argparse.Namespace, recipe: Recipe, base: ModelSpec | No
     detector, marks = None, arguments.landmarks or "auto"
     if arguments.faces == "cropped":
         wanted = spec.landmarks or spec.face_box == "landmarks"
-        landmarks = make_landmark_detector(marks, threads=1) if wanted else None
+        landmarks = make_laying_detector(marks, threads=1) if wanted else None
     else:
         detector, landmarks = for_network(spec, arguments.detector, marks, threads=1)
     rendered = all(data.startswith("shards:") for data in arguments.data)

@@ -19,7 +19,7 @@ from dfer_edge.faces import landmarks as faces_landmarks
 from dfer_edge.faces import regions
 from dfer_edge.faces.detectors import Detector, make_detector, named
 from dfer_edge.faces.geometry import ABOVE, box_of, face_frame, roll
-from dfer_edge.faces.landmarks import LandmarkDetector, make_landmark_detector
+from dfer_edge.faces.landmarks import LandmarkDetector, make_laying_detector
 from dfer_edge.spec import ModelSpec
 from dfer_edge.types import Box, Detection, Image, Points
 
@@ -169,13 +169,13 @@ def for_network(
     spec
         Says whether boxes are laid by landmarks (``face_box``) and whether the network takes landmarks itself.
     detector, landmark_detector, threads
-        As :func:`~dfer_edge.faces.make_detector` and :func:`~dfer_edge.faces.make_landmark_detector` take them. Without
-        a landmark detector boxes stay the face detector's, and it is run on each frame.
+        As :func:`~dfer_edge.faces.make_detector` and :func:`~dfer_edge.faces.landmarks.make_laying_detector` take them.
+        Without a landmark detector boxes stay the face detector's, and it is run on each frame.
 
     Raises
     ------
     InvalidInput, WeightsNotFound, CorruptArtifact, EngineUnavailable
     """
     found = make_detector(detector)
-    landmarks = make_landmark_detector(landmark_detector, threads)
+    landmarks = make_laying_detector(landmark_detector, threads)
     return FaceFinder(found, landmarks, spec.face_box == "landmarks"), landmarks if spec.landmarks else None

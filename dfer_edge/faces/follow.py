@@ -26,14 +26,19 @@ from dfer_edge.faces.scene import Patch, Scene
 from dfer_edge.types import Box, Detection, Frame, Image, Points, TrackedFace
 
 Faces = tuple[TrackedFace, ...]
+# Whom the landmark network was asked about: points and their box, None where it sees no face.
+Sights = dict[int, tuple[Points, Box] | None]
 
 BEAT_S = 1.0
-"""Seconds between searches in a calm scene with nobody missing."""
+"""Seconds between searches in a calm scene; twice as many where nothing but faces that are known has moved."""
+
+_SETTLED = 2
 
 # Seconds between searches while somebody is missing or nobody is there, and while the picture moves.
 _MISSING_S, _MOTION_S = 0.1, 0.3
-# Share of the picture that must have changed since the last search for another one in these two cases.
-_STIRRED, _MOVED = 0.002, 0.02
+# Share of the picture that must have changed since the last search for another one in these two cases, and where all
+# are in sight and a beat has passed (hair and hands of those who are followed stay below).
+_STIRRED, _MOVED, _CAME = 0.002, 0.02, 0.01
 # Out of sight for longer than this, place means nothing; for longer than that, looks mean nothing.
 _PLACE_S, _LOOKS_S = 2.0, 30.0
 # People out of sight who are kept.
@@ -175,15 +180,16 @@ class FaceFollower:
         self._uncollapse(image, visible, sights)
         strangers = []
         for person in due:
-            points = sights[person.track_id]
-            if not person.visible or points is None:
+            seen = sights[person.track_id]
+            if not person.visible or seen is None:
                 continue
-            alone = self._clear(box_of(points), person)
-            if alone and person.track_id in surprises and person.unlike(look_of(image, points)) > OTHER:
-                strangers.append(Found(box_of(points), points, person.score))
+            points, box = seen
+            alone = person.track_id in surprises and self._clear(box, person)
+            if alone and person.unlike(look_of(image, points)) > OTHER:
+                strangers.append(Found(box, points, person.score))
                 person.visible = person.located = False
                 continue
-            person.follow(points, self._now_s, Patch(image, box_of(points)), self._finder.aligns)
+            person.follow(points, box, self._now_s, Patch(image, box), self._finder.aligns)
         return any(not person.visible for person in visible) and not strangers, strangers
 
     def _restless(self, image: Image, step_s: float, visible: Sequence[Person]) -> tuple[list[Person], set[int]]:
@@ -200,33 +206,42 @@ class FaceFollower:
                 surprises.add(person.track_id)
             moved.append(person)
         self._moving = {person.track_id for person in moved}
-        hasty = surprises | {person.track_id for person in moved if not self._clear(person.box, person)}
+        hasty = surprises | (self._crowded(visible) & self._moving)
         rested = [p for p in moved if p.track_id in hasty or (self._now_s - p.looked_s) * _LOOKS_A_FACE > 0.99]
         rested.sort(key=lambda person: (person.track_id not in hasty, person.looked_s))
         due = rested[: max(1, len(hasty), round(_LOOKS_A_SECOND * step_s))]
         self._moving -= {person.track_id for person in due}
         return due, surprises
 
-    def _uncollapse(self, image: Image, visible: Sequence[Person], sights: dict[int, Points | None]) -> None:
+    def _crowded(self, visible: Sequence[Person]) -> set[int]:
+        """Who may be covered by another."""
+        boxes = [person.box for person in visible]
+        shared = overlaps(boxes, boxes)
+        np.fill_diagonal(shared, 0.0)
+        return {person.track_id for person, row in zip(visible, shared, strict=True) if row.max() >= _CLEAR_IOU}
+
+    def _uncollapse(self, image: Image, visible: Sequence[Person], sights: Sights) -> None:
         """Of two people seen in one place, the one that jumped there or looks otherwise is hidden."""
         shown = [person for person in visible if person.visible]
+        if len(shown) < 2:
+            return
         places = [self._place(person, sights) for person in shown]
-        shared = overlaps(places, places) if len(shown) > 1 else np.zeros((0, 0))
+        shared = overlaps(places, places)
         for first, second in np.argwhere(np.triu(shared, 1) > _ONE_IOU).tolist():
             rivals = [shown[first], shown[second]]
             if all(person.visible for person in rivals):
                 errors = [self._jump(image, person, sights) for person in rivals]
                 rivals[int(errors[1] >= errors[0])].visible = False
 
-    def _place(self, person: Person, sights: dict[int, Points | None]) -> Box:
-        points = sights.get(person.track_id)
-        return person.expected(self._now_s) if points is None else box_of(points)
+    def _place(self, person: Person, sights: Sights) -> Box:
+        seen = sights.get(person.track_id)
+        return person.expected(self._now_s) if seen is None else seen[1]
 
-    def _jump(self, image: Image, person: Person, sights: dict[int, Points | None]) -> float:
-        points = sights.get(person.track_id)
-        if points is None:
+    def _jump(self, image: Image, person: Person, sights: Sights) -> float:
+        seen = sights.get(person.track_id)
+        if seen is None:
             return 0.0
-        now, was = box_of(points), person.expected(self._now_s)
+        (points, now), was = seen, person.expected(self._now_s)
         far = math.dist(now.centre, was.centre) / max(was.width, was.height, 1e-6)
         return far + person.unlike(look_of(image, points))
 
@@ -235,16 +250,21 @@ class FaceFollower:
     def _due(self) -> bool:
         since_s = self._now_s - self._searched_s + 1e-6
         visible = [person for person in self._people if person.visible]
-        if not self._clocked and self._scene.moved([person.box for person in visible]) > _STIRRED:
+        boxes = [person.box for person in visible]
+        if self._finder.landmarks is None or (not self._clocked and self._scene.moved(boxes) > _STIRRED):
             return True
-        if self._finder.landmarks is None or since_s >= self.beat_s:
+        missing = any(not p.visible and p.located and self._now_s - p.seen_s <= _PLACE_S for p in self._people)
+        # All there, as the last search said: nobody can have come where nothing stirs.
+        settled = bool(visible) and not missing and not any(person.misses for person in visible)
+        if since_s >= self.beat_s * (_SETTLED if settled else 1):
             return True
         if since_s < _MISSING_S:
             return False
-        missing = any(not p.visible and p.located and self._now_s - p.seen_s <= _PLACE_S for p in self._people)
         if missing or not visible:
             return self._scene.moved([]) > _STIRRED
-        return since_s >= _MOTION_S and self._scene.moved([person.box for person in visible]) > _MOVED
+        if since_s < min(_MOTION_S, self.beat_s):
+            return False
+        return self._scene.moved(boxes) > (_MOVED if since_s < self.beat_s else _CAME)
 
     def _search(self, image: Image) -> None:
         self._searched_s = self._now_s
@@ -341,5 +361,7 @@ def _head(box: Box) -> Box:
     return Box(box.left - right, box.top - down, box.right + right, box.bottom + down)
 
 
-def _plausible(points: Points | None, box: Box) -> Points | None:
-    return points if points is not None and box_of(points).iou(box) >= _PLAUSIBLE_IOU else None
+def _plausible(points: Points | None, box: Box) -> tuple[Points, Box] | None:
+    """The points and the box that they lay, unless that lies elsewhere than the one looked in."""
+    laid = None if points is None else box_of(points)
+    return None if points is None or laid is None or laid.iou(box) < _PLAUSIBLE_IOU else (points, laid)

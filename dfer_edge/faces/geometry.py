@@ -12,7 +12,7 @@ WIDTH, HEIGHT, ABOVE = 2.03, 2.84, 0.145
 
 # Points that place a face, and what each adds to the centres of right eye, left eye and mouth (its corners): one small
 # product, as this is asked many times a frame.
-_PLACING = (*range(36, 48), 48, 54)
+_PLACING = np.array([*range(36, 48), 48, 54])
 _CENTRES = np.kron(np.eye(3), np.ones(6))[:, :14] / np.array([[6], [6], [2]])
 
 
@@ -31,7 +31,7 @@ def face_frame(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     centre [..., 2], and s [...]: root mean square of the distance between the eyes' centres and the distance from
     their middle to the middle of the mouth's corners
     """
-    centres = _CENTRES.astype(points.dtype) @ points[..., _PLACING, :]
+    centres = _CENTRES.astype(points.dtype) @ points.take(_PLACING, axis=-2)
     right, left, mouth = centres[..., 0, :], centres[..., 1, :], centres[..., 2, :]
     eyes = (right + left) / 2
     across, down = left - right, mouth - eyes
@@ -49,6 +49,6 @@ def box_of(points: Points) -> Box:
 
 def roll(points: np.ndarray) -> float:
     """Angle of the line through the eyes of landmarks [68, 2] in radians, clockwise as the image shows it; 0 if NaN."""
-    across = points[42:48].mean(axis=0) - points[36:42].mean(axis=0)
+    across = (points[42:48] - points[36:42]).sum(axis=0)
     angle = float(np.arctan2(across[1], across[0]))
     return angle if np.isfinite(angle) else 0.0

@@ -107,16 +107,16 @@ class LandmarkNetwork(abc.ABC):
 
 
 class RenderedFace68(LandmarkNetwork):
-    """The shipped network, trained on renders alone (docs in ``dfer_edge/assets/landmarks68.md``).
+    """The shipped network: face-api's layers, heads fitted on renders (docs in ``dfer_edge/assets/landmarks68.md``).
 
-    1x96x96 grey 0-255, normalised inside the network -> points x, y in 0..1 of the crop's edges, the spread of each
+    1x112x112 grey 0-255, normalised inside the network -> points x, y in 0..1 of the crop's edges, the spread of each
     point's distance from the truth (as a share of the crop's side), and the probability of a face.
     """
 
     name = "rendered68"
-    input_shape = (1, 96, 96)
+    input_shape = (1, 112, 112)
     output_shapes = ((68, 2), (68,), ())
-    margin, down = 0.85, 0.01
+    margin, down = 1.0, 0.1
 
     def _prepared(self, crop: Image) -> FloatArray:
         return cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY)[..., None].astype(np.float32)
@@ -126,7 +126,20 @@ class RenderedFace68(LandmarkNetwork):
         # The distance from the truth follows a Laplace distribution in the plane: the share of it within the limit.
         limit = np.linalg.norm(points[45] - points[36]) * np.float32(0.1) / np.maximum(spread, np.float32(1e-6))
         confidence = 1 - (1 + limit) * np.exp(-limit)
-        return points * np.float32(96) - np.float32(0.5), float(face), confidence.astype(np.float32)
+        side = np.float32(self.input_shape[-1])
+        return points * side - np.float32(0.5), float(face), confidence.astype(np.float32)
+
+
+class FollowingFace68(RenderedFace68):
+    """The network that follows faces and lays crops, all of it trained on renders: 1x96x96, else the same.
+
+    Further from the truth on photographs, and the better judge of small and tilted faces: the detector asks it about
+    those in doubt, and the default weights were trained on crops that it laid (``dfer_edge/assets/face_check.md``).
+    """
+
+    name = "following68"
+    input_shape = (1, 96, 96)
+    margin, down = 0.85, 0.01
 
 
 class FaceApi68(LandmarkNetwork):
@@ -215,7 +228,7 @@ def as_ibug(points: Points) -> Points:
     return filled
 
 
-NETWORKS: tuple[type[LandmarkNetwork], ...] = (RenderedFace68, FaceApi68, OpenSeeFace66)
+NETWORKS: tuple[type[LandmarkNetwork], ...] = (RenderedFace68, FollowingFace68, FaceApi68, OpenSeeFace66)
 
 
 def load_network(path: str | Path, threads: int | None = None) -> LandmarkNetwork:

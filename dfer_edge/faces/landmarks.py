@@ -23,7 +23,8 @@ COUNT = 68
 # Points that lie elsewhere than the box did not find the face that was asked for: least overlap of the rectangle about
 # them and the box. Of faces in their own box it is some 0.75.
 _LEAST_IOU = 0.3
-SHIPPED = Path(__file__).parents[1] / "assets" / "landmarks68.onnx"
+_ASSETS = Path(__file__).parents[1] / "assets"
+SHIPPED, CHECK = _ASSETS / "landmarks68.onnx", _ASSETS / "face_check.onnx"
 CHOICES = "pass landmarks=, or landmark_detector= (--landmarks) an .onnx file, or set DFER_EDGE_LANDMARKS to one"
 
 
@@ -106,6 +107,22 @@ def make_landmark_detector(
     if not Path(chosen).is_file():
         raise WeightsNotFound(f"expected a landmark file, found nothing at {chosen}", CHOICES)
     return _load(Path(chosen), threads)
+
+
+def make_laying_detector(
+    detector: str | Path | LandmarkDetector | None = "auto", threads: int | None = None
+) -> LandmarkDetector | None:
+    """The landmark detector that follows faces and lays the crops of networks.
+
+    As :func:`make_landmark_detector`, but for ``"auto"`` without ``DFER_EDGE_LANDMARKS``: that is the network with
+    which the default weights were trained (:class:`~dfer_edge.faces.landmark_networks.FollowingFace68`). Its points lie
+    further from the truth than those of the shipped landmark network, but those weights read its crops better.
+    """
+    if detector != "auto" or settings.landmarks_override():
+        return make_landmark_detector(detector, threads)
+    from dfer_edge.faces.landmark_networks import load_network
+
+    return load_network(CHECK, threads)
 
 
 def _load(path: Path, threads: int | None) -> LandmarkDetector:

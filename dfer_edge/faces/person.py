@@ -75,10 +75,9 @@ class Person:
         """Radians; 0 without landmarks."""
         return 0.0 if self.points is None else roll(self.points)
 
-    def follow(self, points: Points, now_s: float, patch: Patch, aligns: bool) -> None:
-        """The landmark network saw them at ``points``."""
-        box = box_of(points) if aligns or self.points is None else self._carried(points)
-        self._move(box, now_s, patch)
+    def follow(self, points: Points, box: Box, now_s: float, patch: Patch, aligns: bool) -> None:
+        """The landmark network saw them at ``points``, whose box is ``box``."""
+        self._move(box if aligns or self.points is None else self._carried(points), now_s, patch)
         self.points = points
 
     def confirm(self, found: Found, now_s: float, patch: Patch) -> None:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 FloatArray = npt.NDArray[np.float32]
 
 _ASSETS = Path(__file__).parents[1] / "assets"
-SHIPPED, LANDMARKS = _ASSETS / "faces.onnx", _ASSETS / "landmarks68.onnx"
+SHIPPED, CHECK = _ASSETS / "faces.onnx", _ASSETS / "face_check.onnx"
 STRIDES = (8, 16, 32)
 # Score, box, five points.
 _OUTPUTS = 15
@@ -84,8 +84,8 @@ class RenderedFaces:
     threads
         CPU threads; one if None: the network is too small for more to pay.
     second
-        Says of a face in doubt whether it is one; the shipped landmark network, loaded when it is first needed, if
-        None.
+        Says of a face in doubt whether it is one; the landmark network in ``face_check.onnx``, loaded when it is first
+        needed, if None.
 
     Raises
     ------
@@ -110,7 +110,7 @@ class RenderedFaces:
             )
         self._session = _session(path, threads or 1)
         self._given = second
-        other = getattr(second, "fingerprint", second.name) if second else file_sha256(LANDMARKS)
+        other = getattr(second, "fingerprint", second.name) if second else file_sha256(CHECK)
         self.fingerprint = f"rendered {_RULE} {file_sha256(Path(path))} {threshold} {turned_threshold} {other}"
         if not _recognised(self._session):
             raise CorruptArtifact(f"expected a face detector of the shipped kind (grey -> stride8, 16, 32), got {path}")
@@ -143,7 +143,7 @@ class RenderedFaces:
     def _second(self) -> ScoredLandmarkDetector:
         from dfer_edge.faces.landmark_networks import load_network
 
-        return self._given or load_network(LANDMARKS, 1)
+        return self._given or load_network(CHECK, 1)
 
     def _faces(self, image: Image, grey: npt.NDArray[np.uint8], rows: FloatArray, least: float) -> FloatArray:
         """Of the rows of some looks those that are faces, by score, which is ``least`` or more."""

@@ -12,8 +12,8 @@ from dfer_edge.types import Box, Image
 
 Grey = npt.NDArray[np.float32]
 
-# Cells of a frame's longer side, of a face's, and pixels a cell that are read at most: noise averages out.
-_CELLS, _FACE_CELLS, _READ = 48, 8, 6
+# Cells of a frame's longer side and of a face's, and pixels along a cell that are read at most: noise averages out.
+_CELLS, _FACE_CELLS, _READ, _FACE_READ = 48, 8, 3, 6
 # A cut: the picture differs by this many grey levels in the mean, and no longer resembles the one before. A flash or
 # a change of exposure keeps the pattern, camera motion most of it.
 _CUT_LEVELS, _CUT_ALIKE = 10.0, 0.6
@@ -23,10 +23,10 @@ _LIGHT_LEVELS = 20.0
 _MOVED_LEVELS = 10.0
 
 
-def shrunk(image: Image, cells: int) -> Grey:
-    """Mean grey of cells, the longer side ``cells``; a few pixels of each are read."""
+def shrunk(image: Image, cells: int, most: int) -> Grey:
+    """Mean grey of cells, the longer side ``cells``; along each side of one ``most`` pixels are read."""
     height, width = image.shape[:2]
-    scale = min(1.0, cells * _READ / max(height, width))
+    scale = min(1.0, cells * most / max(height, width))
     read = cv2.resize(image, _sides(width, height, scale), interpolation=cv2.INTER_NEAREST)
     sides = _sides(width, height, cells / max(height, width))
     # Grey last: of a few pixels it is not worth OpenCV's threads.
@@ -54,7 +54,7 @@ class Scene:
 
     def see(self, image: Image) -> bool:
         """Take the next frame; whether it begins another scene (another size does too)."""
-        now, last = shrunk(image, _CELLS), self._last
+        now, last = shrunk(image, _CELLS, _READ), self._last
         same_size, self._shape, self._last = self._shape == image.shape, image.shape, now
         if last is None or not same_size:
             return True
@@ -90,7 +90,7 @@ class Patch:
 
     def _read(self, image: Image) -> Grey:
         region = image[self._rows, self._columns]
-        return shrunk(region, _FACE_CELLS) if region.size else np.zeros((1, 1), np.float32)
+        return shrunk(region, _FACE_CELLS, _FACE_READ) if region.size else np.zeros((1, 1), np.float32)
 
     def change(self, image: Image) -> tuple[float, float]:
         """Mean difference now, in grey levels without a moderate one of the light, and the likeness, -1 to 1."""

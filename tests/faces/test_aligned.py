@@ -14,6 +14,7 @@ from dfer_edge.calibration import from_folder
 from dfer_edge.engines.base import Engine
 from dfer_edge.faces import FaceFinder, for_network, make_detector, make_landmark_detector
 from dfer_edge.faces.aligned import box_of
+from dfer_edge.faces.landmarks import make_laying_detector
 from dfer_edge.flow import preprocess
 from dfer_edge.inference import registry
 from dfer_edge.inference.keypoint_graph import mean_shape
@@ -129,7 +130,7 @@ def test_detectors_of_users_keep_their_attributes() -> None:
             return []
 
     info = Recognizer("slowr50_sa", "random", engine="onnxruntime", detector=Own()).info()
-    assert (info["detector"], info["face_box"], info["landmark_detector"]) == ("Own", "detector", "rendered68")
+    assert (info["detector"], info["face_box"], info["landmark_detector"]) == ("Own", "detector", "following68")
 
 
 def test_an_engine_is_closed_when_landmarks_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -143,11 +144,11 @@ def test_an_engine_is_closed_when_landmarks_fail(tmp_path: Path, monkeypatch: py
 def test_shipped_weights_read_aligned_faces() -> None:
     recognizer = Recognizer("slowr50_sa", engine="onnxruntime", detector="haar")
     info = recognizer.info()
-    assert (info["face_box"], info["landmark_detector"], info["detector"]) == ("landmarks", "rendered68", "haar")
+    assert (info["face_box"], info["landmark_detector"], info["detector"]) == ("landmarks", "following68", "haar")
     without = Recognizer("slowr50_sa", engine="onnxruntime", detector="haar", landmark_detector=None).info()
     assert (without["face_box"], without["landmark_detector"]) == ("detector", None)
     random = Recognizer("slowr50_sa", "random", engine="onnxruntime", detector="haar").info()
-    assert (random["face_box"], random["landmark_detector"]) == ("detector", "rendered68")
+    assert (random["face_box"], random["landmark_detector"]) == ("detector", "following68")
 
 
 def test_detectors_agree_better_once_landmarks_lay_their_boxes(media: Path, yunet: Path) -> None:
@@ -171,7 +172,7 @@ def test_recogniser_calibration_and_training_cut_the_same_crop(
 ) -> None:
     recognizer = Recognizer("slowr50_sa", engine="onnxruntime", detector="haar")
     spec, image = recognizer.spec, astronaut_frames[0]
-    points = make_landmark_detector().detect(image, make_detector("haar").detect(image)[0].box)
+    points = make_laying_detector().detect(image, make_detector("haar").detect(image)[0].box)
     expected = preprocess.face_crop(image, box_of(points), spec)
     np.testing.assert_array_equal(recognizer.clip(image[None]).frames, np.stack([expected] * spec.frames))
     cv2.imwrite(str(tmp_path / "face.png"), image[..., ::-1])

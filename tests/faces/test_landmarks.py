@@ -16,7 +16,15 @@ from dfer_edge import CorruptArtifact, EngineUnavailable, InvalidInput, WeightsN
 from dfer_edge.faces import make_detector, make_landmark_detector
 from dfer_edge.faces.detectors import YuNetDetector
 from dfer_edge.faces.landmark_networks import OPENSEEFACE_POINTS, as_ibug, flush_subnormals, load_network
-from dfer_edge.faces.landmarks import FACE_SCORE, BatchLandmarkDetector, Landmarks, find, find_all, find_scored
+from dfer_edge.faces.landmarks import (
+    FACE_SCORE,
+    BatchLandmarkDetector,
+    Landmarks,
+    find,
+    find_all,
+    find_scored,
+    make_laying_detector,
+)
 from dfer_edge.inference.keypoint_graph import MIRROR_POINTS
 from dfer_edge.types import Box
 from tests.faces.test_faces import still
@@ -219,7 +227,8 @@ def test_files_that_are_no_landmark_network(tmp_path: Path, yunet: Path) -> None
 
 def test_choices(media: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, networks: dict) -> None:
     assert make_landmark_detector().name == "rendered68"
-    assert make_landmark_detector(None) is None
+    assert make_laying_detector().name == "following68", "the shipped one lays other crops than the weights know"
+    assert make_landmark_detector(None) is make_laying_detector(None) is None
 
     class Nameless:
         def detect(self, image: np.ndarray, box: Box) -> None:
@@ -229,7 +238,7 @@ def test_choices(media: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, n
     assert make_landmark_detector(networks["faceapi68"]) is networks["faceapi68"]
     for name in NAMES:
         monkeypatch.setenv("DFER_EDGE_LANDMARKS", str(media / "onnx" / FILES[name]))
-        assert make_landmark_detector().name == name
+        assert make_landmark_detector().name == make_laying_detector().name == name
     monkeypatch.setenv("DFER_EDGE_LANDMARKS", str(tmp_path / "none.onnx"))
     with pytest.raises(WeightsNotFound, match=r"none\.onnx.*DFER_EDGE_LANDMARKS"):
         make_landmark_detector()

@@ -304,7 +304,7 @@ def test_every_network_follows_by_landmarks_unless_told_not_to(tmp_path: Path, m
 def test_info_and_doctor_name_the_detector(blind: Recognizer, faceapi: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert blind.info()["landmark_detector"] is None
     assert report()["landmarks"] == {"68 points": "yes: rendered68, shipped"}
-    assert recognizer_of().info()["landmark_detector"] == "rendered68"
+    assert recognizer_of().info()["landmark_detector"] == "following68"
     monkeypatch.setenv("DFER_EDGE_LANDMARKS", str(faceapi))
     assert recognizer_of().info()["landmark_detector"] == "faceapi68"
     assert report()["landmarks"] == {"68 points": f"yes: faceapi68, DFER_EDGE_LANDMARKS names {faceapi}"}
@@ -317,6 +317,6 @@ def test_command_line(single_face: Path, astronaut: Path, faceapi: Path, capsys:
     document = json.loads(capsys.readouterr().out)
     assert document["recognizer"]["landmark_detector"] == "faceapi68"
     assert main(["predict", str(astronaut), *options, "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["recognizer"]["landmark_detector"] == "rendered68"
+    assert json.loads(capsys.readouterr().out)["recognizer"]["landmark_detector"] == "following68"
     assert main(["predict", str(astronaut), *options, "--landmarks", "none.onnx"]) == 1
     assert "found nothing at none.onnx" in capsys.readouterr().err

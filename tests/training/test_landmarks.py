@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from dfer_edge import CorruptArtifact, InvalidInput, SourceNotFound
-from dfer_edge.faces.landmark_networks import RenderedFace68
+from dfer_edge.faces.landmark_networks import FollowingFace68
 from dfer_edge.inference.keypoint_graph import MIRROR_POINTS
 from dfer_edge.synthesis import load_face_model
 from dfer_edge.synthesis.renderer import FaceRenderer
@@ -53,12 +53,12 @@ def test_mirrored_numbers_are_the_productions() -> None:
 
 
 def test_crops_lie_in_the_detectors_box(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert (RenderedFace68.margin, RenderedFace68.down) == (MARGIN, DOWN)
+    assert (FollowingFace68.margin, FollowingFace68.down) == (MARGIN, DOWN)
     points = face()
     monkeypatch.setattr(crops, "degraded", lambda rng, grey: grey)
     black = np.zeros((128, 128), np.uint8)
     seen = [training_crop(np.random.default_rng(k), black, points, BOX, STILL)[1] for k in range(8)]
-    expected = (points - BOX[:2]) / (90.0 * crops._MARGIN) + 0.5
+    expected = (points - BOX[:2]) / (90.0 * crops.FRAMING.margin) + 0.5
     assert {np.abs(one - expected).max() < 1e-4 for one in seen} == {True, False}, "some are mirrored"
 
 

@@ -13,8 +13,8 @@ from typing import Any, cast
 import numpy as np
 
 from bench.studies.real_people.samples import Sample
-from dfer_edge.faces import Detector, LandmarkDetector, make_detector, make_landmark_detector
-from dfer_edge.faces.landmarks import Landmarks, ScoredLandmarkDetector
+from dfer_edge.faces import Detector, LandmarkDetector, make_detector
+from dfer_edge.faces.landmarks import Landmarks, ScoredLandmarkDetector, make_laying_detector
 from dfer_edge.sources.opening import open_source
 from dfer_edge.system import settings
 from dfer_edge.types import Box, Detection, Image, Points
@@ -133,7 +133,7 @@ def finders(
 
     ``folder`` keeps their memories; the SDK's cache if None.
     """
-    found, marks = make_detector(detector), make_landmark_detector(landmarks, threads)
+    found, marks = make_detector(detector), make_laying_detector(landmarks, threads)
     assert marks is not None  # None is made of None alone
     chosen = np.linspace(0, len(samples) - 1, min(_PROBES, len(samples)))
     probes = [next(iter(open_source(samples[int(at)].path))).image for at in chosen]

@@ -1,1 +1,1 @@
-"""Training of the shipped landmark network on renders alone: ``python -m dfer_edge.training.landmarks``."""
+"""Training of the landmark network that follows faces, on renders alone: ``python -m dfer_edge.training.landmarks``."""

@@ -1,4 +1,4 @@
-"""Trains and exports the landmark network: ``python -m dfer_edge.training.landmarks --data DIR --out DIR``."""
+"""Trains and exports the network that follows faces: ``python -m dfer_edge.training.landmarks --help``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dfer_edge.training.landmarks.trainer import Recipe, Renders, Trainer
 
 def main(arguments: list[str] | None = None) -> int:
     """Command line; exit code 0 done, 1 failed."""
-    parser = stage.parser("python -m dfer_edge.training.landmarks", __doc__, Recipe, "landmarks68.onnx")
+    parser = stage.parser("python -m dfer_edge.training.landmarks", __doc__, Recipe, "face_check.onnx")
     parser.add_argument("--data", type=Path, required=True, help="what dfer_edge.training.landmarks.render wrote")
     return stage.command(_train, parser.parse_args(arguments))
 
@@ -31,8 +31,8 @@ def _train(options: argparse.Namespace) -> None:
     net = trainer.train(renders)
     data = {"synthetic": True, "images": len(renders.grey), "renders": "dfer_edge.training.landmarks.render"}
     provenance = {"data": data, "recipe": [*trainer.earlier, dataclasses.asdict(recipe)]}
-    save_onnx(net, options.out / "landmarks68.onnx", provenance)
-    print(json.dumps({"out": str(options.out / "landmarks68.onnx"), **provenance}))
+    save_onnx(net, options.out / "face_check.onnx", provenance)
+    print(json.dumps({"out": str(options.out / "face_check.onnx"), **provenance}))
 
 
 if __name__ == "__main__":

@@ -13,9 +13,6 @@ from dfer_edge.training.landmarks.network import SIZE
 
 # In use: side of the crop and how far it is moved down, in units of the longer side of the detector's box.
 MARGIN, DOWN = 0.85, 0.01
-# In training, where YuNet's boxes about renders are a little smaller than about photographs.
-_MARGIN = 0.95
-
 # iBUG numbers of a mirrored face.
 MIRROR = np.array(MIRROR_POINTS)
 
@@ -48,8 +45,33 @@ class Jitter:
     mask: float = 0.06
 
 
+@dataclass(frozen=True)
+class Framing:
+    """Where crops lie in training, where YuNet's boxes about renders are smaller than about photographs.
+
+    Attributes
+    ----------
+    size
+        Pixels of a side.
+    margin, down
+        Side and how far it is moved down, in units of the longer side of the detector's box.
+    """
+
+    size: int = SIZE
+    margin: float = 0.95
+    down: float = 0.0
+
+
+FRAMING = Framing()
+
+
 def training_crop(
-    rng: np.random.Generator, image: np.ndarray, points: np.ndarray, box: np.ndarray, jitter: Jitter
+    rng: np.random.Generator,
+    image: np.ndarray,
+    points: np.ndarray,
+    box: np.ndarray,
+    jitter: Jitter,
+    framing: Framing = FRAMING,
 ) -> tuple[np.ndarray, np.ndarray, bool]:
     """One crop of a render.
 
@@ -64,11 +86,12 @@ def training_crop(
 
     Returns
     -------
-    Grey levels float32 [96, 96], points [68 + N, 2] as shares of the crop's side (the others NaN in mirrored crops),
-    and whether there is a face.
+    Grey levels float32 [size, size], points [68 + N, 2] as shares of the crop's side (the others NaN in mirrored
+    crops), and whether there is a face.
     """
-    side = _MARGIN * float(box[2]) * float(np.exp(rng.normal(0.0, jitter.scale)))
-    centre = box[:2] + rng.normal(0.0, jitter.shift, 2) * side
+    size = framing.size
+    side = framing.margin * float(box[2]) * float(np.exp(rng.normal(0.0, jitter.scale)))
+    centre = box[:2] + (0.0, framing.down * float(box[2])) + rng.normal(0.0, jitter.shift, 2) * side
     angle = float(np.clip(rng.normal(0.0, jitter.turn_rad), -0.8, 0.8))
     if rng.random() < 0.2 and jitter.turn_rad > 0:
         angle = float(rng.uniform(-0.8, 0.8))
@@ -78,14 +101,15 @@ def training_crop(
         side, centre = _elsewhere(rng, side, centre, image.shape[0])
     elif not face and kind < 0.85:
         angle += float(rng.uniform(2.1, 4.2))
-    matrix = _matrix(centre, side, angle, rng.normal(0.0, jitter.stretch, 2), mirrored=bool(rng.random() < 0.5))
+    matrix = _matrix(centre, size / side, angle, rng.normal(0.0, jitter.stretch, 2), mirrored=bool(rng.random() < 0.5))
+    matrix[:, 2] += (size - 1) / 2
     if face and rng.random() < jitter.mask:
         image = wear_mask(rng, image, points[:68])
-    # Renders are a third larger than crops: no need to average before they are sampled.
-    grey = cv2.warpAffine(image, matrix, (SIZE, SIZE), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    # Renders are hardly larger than crops: no need to average before they are sampled.
+    grey = cv2.warpAffine(image, matrix, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     if not face and kind >= 0.85:
         grey = scrambled(rng, grey)
-    moved = (points @ matrix[:, :2].T + matrix[:, 2] + 0.5) / SIZE
+    moved = (points @ matrix[:, :2].T + matrix[:, 2] + 0.5) / size
     if np.linalg.det(matrix[:, :2]) < 0:
         moved[:68] = moved[MIRROR]
         moved[68:] = np.nan
@@ -100,13 +124,11 @@ def _elsewhere(rng: np.random.Generator, side: float, centre: np.ndarray, size: 
     return side * rng.uniform(0.1, 0.33), rng.uniform(0.0, size, 2)
 
 
-def _matrix(centre: np.ndarray, side: float, angle: float, stretch: np.ndarray, mirrored: bool) -> np.ndarray:
-    """Affine map of image pixels to crop pixels, centres at whole numbers on both sides; [2, 3]."""
-    scale = SIZE / side
+def _matrix(centre: np.ndarray, scale: float, angle: float, stretch: np.ndarray, mirrored: bool) -> np.ndarray:
+    """Affine map of image pixels to crop pixels counted from its middle; [2, 3]."""
     wide, shear = np.exp(stretch[0] / 2), 0.7 * stretch[1]
     shape = np.array([[wide, shear], [0.0, 1 / wide]])
     turn = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) @ shape
     if mirrored:
         turn = np.diag([-1.0, 1.0]) @ turn
-    offset = (SIZE - 1) / 2 - turn @ np.asarray(centre, np.float64)
-    return np.concatenate([turn, offset[:, None]], axis=1)
+    return np.concatenate([turn, -(turn @ np.asarray(centre, np.float64))[:, None]], axis=1)

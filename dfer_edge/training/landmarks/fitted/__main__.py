@@ -1,0 +1,62 @@
+"""Fits and exports the landmark network in minutes: ``python -m dfer_edge.training.landmarks.fitted --help``."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import hashlib
+import json
+import sys
+from pathlib import Path
+
+import cv2
+import torch
+
+from dfer_edge.errors import DferError
+from dfer_edge.training.detector.pictures import Pictures
+from dfer_edge.training.landmarks.fitted.export import save_onnx
+from dfer_edge.training.landmarks.fitted.fit import Recipe, fit, of_pictures, of_renders
+from dfer_edge.training.landmarks.fitted.start import net_of
+from dfer_edge.training.landmarks.render import SHARD
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Command line; exit code 0 done, 1 failed."""
+    parser = argparse.ArgumentParser(prog="python -m dfer_edge.training.landmarks.fitted", description=__doc__)
+    parser.add_argument("--renders", type=Path, required=True, help="what dfer_edge.training.landmarks.render wrote")
+    parser.add_argument("--pictures", type=Path, required=True, help="folder of pictures without people")
+    parser.add_argument("--start", type=Path, required=True, help="ONNX file of face-api's 68-point network")
+    parser.add_argument("--out", type=Path, required=True, help="the ONNX file to write")
+    parser.add_argument("--threads", type=int, default=1)
+    for field in dataclasses.fields(Recipe):
+        parser.add_argument(f"--{field.name.replace('_', '-')}", type=type(field.default), default=field.default)
+    options = parser.parse_args(arguments)
+    torch.set_num_threads(options.threads)
+    cv2.setNumThreads(1)
+    try:
+        print(json.dumps(_made(options)))
+    except DferError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+def _made(options: argparse.Namespace) -> dict[str, object]:
+    recipe = Recipe(**{field.name: getattr(options, field.name) for field in dataclasses.fields(Recipe)})
+    net = net_of(options.start).eval()
+    pictures = Pictures.read(options.pictures)
+    grey = [*pictures.backgrounds, *(thing for thing, _ in pictures.things)]
+    seen = of_renders(net, options.renders, recipe)
+    facts = fit(net, seen, of_pictures(net, grey, recipe), recipe)
+    provenance: dict[str, object] = {
+        "data": {"synthetic": True, "images": len(list(options.renders.glob("shard-*.npz"))) * SHARD},
+        "layers": {"of": "face-api, 68 points (MIT)", "sha256": hashlib.sha256(options.start.read_bytes()).hexdigest()},
+        "recipe": dataclasses.asdict(recipe),
+        "fit": facts,
+    }
+    save_onnx(net, options.out, provenance)
+    return {"out": str(options.out), **provenance}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
