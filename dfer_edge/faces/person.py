@@ -58,6 +58,7 @@ class Person:
     misses: int = 0
     looks: list[Look] = dataclasses.field(default_factory=list)
     _relative: tuple[float, float, float, float] | None = None
+    _laid: Box | None = None
 
     def tracked(self, now_s: float, moving: bool) -> TrackedFace:
         """What is reported; ``moving``: not looked at in this frame although it moved, so where it should be by now."""
@@ -67,8 +68,9 @@ class Person:
 
     def expected(self, now_s: float) -> Box:
         """The box, in the detectors' convention, where the face should be by now."""
-        own = self.box if self.points is None else box_of(self.points)
-        return _moved(own, *self._drift(now_s))
+        if self._laid is None:
+            self._laid = self.box if self.points is None else box_of(self.points)
+        return _moved(self._laid, *self._drift(now_s))
 
     @property
     def roll(self) -> float:
@@ -78,12 +80,12 @@ class Person:
     def follow(self, points: Points, box: Box, now_s: float, patch: Patch, aligns: bool) -> None:
         """The landmark network saw them at ``points``, whose box is ``box``."""
         self._move(box if aligns or self.points is None else self._carried(points), now_s, patch)
-        self.points = points
+        self.points, self._laid = points, box
 
     def confirm(self, found: Found, now_s: float, patch: Patch) -> None:
         """The detector found them; for boxes of its own, so it says how they lie on the face."""
         self._move(found.box, now_s, patch)
-        self.points, self.score, self.misses = found.points, found.score, 0
+        self.points, self.score, self.misses, self._laid = found.points, found.score, 0, None
         self._relative = None if found.points is None else _relative(found.box, found.points)
 
     def agree(self, box: Box | None, score: float) -> None:
@@ -91,6 +93,7 @@ class Person:
         self.score, self.misses = score, 0
         if box is not None:
             self.box = box
+            self._laid = None if self.points is None else self._laid
             self._relative = None if self.points is None else _relative(box, self.points)
 
     def remember(self, look: Look) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import cv2
@@ -39,9 +40,9 @@ def _sides(width: int, height: int, scale: float) -> tuple[int, int]:
 
 def alike(first: Grey, second: Grey) -> float:
     """Correlation of two pictures of one shape, -1 to 1; two even ones are alike."""
-    a, b = first - first.mean(), second - second.mean()
-    power = float(np.sqrt(np.square(a).sum() * np.square(b).sum()))
-    return float((a * b).sum()) / power if power > 1e-3 * a.size else 1.0
+    a, b = (first - first.mean()).ravel(), (second - second.mean()).ravel()
+    power = math.sqrt(float(a @ a) * float(b @ b))
+    return float(a @ b) / power if power > 1e-3 * a.size else 1.0
 
 
 class Scene:
@@ -96,5 +97,5 @@ class Patch:
         """Mean difference now, in grey levels without a moderate one of the light, and the likeness, -1 to 1."""
         now = self._read(image)
         difference = now - self._grey
-        light = np.clip(difference.mean(), -_LIGHT_LEVELS, _LIGHT_LEVELS)
-        return float(np.abs(difference - light).mean()), alike(now, self._grey)
+        light = min(max(float(difference.mean()), -_LIGHT_LEVELS), _LIGHT_LEVELS)
+        return float(np.abs(difference - np.float32(light)).mean()), alike(now, self._grey)
