@@ -18,7 +18,9 @@ from dfer_edge.inference import registry
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "speed.md"
+README = ROOT / "README.md"
 BEGIN, END = "<!-- speed -->", "<!-- /speed -->"
+README_MARKS = ("<!-- latency -->", "<!-- /latency -->")
 _SPEED = ("network, random weights", "torch eager: ms", "best fp32: ratio", "best: ratio", "fp32 parity", "same label")
 _INT8 = (
     "network, random weights, int8 on OpenVINO",
@@ -43,13 +45,19 @@ _GLASS = (
     "kept",
     "missed frames",
 )
+_LATENCY = ("camera to label, ms", "p50", "p99", "of it the network", "six faces, p50", "processor, ms a frame")
 _BARS = ("bar", "measured; **bold** misses it")
+
+
+def _devices() -> tuple[list[Path], Path]:
+    """The results of all devices, and of the one with the most."""
+    folders = sorted(path for path in (ROOT / "bench" / "results").iterdir() if path.is_dir())
+    return folders, max(folders, key=lambda folder: len(list(folder.iterdir())))
 
 
 def table() -> str:
     """Everything between the markers: the device with the most results in full, the others by a line each."""
-    folders = sorted(path for path in (ROOT / "bench" / "results").iterdir() if path.is_dir())
-    full = max(folders, key=lambda folder: len(list(folder.iterdir())))
+    folders, full = _devices()
     others = [brief(folder) for folder in folders if folder != full]
     return "\n\n".join([*device(full), *(part for part in others if part)])
 
@@ -115,6 +123,22 @@ def shipped(folder: Path) -> list[str]:
         _joined(_GLASS, [glass_row(row) for row in glass]),
         _joined(_BARS, bars({row.id.split("/", 2)[2]: row for row in glass})),
     ]
+
+
+def latency() -> str:
+    """Camera to label on OpenVINO, for README: one face and six."""
+    rows = results.read(_devices()[1] / "shipped.jsonl").rows
+    glass = {name.split("/", 2)[2]: row for name, row in rows.items() if row.group == "glass" and row.ok}
+    lines = []
+    for precision in ("fp32", "bf16", "int8"):
+        one, six = (glass.get(f"openvino/{precision}/f{faces}") for faces in (1, 6))
+        if one is None:
+            continue
+        more = "-" if six is None else f"{six.latency_ms['p50']:.1f}"
+        figures = [one.latency_ms["p50"], one.latency_ms["p99"], one.extra["engine_ms"]["p50"]]
+        cost = one.extra["processor_ms_a_frame"]
+        lines.append(_line(f"openvino {precision}", *(f"{value:.1f}" for value in figures), more, f"{cost:.1f}"))
+    return _joined(_LATENCY, lines)
 
 
 def bars(glass: Mapping[str, Row]) -> list[str]:
@@ -255,15 +279,22 @@ def _documents(folder: Path, kind: str) -> list[dict[str, Any]]:
 
 
 def spliced(page: str) -> str:
-    """``page`` with the tables in place."""
-    head, _, rest = page.partition(BEGIN)
-    _, _, tail = rest.partition(END)
-    return f"{head}{BEGIN}\n{table()}\n{END}{tail}"
+    """``page`` with the tables in place: those of docs/speed.md, and the short one of README."""
+    return _between(_between(page, BEGIN, END, table), *README_MARKS, latency)
+
+
+def _between(page: str, begin: str, end: str, text: Callable[[], str]) -> str:
+    if begin not in page:
+        return page
+    head, _, rest = page.partition(begin)
+    _, _, tail = rest.partition(end)
+    return f"{head}{begin}\n{text()}\n{end}{tail}"
 
 
 def write() -> None:
-    """Put the tables into the page."""
-    PAGE.write_text(spliced(PAGE.read_text()))
+    """Put the tables into the pages."""
+    for page in (PAGE, README):
+        page.write_text(spliced(page.read_text()))
 
 
 if __name__ == "__main__":

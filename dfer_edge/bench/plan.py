@@ -34,7 +34,7 @@ _QUICK_NETWORKS = (SHIPPED, "slowr50_sa")
 _GLASS = (
     *(f"{name}/f1" for name in ("torch/fp32", "onnxruntime/fp32", "openvino/fp32", "openvino/bf16", "openvino/int8")),
     *(f"openvino/bf16/f{faces}" for faces in range(2, 7)),
-    "openvino/int8/f6",
+    *(f"openvino/{precision}/f6" for precision in ("fp32", "int8")),
     *(f"openvino/bf16/f{faces}-hop100" for faces in (1, 6)),
     "openvino/bf16/deadline50",
 )

@@ -20,7 +20,7 @@ def add(commands: Any, common: argparse.ArgumentParser) -> None:
     parser = commands.add_parser("label", parents=[common], help="label an archive", description=f"{__doc__} {text}")
     add = parser.add_argument
     add("folder", type=Path, help="searched with its sub-folders")
-    add("--out", type=Path, required=True, metavar="FILE.parquet", help="the table")
+    add("--out", type=_table, required=True, metavar="FILE.parquet", help="the table")
     add("--model", default="slowr50_sa", choices=["auto", *list_models()], help="default: %(default)s")
     add("--weights", default="default", help="default, random, or a .safetensors or .onnx file")
     add("--engine", default="auto", choices=("auto", *ENGINES))
@@ -32,6 +32,12 @@ def add(commands: Any, common: argparse.ArgumentParser) -> None:
     add("--workers", type=positive, metavar="N", help="processes on the cluster (default: its CPUs)")
     add("--json", action="store_true", help="the report as JSON")
     parser.set_defaults(run=run)
+
+
+def _table(text: str) -> Path:
+    if Path(text).suffix != ".parquet":
+        raise argparse.ArgumentTypeError(f"expected a file that ends in .parquet, got {text!r}")
+    return Path(text)
 
 
 def run(arguments: argparse.Namespace) -> int:

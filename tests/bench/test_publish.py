@@ -62,8 +62,8 @@ def test_rows_measured_anew_take_the_places_of_the_old(tmp_path: Path) -> None:
     old = lines_of(write(tmp_path / "old.jsonl", some()), 9.0, "dfer-edge bench --out x")
     faster = some()[:2]
     faster[1].ratio_p50 = 0.125
-    run = lines_of(write(tmp_path / "a.jsonl", faster), 1.0, "dfer-edge bench --only a --out /home/me/x")
-    other = lines_of(write(tmp_path / "b.jsonl", faster[:1]), 0.5, "dfer-edge bench --only b --out /home/me/y")
+    run = lines_of(write(tmp_path / "a.jsonl", faster), 1.0, "dfer-edge bench --only a --out away/x")
+    other = lines_of(write(tmp_path / "b.jsonl", faster[:1]), 0.5, "dfer-edge bench --only b --out away/y")
     found = shipped.merged(old, [run, other])
     assert [line["id"] for line in found if line["kind"] == "row"] == [row.id for row in some()]
     assert next(line for line in found if line.get("id") == faster[1].id)["ratio_p50"] == 0.125

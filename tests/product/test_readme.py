@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import dfer_edge
-from bench.publish.speed_page import BEGIN, END, PAGE, spliced
+from bench.publish.speed_page import BEGIN, END, PAGE, README_MARKS, spliced
 from dfer_edge._names import MOVED
 from dfer_edge.bench.plan import Plan
 from dfer_edge.cli.main import parser
@@ -154,9 +154,10 @@ def test_make_targets_that_pages_name_exist() -> None:
 
 
 def test_speed_table_is_what_the_results_say() -> None:
-    text = PAGE.read_text()
-    assert spliced(text) == text
-    assert "slowr50_sa" in text.partition(BEGIN)[2].partition(END)[0]
+    for page, marks, name in ((PAGE, (BEGIN, END), "slowr50_sa"), (README, README_MARKS, "openvino bf16")):
+        text = page.read_text()
+        assert spliced(text) == text
+        assert name in text.partition(marks[0])[2].partition(marks[1])[0]
 
 
 def test_support_table_names_every_model_and_engine() -> None:
