@@ -33,7 +33,7 @@ from dfer_edge.types import Box, Frame, Points, TrackedFace
 
 _LOG = logging.getLogger("dfer_edge")
 
-RULE = "2"
+RULE = "3"
 """Of following and placing: another number where the same detectors would find other faces."""
 
 _SUFFIX = ".faces"
