@@ -65,7 +65,14 @@ def main(words: list[str] | None = None) -> int:
             train, tests = _data(pair, given)
             done = next((one for one in document["pairs"] if one["name"] == name), None)
             if done is None:
-                done = {"name": name, "paper": pair.paper, "part": pair.part, "seeds": [], "epochs": pair.epochs}
+                done = {
+                    "name": name,
+                    "paper": pair.paper,
+                    "part": pair.part,
+                    "seeds": [],
+                    "epochs": pair.epochs,
+                    "rate": pair.rate,
+                }
                 done |= {"inputs": len(train.labels), "tests": {key: len(one.labels) for key, one in tests.items()}}
                 document["pairs"].append(done)
             for seed in range(given.seeds):

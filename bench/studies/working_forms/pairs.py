@@ -151,7 +151,7 @@ def gate() -> Pair:
         "no gate": lambda: Narrow(None, spec.size),
     }
     return Pair(
-        "002", "the gate can only weaken", "images", spec, lambda clip: clip[:, :, 0], forms, epochs=4, rate=1e-3
+        "002", "the gate can only weaken", "images", spec, lambda clip: clip[:, :, 0], forms, epochs=4, rate=3e-4
     )
 
 

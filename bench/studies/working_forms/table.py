@@ -40,8 +40,7 @@ def page(document: Mapping[str, Any]) -> str:
     lines += ["a difference that changes its sign from seed to seed is none.", ""]
     for pair in document["pairs"]:
         tests = ", ".join(f"{count} of {name}" for name, count in pair["tests"].items())
-        lines.append(
-            f"- {pair['paper']}, {pair['part']}: {pair['inputs']} inputs, {pair['epochs']} epochs; judged by {tests}."
-        )
+        learnt = f"{pair['inputs']} inputs, {pair['epochs']} epochs at {pair['rate']}"
+        lines.append(f"- {pair['paper']}, {pair['part']}: {learnt}; judged by {tests}.")
     made = ", ".join(f"{key} {value}" for key, value in document["provenance"].items() if value)
     return "\n".join([*lines, "", table(document), "", made, ""])
