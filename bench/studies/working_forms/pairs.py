@@ -18,7 +18,7 @@ from dfer_edge.inference.smate import WIDTH
 from dfer_edge.inference.vgg import STAGES, Architecture
 from dfer_edge.labels import DFEW
 from dfer_edge.models.r2plus1d import R2Plus1D
-from dfer_edge.models.slowr50 import FEATURES, AttentionHead, PlainHead
+from dfer_edge.models.slowr50 import FEATURES, AttentionHead
 from dfer_edge.models.smate import SMaTE
 from dfer_edge.models.vgg import AGGate, ResidualGate, Stage, draw
 from dfer_edge.recognizer import Recognizer
@@ -124,7 +124,6 @@ def attention() -> Pair:
     forms: dict[str, Callable[[], nn.Module]] = {
         "one token (printed)": lambda: _Pooled(AttentionHead(CLASSES, 4, 0.5)),
         "a token a frame": lambda: AttentionHead(CLASSES, 4, 0.5),
-        "no attention": lambda: _Pooled(PlainHead(CLASSES, 0.5)),
     }
     return Pair(
         "000", "self-attention over one token is an affine map", "frames", spec, trunk, forms, epochs=4, rate=1e-4
