@@ -31,7 +31,7 @@ cudaError_t lbp(const std::uint8_t* frames, const LbpShape& shape, const LbpWeig
     return shape.width % (4 * words) == 0 && aligned_to(frames, 4 * words) && aligned_to(out, bytes == 1 ? 4 * words : 16);
   };
   if (shape.channels == 3) return lbp<3, 1>(frames, shape, weights, wide(1), store, stream);
-  if (wide(4)) return lbp<1, 4>(frames, shape, weights, true, store, stream);
+  if (wide(4) && shape.height >= kLbpRows) return lbp<1, 4>(frames, shape, weights, true, store, stream);
   return lbp<1, 1>(frames, shape, weights, wide(1), store, stream);
 }
 

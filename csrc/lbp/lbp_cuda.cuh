@@ -58,14 +58,11 @@ struct LbpReader {
     return beyond <= 0 ? grey(row + kChannels * column) : (kZero ? 0u : grey(row + kChannels * (column - beyond)));
   }
 
-  // Row y from 0 on; those below the frame are its last, or zero.
-  __device__ LbpRow<kWords> row(int y) const {
-    const auto inside = min(static_cast<unsigned>(y), static_cast<unsigned>(height) - 1);
-    return read(inside, y < height);
-  }
+  // Row y; those outside the frame are its nearest, or zero.
+  __device__ LbpRow<kWords> edge(int y) const { return read(min(max(y, 0), height - 1), y >= 0 && y < height); }
 
-  __device__ LbpRow<kWords> read(unsigned y, bool inside) const {
-    const std::uint64_t offset = std::uint64_t{y} * stride;
+  __device__ LbpRow<kWords> read(int y, bool inside) const {
+    const std::uint64_t offset = static_cast<std::uint64_t>(static_cast<unsigned>(y)) * stride;
     const std::uint32_t keep = kZero && !inside ? 0u : ~0u;
     std::uint32_t word[kWords];
     if (kChannels == 1 && (kWords > 1 || words)) {
@@ -170,20 +167,25 @@ __global__ void __launch_bounds__(kLbpThreads)
                Store store) {
   // Several words a thread are always read and written whole.
   const bool whole = kWords > 1 || words;
+  // So are their bands of rows: the last lies at the end of the frame, over what the one before makes alike, and only rows
+  // before and after a band can be outside.
+  constexpr bool kWholeBands = kWords > 1;
   const int height = static_cast<int>(shape.height), width = static_cast<int>(shape.width);
   const unsigned across = (static_cast<unsigned>(width) + 4 * kWords - 1) / (4 * kWords), bands = (static_cast<unsigned>(height) + kLbpRows - 1) / kLbpRows;
   const unsigned id = blockIdx.x * kLbpThreads + threadIdx.x, line = id / across, t = line / bands;
   if (t >= shape.frames) return;
-  const int x = static_cast<int>(id - line * across) * 4 * kWords, top = static_cast<int>(line - t * bands) * kLbpRows;
+  const int x = static_cast<int>(id - line * across) * 4 * kWords, band = static_cast<int>(line - t * bands) * kLbpRows;
+  const int top = kWholeBands ? min(band, height - kLbpRows) : band;
   const std::int64_t pixels = shape.height * shape.width;
   const LbpReader<kChannels, kWords, kZero> reader(frames + t * pixels * kChannels, height, width, x, whole);
   const int keep = min(width - x, 4 * kWords);
-  LbpRow<kWords> up = reader.read(static_cast<unsigned>(max(top - 1, 0)), top > 0), mid = reader.row(top);
+  LbpRow<kWords> up = reader.edge(top - 1), mid = reader.read(top, true);
   std::int64_t at = t * pixels + static_cast<std::int64_t>(top) * width + x;
 #pragma unroll
   for (int r = 0; r < kLbpRows; ++r) {
-    if (top + r >= height) return;
-    const LbpRow<kWords> down = reader.row(top + r + 1);
+    if (!kWholeBands && top + r >= height) return;
+    const bool within = kWholeBands && r + 1 < kLbpRows;
+    const LbpRow<kWords> down = within ? reader.read(top + r + 1, true) : reader.edge(top + r + 1);
     Pack<std::uint32_t, kWords> codes;
 #pragma unroll
     for (int k = 0; k < kWords; ++k) codes.value[k] = lbp_word<kWords>(up, mid, down, k, values);

@@ -34,10 +34,10 @@ TOKEN_ATTENTION = {
 }
 # The tile of a block; of 2-byte types a thread loads 8 bytes at a time.
 LANDMARK_POOL = {r"landmark_pool_kernelIfLi4ELb0E": (4, None, None)}
-# A thread of the widest form makes 16 pixels of 8 rows, without a loop; zeros around frames cost a mask a row.
+# A thread of the widest form makes 16 pixels of 8 rows, without a loop.
 LBP = {
     r"lbp_kernelILi1ELi4ELb0ENS_10LbpToCodes": (1, 0, (128, 12)),
-    r"lbp_kernelILi1ELi4ELb1ENS_10LbpToCodes": (1, 0, (128, 13)),
+    r"lbp_kernelILi1ELi4ELb1ENS_10LbpToCodes": (1, 0, (128, 12)),
 }
 
 TABLES = {
