@@ -56,7 +56,7 @@ class Gate {
     middle(kind_ == GateKind::agfer ? tiles : 0);
     if (kind_ == GateKind::cbam) {
       const auto extremes = words_ ? gate_extremes_kernel<T, kVector> : gate_extremes_kernel<T, 1>;
-      launch(extremes, grid_of(ceil_div(pixels_, 32 * vector), sizes_.images), kGateThreads, 0, stream_, x_,
+      launch(extremes, grid_of(ceil_div(pixels_, 32 * vector), sizes_.images), kExtremesThreads, 0, stream_, x_,
              scratch_.scale, sizes_.channels, pixels_, scratch_.planes);
       launch(gate_spatial_kernel<T>, grid_of(tiles, sizes_.images), kSmallThreads, 0, stream_, weight(8), weight(9),
              scratch_.planes, sizes_.height, sizes_.width, scratch_.s);
@@ -91,9 +91,22 @@ class Gate {
     const GatePartials partials{scratch_.sums, scratch_.maxima, scratch_.planes, static_cast<int>(scratch_.pixel_blocks),
                                 static_cast<int>(scratch_.channel_blocks)};
     const std::size_t bytes = sizeof(float) * (2 * sizes_.channels + std::max(sizes_.hidden, sizes_.hidden2));
-    const auto kernel = cbam ? gate_middle_kernel<T, true> : gate_middle_kernel<T, false>;
+    const auto kernel = cbam ? middle_of<true>(reads_words(average, maximum)) : middle_of<false>(reads_words(average, average));
     launch(kernel, grid_of(1 + tiles, sizes_.images), kSmallThreads, bytes, stream_, average, maximum, convs,
            sizes_.channels, sizes_.height, sizes_.width, partials, scratch_.scale, scratch_.s);
+  }
+
+  // Whether rows of the MLPs' weights are made of whole words.
+  bool reads_words(const GateLayers<T>& average, const GateLayers<T>& maximum) const {
+    const auto fits = [&](const GateLayers<T>& layers) {
+      return layers.hidden % kVector == 0 && aligned_to(layers.weight1, 16) && aligned_to(layers.weight2, 16);
+    };
+    return sizes_.channels % kVector == 0 && fits(average) && fits(maximum);
+  }
+
+  template <bool kMaximum>
+  static auto middle_of(bool words) {
+    return words ? gate_middle_kernel<T, kVector, kMaximum> : gate_middle_kernel<T, 1, kMaximum>;
   }
 
   template <GateKind kKind>

@@ -77,12 +77,16 @@ __global__ void __launch_bounds__(kGateThreads)
   }
 }
 
-// CBAM: maximum and mean over the channels of y = x scale, planes [N, 2, P]. A warp takes every fourth channel.
+constexpr int kExtremesThreads = 512;
+
+// CBAM: maximum and mean over the channels of y = x scale, planes [N, 2, P]. A warp takes every sixteenth channel:
+// one image has few words of pixels, and its channels are all that is there to share. One block a multiprocessor is named
+// so that registers last for loads under way together.
 template <typename T, int kVector>
-__global__ void __launch_bounds__(kGateThreads)
+__global__ void __launch_bounds__(kExtremesThreads, 1)
     gate_extremes_kernel(const T* __restrict__ x, const float* __restrict__ scale, int channels, std::int64_t pixels,
                          float* __restrict__ planes) {
-  constexpr int kWarps = kGateThreads / 32;
+  constexpr int kWarps = kExtremesThreads / 32;
   __shared__ float high_of[kWarps][32 * kVector], sum_of[kWarps][32 * kVector];
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
   const std::int64_t n = blockIdx.y, p = (static_cast<std::int64_t>(blockIdx.x) * 32 + lane) * kVector;
@@ -109,7 +113,7 @@ __global__ void __launch_bounds__(kGateThreads)
   }
   __syncthreads();
   const std::int64_t begin = static_cast<std::int64_t>(blockIdx.x) * 32 * kVector;
-  for (int i = threadIdx.x; i < 32 * kVector && begin + i < pixels; i += kGateThreads) {
+  for (int i = threadIdx.x; i < 32 * kVector && begin + i < pixels; i += kExtremesThreads) {
     float high = -INFINITY, sum = 0;
     for (int part = 0; part < kWarps; ++part) {
       high = gate_larger(high, high_of[part][i]);

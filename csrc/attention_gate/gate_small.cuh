@@ -21,31 +21,44 @@ struct GatePartials {
   int pixel_blocks, channel_blocks;
 };
 
-// scores[c] += (F2 relu F1 pooled)[c], all in shared memory; a warp makes a row.
-template <typename T>
-__device__ inline void gate_mlp(const GateLayers<T>& layers, int channels, const float* pooled, float* hidden,
-                                float* scores) {
-  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-  for (int h = warp; h < layers.hidden; h += kSmallThreads / 32) {
+// store(row, sum) of the products of weights [rows, columns] with a vector in shared memory: eight lanes make a row, and a
+// warp four at a time, by words of kVector elements.
+template <int kVector, typename T, typename Store>
+__device__ inline void gate_rows(const T* weights, int rows, int columns, const float* vector, const Store& store) {
+  constexpr int kLanes = 8, kRows = kSmallThreads / kLanes;
+  const int lane = threadIdx.x % kLanes;
+  for (int first = 0; first < rows; first += kRows) {
+    const int row = first + threadIdx.x / kLanes;
+    // Beyond the last row it is read again: a warp keeps together for the sum.
+    const T* const source = weights + static_cast<std::int64_t>(min(row, rows - 1)) * columns;
     float sum = 0;
-    for (int c = lane; c < channels; c += 32)
-      sum += to_float(layers.weight1[static_cast<std::int64_t>(h) * channels + c]) * pooled[c];
-    sum = gate_warp_sum(sum) + to_float(layers.bias1[h]);
-    if (lane == 0) hidden[h] = sum < 0 ? 0.0f : sum;  // NaN stays
-  }
-  __syncthreads();
-  for (int c = warp; c < channels; c += kSmallThreads / 32) {
-    float sum = 0;
-    for (int h = lane; h < layers.hidden; h += 32)
-      sum += to_float(layers.weight2[static_cast<std::int64_t>(c) * layers.hidden + h]) * hidden[h];
-    sum = gate_warp_sum(sum) + to_float(layers.bias2[c]);
-    if (lane == 0) scores[c] += sum;
+#pragma unroll 4
+    for (int c = kVector * lane; c < columns; c += kVector * kLanes) {
+      const Pack<T, kVector> pack = load_pack<T, kVector>(source + c);
+#pragma unroll
+      for (int v = 0; v < kVector; ++v) sum += to_float(pack.value[v]) * vector[c + v];
+    }
+#pragma unroll
+    for (int step = kLanes / 2; step > 0; step /= 2) sum += __shfl_xor_sync(0xffffffffu, sum, step);
+    if (lane == 0 && row < rows) store(row, sum);
   }
   __syncthreads();
 }
 
+// scores[c] += (F2 relu F1 pooled)[c], all in shared memory.
+template <int kVector, typename T>
+__device__ inline void gate_mlp(const GateLayers<T>& layers, int channels, const float* pooled, float* hidden,
+                                float* scores) {
+  gate_rows<kVector>(layers.weight1, layers.hidden, channels, pooled, [&](int h, float sum) {
+    sum += to_float(layers.bias1[h]);
+    hidden[h] = sum < 0 ? 0.0f : sum;  // NaN stays
+  });
+  gate_rows<kVector>(layers.weight2, channels, layers.hidden, hidden,
+                     [&](int c, float sum) { scores[c] += sum + to_float(layers.bias2[c]); });
+}
+
 // scale[N, C] of image n. Dynamic shared memory: pooled [C], scores [C], hidden.
-template <typename T, bool kMaximum>
+template <typename T, int kVector, bool kMaximum>
 __device__ inline void gate_channels(const GateLayers<T>& average, const GateLayers<T>& maximum, int channels,
                                      std::int64_t pixels, const GatePartials& partials, std::int64_t n, float* shared,
                                      float* scale) {
@@ -58,7 +71,7 @@ __device__ inline void gate_channels(const GateLayers<T>& average, const GateLay
     scores[c] = 0;
   }
   __syncthreads();
-  gate_mlp(average, channels, pooled, hidden, scores);
+  gate_mlp<kVector>(average, channels, pooled, hidden, scores);
   if constexpr (kMaximum) {
     for (int c = threadIdx.x; c < channels; c += kSmallThreads) {
       float highest = -INFINITY;
@@ -67,7 +80,7 @@ __device__ inline void gate_channels(const GateLayers<T>& average, const GateLay
       pooled[c] = highest;
     }
     __syncthreads();
-    gate_mlp(maximum, channels, pooled, hidden, scores);
+    gate_mlp<kVector>(maximum, channels, pooled, hidden, scores);
   }
   for (int c = threadIdx.x; c < channels; c += kSmallThreads) scale[n * channels + c] = gate_sigmoid(scores[c]);
 }
@@ -117,14 +130,14 @@ __device__ inline void gate_tile(const GateConvs<T>& convs, int channels, int he
 }
 
 // Block 0 of an image: scale [N, C]. The others, for AGFER: a tile each of s [N, P].
-template <typename T, bool kMaximum>
+template <typename T, int kVector, bool kMaximum>
 __global__ void __launch_bounds__(kSmallThreads)
     gate_middle_kernel(GateLayers<T> average, GateLayers<T> maximum, GateConvs<T> convs, int channels, int height,
                        int width, GatePartials partials, float* scale, float* s) {
   DFER_DYNAMIC_SHARED(memory);
   const std::int64_t n = blockIdx.y;
   if (blockIdx.x == 0)
-    gate_channels<T, kMaximum>(average, maximum, channels, static_cast<std::int64_t>(height) * width, partials, n,
+    gate_channels<T, kVector, kMaximum>(average, maximum, channels, static_cast<std::int64_t>(height) * width, partials, n,
                                reinterpret_cast<float*>(memory), scale);
   else
     gate_tile(convs, channels, height, width, partials, n, static_cast<int>(blockIdx.x) - 1, s);

@@ -11,13 +11,13 @@ namespace {
 template <typename T>
 class Case {
  public:
-  Case(std::int64_t images, dfer::GateShape shape, dfer::DType dtype, double tolerance)
-      : images_(images), shape_(shape), dtype_(dtype), tolerance_(tolerance),
+  Case(std::int64_t images, dfer::GateShape shape, dfer::DType dtype, double tolerance, int units = 5, int others = 3)
+      : images_(images), shape_(shape), dtype_(dtype), tolerance_(tolerance), units_(units), others_(others),
         noise_(static_cast<std::uint64_t>(shape.height * 100 + shape.width)),
         x_(images * shape.channels * shape.height * shape.width, noise_) {}
 
   void all() {
-    const std::int64_t channels = shape_.channels, units = 5, others = 3, planes = 2;
+    const std::int64_t channels = shape_.channels, units = units_, others = others_, planes = 2;
     const auto both = [&](std::int64_t count) { return selftest::Both<T>(count, noise_); };
     const auto w1 = both(units * channels), b1 = both(units), w2 = both(channels * units), b2 = both(channels);
     const auto v1 = both(others * channels), c1 = both(others), v2 = both(channels * others), c2 = both(channels);
@@ -46,7 +46,7 @@ class Case {
     selftest::Floats expected(static_cast<std::size_t>(images_ * size), NAN);
     for (std::int64_t n = 0; n < images_; ++n) loops(x_.wide() + n * in, expected.data() + n * size);
     const dfer::GateSizes sizes{images_, static_cast<int>(shape_.channels), static_cast<int>(shape_.height),
-                                static_cast<int>(shape_.width), 5, 3, 2, shape_.pool};
+                                static_cast<int>(shape_.width), units_, others_, 2, shape_.pool};
     selftest::Floats scratch(static_cast<std::size_t>(dfer::gate_scratch(sizes)), NAN);
     std::vector<T> out(expected.size(), T(NAN));
     dfer::GateArrays arrays{x_.narrow(), {}, scratch.data(), out.data()};
@@ -59,6 +59,7 @@ class Case {
   dfer::GateShape shape_;
   dfer::DType dtype_;
   double tolerance_;
+  int units_, others_;
   selftest::Noise noise_;
   selftest::Both<T> x_;
 };
@@ -100,6 +101,9 @@ int main() {
     Case<float>(1, {5, 7, 5, pool}, dfer::DType::float32, 1e-5).all();
     Case<float>(1, {3, 19, 34, pool}, dfer::DType::float32, 1e-5).all();
     Case<float>(1, {2, 2, 2, pool}, dfer::DType::float32, 1e-5).all();
+    // Rows of the MLPs' weights in whole words.
+    Case<float>(1, {40, 6, 8, pool}, dfer::DType::float32, 1e-5, 68, 12).all();
+    Case<__half>(1, {80, 4, 8, pool}, dfer::DType::float16, 2e-3, 40, 8).all();
     Case<__half>(1, {33, 28, 28, pool}, dfer::DType::float16, 2e-3).all();
     Case<__half>(1, {4, 4, 16, pool}, dfer::DType::float16, 2e-3).all();
     Case<__nv_bfloat16>(1, {4, 6, 10, pool}, dfer::DType::bfloat16, 1.6e-2).all();
