@@ -192,6 +192,20 @@ def output(out: Array | None, shape: Sequence[int], dtypes: Sequence[str], *inpu
     return out
 
 
+def scratch_of(scratch: Array | None, size: int, first: Array) -> Array:
+    """``scratch``, checked: float32 memory of a caller whose arrays are another library's, beside ``first``.
+
+    Raises
+    ------
+    InvalidInput
+        If there is none, or it is too small, of another dtype, read-only, has gaps or lies elsewhere.
+    """
+    if scratch is None:
+        raise InvalidInput(f"expected scratch for arrays of other libraries, float32 [{size}]", "pass scratch=")
+    require("scratch", scratch, ("float32",), f"[{size}] or more", (1,))
+    return output(scratch, (max(size, scratch.shape[0]),), ("float32",), first)
+
+
 def _span(array: Array) -> tuple[int, int]:
     """Addresses of the first byte and of the one behind the last; equal if it has no elements."""
     first = pointer(array)

@@ -5,8 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from dfer_edge.kernels.arrays import DTYPE_NUMBERS, Array, device_index, dtype_name, empty, pointer, stream
+from dfer_edge.kernels.arrays import (
+    DTYPE_NUMBERS,
+    Array,
+    device_index,
+    dtype_name,
+    empty,
+    pointer,
+    scratch_of,
+    stream,
+)
 from dfer_edge.kernels.attention_gate.rules import KINDS, SHAPES
+from dfer_edge.kernels.device_array import DeviceArray
 
 # As attention_gate_cuda.cu has them.
 MOST_IMAGES, MOST_UNITS = 65535, 3072
@@ -22,12 +32,19 @@ def declines(x: Array, kind: str, weights: Sequence[Array], *_: Any) -> str:
     return f"takes up to {MOST_UNITS} channels and hidden units, got {most}" if most > MOST_UNITS else ""
 
 
-def run(x: Array, kind: str, weights: Sequence[Array], pool: bool, out: Array) -> None:
+def scratch_size(shape: Sequence[int], kind: str, weights: Sequence[Array]) -> int:
+    """Floats of memory for x of ``shape``."""
+    from dfer_edge import _cuda
+
+    return int(_cuda.attention_gate_scratch((*shape, *_hidden(kind, weights))))
+
+
+def run(x: Array, kind: str, weights: Sequence[Array], pool: bool, out: Array, scratch: Array | None = None) -> None:
     """Fill ``out``; see reference.py."""
     from dfer_edge import _cuda
 
-    shape = (*x.shape, *_hidden(kind, weights))
-    scratch = empty((_cuda.attention_gate_scratch(shape),), "float32", x)
+    shape, size = (*x.shape, *_hidden(kind, weights)), scratch_size(x.shape, kind, weights)
+    memory = scratch_of(scratch, size, x) if isinstance(x, DeviceArray) else empty((size,), "float32", x)
     _cuda.attention_gate(
         pointer(x),
         KINDS.index(kind),
@@ -35,7 +52,7 @@ def run(x: Array, kind: str, weights: Sequence[Array], pool: bool, out: Array) -
         shape,
         pool,
         DTYPE_NUMBERS[dtype_name(x)],
-        pointer(scratch),
+        pointer(memory),
         pointer(out),
         device_index(x),
         stream(x),

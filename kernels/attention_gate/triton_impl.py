@@ -33,7 +33,7 @@ def declines(x: Array, *_: Any) -> str:
     return f"takes maps up to {most} pixels, got {pixels}" if pixels > most else ""
 
 
-def run(x: Array, kind: str, weights: Sequence[Array], pool: bool, out: Array) -> None:
+def run(x: Array, kind: str, weights: Sequence[Array], pool: bool, out: Array, *unused: Any) -> None:
     """Fill ``out``; see reference.py."""
     features, target = as_tensor(x), as_tensor(out)
     if not len(features):

@@ -20,25 +20,33 @@ def declines(x: Array, weights: Sequence[Array], *_: Any) -> str:
         return f"takes {', '.join(DTYPE_NUMBERS)}, got {dtype_name(x)}"
     if x.shape[0] > MOST_TOKENS:
         return f"takes up to {MOST_TOKENS} tokens, got {x.shape[0]}: more belong to cuBLAS"
-    return f"takes up to {MOST_CLASSES} classes, got {len(weights[3])}" if len(weights[3]) > MOST_CLASSES else ""
+    return (
+        f"takes up to {MOST_CLASSES} classes, got {weights[3].shape[0]}" if weights[3].shape[0] > MOST_CLASSES else ""
+    )
 
 
-def run(x: Array, weights: Sequence[Array], softmax: bool, out: Array) -> None:
-    """Fill ``out``; see reference.py."""
+def run(x: Array, weights: Sequence[Array], softmax: bool, out: Array, scratch: Array | None = None) -> None:
+    """Fill ``out``; see reference.py. ``scratch`` of another library holds the hidden units, and then the counter."""
     from dfer_edge import _cuda
-    from dfer_edge.kernels.token_attention import workspace
 
-    units, classes = len(weights[1]), len(weights[3])
-    # Held until the launch: a tensor dropped before gives its memory to the next one, here the counter.
-    hidden, counter = empty((x.shape[0], units), "float32", x), workspace.counter(x.device)
+    units, classes = weights[1].shape[0], weights[3].shape[0]
+    if scratch is None:
+        from dfer_edge.kernels.token_attention import workspace
+
+        # Held until the launch: a tensor dropped before gives its memory to the next one, here the counter.
+        held = empty((x.shape[0], units), "float32", x), workspace.counter(x.device)
+        hidden, counter = map(pointer, held)
+    else:
+        hidden = pointer(scratch)
+        counter = hidden + 4 * x.shape[0] * units
     _cuda.token_attention(
         pointer(x),
         tuple(map(pointer, weights)),
         (*x.shape, units, classes),
         softmax,
         DTYPE_NUMBERS[dtype_name(x)],
-        pointer(hidden),
-        pointer(counter),
+        hidden,
+        counter,
         pointer(out),
         device_index(x),
         stream(x),

@@ -34,7 +34,7 @@ def declines(x: Array, weights: Sequence[Array], *_: Any) -> str:
     return f"takes up to {MOST_CLASSES} classes, got {len(weights[3])}" if len(weights[3]) > MOST_CLASSES else ""
 
 
-def run(x: Array, weights: Sequence[Array], softmax: bool, out: Array) -> None:
+def run(x: Array, weights: Sequence[Array], softmax: bool, out: Array, *_: Any) -> None:
     """Fill ``out``; see reference.py."""
     token, *layers, target = (as_tensor(array) for array in (x, *weights, out))
     batch, width = token.shape

@@ -12,8 +12,10 @@ import pytest
 import dfer_edge
 from dfer_edge import EngineUnavailable, InvalidInput
 from dfer_edge.inference import registry
-from dfer_edge.kernels import clip_to_tensor, dispatch, landmark_pool, lbp, lbp_clip
+from dfer_edge.kernels import attention_gate, clip_to_tensor, dispatch, landmark_pool, lbp, lbp_clip, token_attention
+from dfer_edge.kernels.attention_gate import scratch_size as gate_scratch_size
 from dfer_edge.kernels.device_array import DeviceArray, adopt
+from dfer_edge.kernels.token_attention import Folded, scratch_size
 
 
 class OnDevice:
@@ -57,7 +59,10 @@ class Cuda:
     def lbp_codes(self, *arguments: Any) -> None:
         self.calls.append(arguments)
 
-    lbp_clip = landmark_pool = crop_planes = lbp_codes
+    def attention_gate_scratch(self, shape: Any) -> int:
+        return 40
+
+    lbp_clip = landmark_pool = crop_planes = token_attention = attention_gate = lbp_codes
 
 
 @pytest.fixture
@@ -171,6 +176,58 @@ def test_maps_of_another_library_are_pooled_where_they_lie(cuda: Cuda) -> None:
         landmark_pool(OnDevice(features), OnDevice(points), 1.5)
     with pytest.raises(InvalidInput, match="landmarks as float32 with out"):
         landmark_pool(OnDevice(features), OnDevice(points.astype(np.float64)), 1.5, out=out)
+    assert len(cuda.calls) == 1
+
+
+def device(*shape: int, dtype: str = "float16", **options: Any) -> OnDevice:
+    return OnDevice(np.zeros(shape, dtype), **options)
+
+
+def test_the_head_reads_another_librarys_token(cuda: Cuda) -> None:
+    x, out, weights = device(2, 8), device(2, 3), Folded(device(4, 8), device(4), device(3, 4), device(3))
+    scratch = device(scratch_size(2, weights), dtype="float32")
+    assert scratch.array.size == 2 * 4 + 1
+    assert token_attention(x, weights, out=out, scratch=scratch) is out
+    (source, found, shape, _, number, hidden, counter, target, index, stream) = cuda.calls[0]
+    assert (source, found) == (x.array.ctypes.data, tuple(one.array.ctypes.data for one in weights))
+    assert (shape, number, target, index, stream) == ((2, 8, 4, 3), 1, out.array.ctypes.data, 1, 7)
+    assert (hidden, counter) == (scratch.array.ctypes.data, scratch.array[8:].ctypes.data)
+    for given, match in (
+        ({"scratch": scratch}, "expected out"),
+        ({"out": out}, r"expected scratch .* float32 \[9\]"),
+        ({"out": out, "scratch": device(8, dtype="float32")}, r"\[9\]"),
+        ({"out": out, "scratch": device(9)}, "scratch as float32"),
+        ({"out": out, "scratch": device(9, dtype="float32", stream=8)}, "stream 8"),
+        ({"out": out, "scratch": device(9, dtype="float32", read_only=True)}, "read-only"),
+        ({"out": device(2, 3, device=0), "scratch": scratch}, "on one device"),
+    ):
+        with pytest.raises(InvalidInput, match=match):
+            token_attention(x, weights, **given)
+    with pytest.raises(InvalidInput, match="of other libraries only"):
+        token_attention(x.array, Folded(*(one.array for one in weights)), out=out.array)
+    assert len(cuda.calls) == 1
+
+
+def test_a_gate_reads_another_librarys_maps(cuda: Cuda) -> None:
+    x, out = device(2, 8, 4, 6), device(2, 8, 2, 3)
+    mlp = {"fc1.weight": (4, 8), "fc1.bias": (4,), "fc2.weight": (8, 4), "fc2.bias": (8,)}
+    weights = {f"channel.{name}": device(*shape) for name, shape in mlp.items()}
+    scratch = device(gate_scratch_size((2, 8, 4, 6), "se", weights), dtype="float32")
+    assert attention_gate(x, "se", weights, out=out, scratch=scratch) is out
+    (source, _, found, shape, pool, number, memory, target, index, stream) = cuda.calls[0]
+    assert (source, found) == (x.array.ctypes.data, [one.array.ctypes.data for one in weights.values()])
+    assert (shape, pool, number) == ((2, 8, 4, 6, 4, 0, 0), True, 1)
+    assert (memory, target, index, stream) == (scratch.array.ctypes.data, out.array.ctypes.data, 1, 7)
+    for given, match in (
+        ({"scratch": scratch}, "expected out"),
+        ({"out": out}, r"expected scratch .* float32 \[40\]"),
+        ({"out": out, "scratch": device(39, dtype="float32")}, r"\[40\]"),
+        ({"out": device(2, 8, 2, 2), "scratch": scratch}, r"out \[2, 8, 2, 3\]"),
+    ):
+        with pytest.raises(InvalidInput, match=match):
+            attention_gate(x, "se", weights, **given)
+    with pytest.raises(InvalidInput, match="stream 8"):
+        attention_gate(x, "se", weights | {"channel.fc1.bias": device(4, stream=8)}, out=out, scratch=scratch)
     assert len(cuda.calls) == 1
 
 
