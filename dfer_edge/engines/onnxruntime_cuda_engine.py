@@ -6,13 +6,15 @@ fp16 is written into the file, with the same fp32 islands as for TensorRT. Built
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
 from dfer_edge.engines import mixed_precision
 from dfer_edge.engines.base import Engine, Feed, FloatArray
 from dfer_edge.engines.external import header
-from dfer_edge.errors import InvalidInput
+from dfer_edge.engines.onnxruntime_graphs import GRAPHS, ReplayedSession
+from dfer_edge.errors import EngineUnavailable, InvalidInput
 from dfer_edge.system.onnx_session import gpu_session
 
 CUDA, TENSORRT = "CUDAExecutionProvider", "TensorrtExecutionProvider"
@@ -39,10 +41,13 @@ def precisions() -> dict[str, str]:
 
 
 class OnnxRuntimeCudaEngine(Engine):
-    """Runs the file on the current device. Inputs go up and outputs come down in each call."""
+    """Runs the file on the current device, as a CUDA graph. Inputs go up and outputs come down in each call."""
 
     name = "onnxruntime-cuda"
+    _network: Callable[[Feed], FloatArray]
     providers: ClassVar[tuple[str, ...]] = (CUDA,)
+    graphs: ClassVar[bool] = True
+    """Whether the first provider computes every node, as a graph of the provider needs it."""
 
     def _load(self) -> dict[str, str]:
         model = header(self.path)
@@ -51,14 +56,30 @@ class OnnxRuntimeCudaEngine(Engine):
             raise InvalidInput(f"expected an fp32 file, got the quantised {self.path}: {_NO_INT8}")
         options = self._options(metadata)
         if self.options.precision != "fp16":
-            self._session = gpu_session(self.path, options, self.options.thread_count)
+            self._make(self.path, options)
             return metadata
         # Read whole when a session is made: its weights are then on the device.
         with tempfile.TemporaryDirectory(prefix="dfer-edge-") as folder:
             half = Path(folder) / "half.onnx"
             mixed_precision.write_half(self.path, half)
-            self._session = gpu_session(half, options, self.options.thread_count)
+            self._make(half, options)
         return metadata
+
+    def _make(self, path: Path, options: list[tuple[str, dict[str, str]]]) -> None:
+        """The session, with CUDA graphs where the provider takes the whole network."""
+        threads = self.options.thread_count
+        self._why_no_graphs = "" if self.graphs else "not with TensorRT's provider, which may leave nodes to others"
+        if self.graphs:
+            (name, asked), *others = options
+            try:
+                self._session = gpu_session(path, [(name, asked | {GRAPHS: "1"}), *others], threads)
+            except EngineUnavailable as error:
+                if "graph" not in str(error).lower():
+                    raise
+                self._why_no_graphs = str(error)
+        if self._why_no_graphs:
+            self._session = gpu_session(path, options, threads)
+        self._network = self._plain if self._why_no_graphs else ReplayedSession(self._session)
 
     def _options(self, metadata: dict[str, str]) -> list[tuple[str, dict[str, str]]]:
         """Providers in the order of preference, with their options."""
@@ -66,12 +87,16 @@ class OnnxRuntimeCudaEngine(Engine):
         return [(CUDA, {"use_tf32": "0", "cudnn_conv_use_max_workspace": "1"})]
 
     def _infer(self, feed: Feed) -> FloatArray:
+        return self._network(feed)
+
+    def _plain(self, feed: Feed) -> FloatArray:
         output: FloatArray = self._session.run(None, feed)[0]
         return output
 
     def info(self) -> dict[str, Any]:
-        """As of every engine, with the providers that run it."""
-        return {**super().info(), "providers": self._session.get_providers()}
+        """As of every engine, with the providers that run it, and whether calls are CUDA graphs, or why not."""
+        graphs = f"no: {self._why_no_graphs}" if self._why_no_graphs else "yes"
+        return {**super().info(), "providers": self._session.get_providers(), "cuda_graphs": graphs}
 
     def _close(self) -> None:
-        self._session = None
+        self._session = self._network = None  # type: ignore[assignment]

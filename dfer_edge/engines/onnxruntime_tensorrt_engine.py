@@ -27,6 +27,7 @@ class OnnxRuntimeTensorRtEngine(OnnxRuntimeCudaEngine):
 
     name = "onnxruntime-tensorrt"
     providers = (TENSORRT, CUDA)
+    graphs = False
 
     def _options(self, metadata: dict[str, str]) -> list[tuple[str, dict[str, str]]]:
         options = {
