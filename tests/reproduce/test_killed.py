@@ -153,7 +153,7 @@ def test_the_command_is_killed_at_random_points(tmp_path: Path, astronaut_frames
     assert rows(tmp_path / "killed") == rows(tmp_path / "whole")
     tables = [(tmp_path / name / "reproduction.md").read_text() for name in ("killed", "whole")]
     assert tables[0] == tables[1]
-    assert [len(row["runs"]) for row in rows(tmp_path / "whole")] == [1, 1, 0, 0, 0]
+    assert [len(row["runs"]) for row in rows(tmp_path / "whole")] == [1, 0, 0, 0, 1], "full and model-A on DFEW"
 
 
 @pytest.mark.slow
