@@ -204,10 +204,6 @@ PAPERS = {
                 "agfer-r16", "agfer", "oulu-casia-images", "text", {}, _options(reduction=16),
                 "no R is printed: the 16 usual for SE and CBAM in place of 2",
             ),
-            Row(
-                "gate-residual", "agfer", "oulu-casia-images", OURS, {}, _options(gate="ag_residual"),
-                "a gate that weakens and strengthens; pairs with agfer",
-            ),
         ),
         (
             "Table 2, FACES by age group: dfer-edge evaluate agfer --data faces:FOLDER with the weights of a run",
