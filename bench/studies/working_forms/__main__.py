@@ -40,7 +40,7 @@ Scores = dict[str, dict[str, float]]
 
 def measured(pair: Pair, form: str, train: Seen, tests: Mapping[str, Seen], seed: int) -> Scores:
     """Test -> figures, of one form and seed."""
-    network = fit(pair.forms[form], train, seed, pair.epochs, pair.rate, pair.loss, pair.losses)
+    network = fit(pair.forms[form], train, seed, pair.epochs, pair.rate, pair.loss, pair.losses, pair.bf16)
     found: Scores = {}
     for test, seen in tests.items():
         if pair.loss is either_way:

@@ -41,10 +41,12 @@ def fit(
     rate: float,
     loss: Loss = entropy,
     losses: Losses | None = None,
+    bf16: bool = True,
 ) -> nn.Module:
     """A network trained with AdamW and a cosine; start, order and dropout hang on the seed alone.
 
-    ``losses`` are given where the network has centres, which have an optimiser of their own.
+    ``losses`` are given where the network has centres, which have an optimiser of their own. ``bf16`` is used where the
+    processor has its products.
     """
     torch.manual_seed(seed)
     network = make().train()
@@ -58,7 +60,7 @@ def fit(
             torch.manual_seed((1000 * seed + epoch) * 10_000 + step)
             set_rates(optimisers, (1 + math.cos(math.pi * (epoch + step / steps) / epochs)) / 2)
             chosen = order[step * BATCH : (step + 1) * BATCH]
-            with torch.autocast("cpu", torch.bfloat16, enabled=cpu.has_bf16()):
+            with torch.autocast("cpu", torch.bfloat16, enabled=bf16 and cpu.has_bf16()):
                 value = loss(network, seen.inputs[chosen].float(), seen.labels[chosen])
             torch.autograd.backward(value)
             nn.utils.clip_grad_norm_(learning, 1.0)
