@@ -45,7 +45,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         console.print_json(report)
         return 0
-    print(f"{report['files']} vectors of {report['width']} numbers in {arguments.out}")
+    plural = "" if report["files"] == 1 else "s"
+    print(f"{report['files']} vector{plural} of {report['width']} numbers in {arguments.out}")
     for name, reason in skipped.items():
         console.STDERR.print(f"skipped {name}: {reason}", soft_wrap=True)
     return 0

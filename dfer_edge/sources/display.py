@@ -136,15 +136,15 @@ class Turn(NamedTuple):
     def of(cls, frame: Any) -> Turn | None:
         """From the display matrix of a frame, to quarter turns: (x, y) is shown at (a x + c y, b x + d y)."""
         try:
-            found = list(frame.side_data)
+            # By its name: what the container iterates over changed with PyAV 19, from data to their types.
+            data = frame.side_data.get("DISPLAYMATRIX")
         except ValueError:
             # PyAV stumbles over kinds that its FFmpeg knows and it does not (EXIF, in 18.1), but knows the angle.
             return _ANGLES.get(round(frame.rotation))
-        for data in found:
-            if data.type.name == "DISPLAYMATRIX" and data.buffer_size >= _MATRIX.itemsize:
-                a, b, _, c, d = np.frombuffer(data, _MATRIX, 1)["values"][0][:5].tolist()
-                return cls(False, a < 0, d < 0) if abs(a) + abs(d) >= abs(b) + abs(c) else cls(True, c < 0, b < 0)
-        return None
+        if data is None or data.buffer_size < _MATRIX.itemsize:
+            return None
+        a, b, _, c, d = np.frombuffer(data, _MATRIX, 1)["values"][0][:5].tolist()
+        return cls(False, a < 0, d < 0) if abs(a) + abs(d) >= abs(b) + abs(c) else cls(True, c < 0, b < 0)
 
     def applied(self, image: Image) -> Image:
         """``image`` as it is shown."""

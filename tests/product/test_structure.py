@@ -127,7 +127,10 @@ def test_tests_have_the_same_rooms() -> None:
 @pytest.mark.parametrize("old", MOVED)
 def test_old_names_still_work(old: str) -> None:
     new = MOVED[old]
-    if new.startswith("dfer_edge.engines.tensorrt.") or new in ("dfer_edge.evaluation.explain",):
+    if new.startswith("dfer_edge.engines.tensorrt.") or new in (
+        "dfer_edge.evaluation.explain",
+        "dfer_edge.weights.convert",
+    ):
         pytest.importorskip("torch")
     module = importlib.import_module(new)
     sys.modules.pop(old, None)
