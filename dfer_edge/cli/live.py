@@ -6,15 +6,17 @@ import argparse
 import contextlib
 import json
 import sys
-import time
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dfer_edge.cli.arguments import mp4, seconds
 from dfer_edge.cli.predict import add_output_arguments, add_recognizer_arguments
+from dfer_edge.engines import PRECISIONS
+from dfer_edge.errors import InvalidInput
 from dfer_edge.flow.clips import WINDOW_S
-from dfer_edge.live.options import HOP_S, SMOOTHINGS
+from dfer_edge.live.options import HOP_S, SMOOTHINGS, Limits
 
 if TYPE_CHECKING:
     from dfer_edge.live import LiveStream
@@ -46,6 +48,19 @@ def _add_stream(parser: argparse.ArgumentParser) -> None:
         help="seconds between observations, 0: every frame (default: %(default)s)",
     )
     add("--deadline-ms", type=_positive, metavar="MS", help="observations that would be older are not made")
+    add(
+        "--limit-hop",
+        type=_positive,
+        metavar="S",
+        help=f"the deadline may lengthen the hop to it (default: {Limits().hop_s})",
+    )
+    add("--limit-beat", type=_positive, metavar="S", help="and the time between looks for newcomers (default: 1.0)")
+    add(
+        "--limit-precisions",
+        metavar="P,...",
+        type=_precisions,
+        help="and switch to these, in this order (default: none)",
+    )
     add("--smoothing", default="exponential", choices=SMOOTHINGS, help="default: %(default)s")
     add("--unknown-below", type=_share, metavar="P", help='confidence under which the label is "unknown"')
     add("--realtime", action="store_true", help="play files at their speed, dropping frames as a camera would")
@@ -75,6 +90,22 @@ def _positive(text: str) -> float:
     if not 0 < value < float("inf"):
         raise argparse.ArgumentTypeError(f"expected a positive number, got {text!r}")
     return value
+
+
+def _precisions(text: str) -> tuple[str, ...]:
+    found = tuple(text.split(","))
+    if unknown := [name for name in found if name not in PRECISIONS]:
+        raise argparse.ArgumentTypeError(f"expected precisions out of {', '.join(PRECISIONS)}; got {unknown[0]!r}")
+    return found
+
+
+def _limits(arguments: argparse.Namespace) -> Limits | None:
+    """What was said of them; an error without the deadline that they are of."""
+    said = {name: getattr(arguments, f"limit_{name.removesuffix('_s')}") for name in ("hop_s", "beat_s", "precisions")}
+    said = {name: value for name, value in said.items() if value is not None}
+    if said and not arguments.deadline_ms:
+        raise InvalidInput("expected limits of a deadline, got no --deadline-ms")
+    return Limits(**said) if said else None
 
 
 def _share(text: str) -> float:
@@ -126,6 +157,7 @@ def _stream(arguments: argparse.Namespace, recognizer: Recognizer, on_frame: Any
         hop=arguments.hop,
         on_frame=on_frame,
         deadline_ms=arguments.deadline_ms,
+        limits=_limits(arguments),
         smoothing=arguments.smoothing,
         unknown_below=arguments.unknown_below,
         realtime=arguments.realtime,
@@ -135,11 +167,16 @@ def _stream(arguments: argparse.Namespace, recognizer: Recognizer, on_frame: Any
 
 
 def _pump(stream: LiveStream, sinks: list[ObservationSink], window: Any, limit_s: float | None) -> None:
-    begin = time.monotonic()
+    stream.start()
+    if limit_s:
+        # From a thread of its own: a source that stalls gives no observation at which to look at the clock.
+        timer = threading.Timer(limit_s, stream.close)
+        timer.daemon = True
+        timer.start()
     for observation in stream:
         for sink in sinks:
             sink.write(observation)
-        if (window is not None and not window.poll()) or (limit_s and time.monotonic() - begin >= limit_s):
+        if window is not None and not window.poll():
             return
 
 

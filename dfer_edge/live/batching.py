@@ -127,12 +127,12 @@ class Observer:
         found = _at(source, Captured(last, at_s), self._clock)
         return dataclasses.replace(found, prediction=nothing, raw=nothing, event=event)
 
-    def warm_up(self) -> None:
-        """One call of the engine on black crops: the first one of a process is slow."""
+    def warm_up(self, scorer: Scorer | None = None) -> None:
+        """One call of the engine, or of another scorer, on black crops: the first one of a process is slow."""
         size, sampling = self._network.spec.size, self._sampling
         points = faces_landmarks.lost() if self._network.spec.landmarks else None
         black = Glimpse(0, 0.0, _NOWHERE, np.zeros((size, size, 3), np.uint8), points)
-        self.scorer.logits([[Step((black,) * sampling.frames_per_step)] * sampling.steps])
+        (scorer or self.scorer).logits([[Step((black,) * sampling.frames_per_step)] * sampling.steps])
 
     def forget(self, source: str) -> None:
         """Everyone of a source is gone."""

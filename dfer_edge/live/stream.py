@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import logging
 import threading
 import weakref
 from collections import deque
 from types import TracebackType
 from typing import Any
 
-from dfer_edge.errors import DferError, SourceLost
+from dfer_edge.errors import InvalidInput, SourceLost
 from dfer_edge.live.batching import Network, Observer
 from dfer_edge.live.capture import Feed
 from dfer_edge.live.deadline import Deadline
@@ -23,7 +22,6 @@ from dfer_edge.live.stages import FaceThread, Lane, OnFrame
 from dfer_edge.live.tracking import Look
 from dfer_edge.types import Observation
 
-_LOG = logging.getLogger("dfer_edge")
 # How often a caller that waits looks for stalls, and lets Ctrl-C through.
 _PATIENCE_S = 0.1
 
@@ -112,6 +110,7 @@ class LiveStream:
             Deadline(options.deadline_ms, options.limits, options.hop_s, beat_s) if options.deadline_ms else None
         )
         self._precision = ""
+        self._scorers = {"": network.scorer}
         self._is_started = self._is_closed = False
         self._finish = weakref.finalize(self, _shut, self._lanes, self._faces)
 
@@ -124,7 +123,7 @@ class LiveStream:
         return self
 
     def __next__(self) -> Observation:
-        self._start()
+        self.start()
         while not self._ready:
             looks = self._wait()
             if looks is None:
@@ -145,6 +144,26 @@ class LiveStream:
         if found is None:
             raise StopAsyncIteration
         return found
+
+    def start(self) -> None:
+        """Open the sources and warm the engine up, which the first observation does otherwise; again does nothing.
+
+        Raises
+        ------
+        DferError
+            If a precision that ``limits`` names is not to be had.
+        """
+        if self._is_started or self._is_closed:
+            return
+        self._is_started = True
+        is_live = self._options.realtime or any(lane.reader.feed.live for lane in self._lanes)
+        if self._deadline or is_live or self._is_watched:
+            self._observer.warm_up()
+        if self._deadline:
+            self._load_others()
+        for lane in self._lanes:
+            lane.reader.start()
+        self._faces.start()
 
     def close(self) -> None:
         """Stop reading; a thread that waits for an observation gets the end. A second call does nothing."""
@@ -193,16 +212,13 @@ class LiveStream:
             looker.postpone()
         return Lane(feed.name, reader, frames, looker, Slot(1, drops, self._changed))
 
-    def _start(self) -> None:
-        if self._is_started or self._is_closed:
-            return
-        self._is_started = True
-        is_live = self._options.realtime or any(lane.reader.feed.live for lane in self._lanes)
-        if self._deadline or is_live or self._is_watched:
-            self._observer.warm_up()
-        for lane in self._lanes:
-            lane.reader.start()
-        self._faces.start()
+    def _load_others(self) -> None:
+        """Every precision that deadline mode may switch to, now: no result could wait for it later."""
+        for precision in self._options.limits.precisions:
+            if self._network.others is None:
+                raise InvalidInput(f"expected a network with other precisions than its own, to take {precision}")
+            self._scorers[precision] = self._network.others(precision)
+            self._observer.warm_up(self._scorers[precision])
 
     def _wait(self) -> dict[str, Look] | None:
         """The newest looks of all sources that have one, possibly none; None at the end of everything."""
@@ -265,14 +281,8 @@ class LiveStream:
         for lane in self._lanes:
             lane.looker.hop_s = level.hop_s
             lane.looker.beat_s = level.beat_s
-        if level.precision != self._precision and self._network.others is not None:
-            self._precision = level.precision
-            try:
-                other = self._network.others(level.precision) if level.precision else self._network.scorer
-            except DferError as error:
-                _LOG.warning("precision %s cannot be switched to: %s", level.precision, error)
-            else:
-                self._observer.scorer = other
+        self._precision = level.precision
+        self._observer.scorer = self._scorers[level.precision]
 
 
 def _shut(lanes: list[Lane], faces: FaceThread) -> None:

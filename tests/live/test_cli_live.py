@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import re
+import socket
+import time
 from pathlib import Path
 
 import pytest
@@ -36,7 +38,7 @@ def test_text_and_errors(words: list[str], capsys: pytest.CaptureFixture) -> Non
     assert main([*words, "--seconds", "60"]) == 0
     first = capsys.readouterr().out.splitlines()[0]
     assert re.fullmatch(r" +0\.00 s  #0 \w+ +0\.\d\d(  onset)?", first), "neither name nor age"
-    assert main([words[0], words[1], *words[1:], "--seconds", "0.2", "--realtime"]) == 0
+    assert main([words[0], words[1], *words[1:], "--seconds", "1.5", "--realtime"]) == 0
     first = capsys.readouterr().out.splitlines()[0]
     assert re.fullmatch(r" +0\.00 s  .*astronaut.*  #0 \w+ +0\.\d\d +\d+ ms old(  onset)?", first)
     assert main([words[0], "rtsp://a:s3cret@127.0.0.1:9/x", *words[2:], "--no-reconnect"]) == 1
@@ -48,3 +50,22 @@ def test_text_and_errors(words: list[str], capsys: pytest.CaptureFixture) -> Non
     with pytest.raises(SystemExit) as wrong:
         main([*words, "--hop", "-1"])
     assert wrong.value.code == 2
+
+
+def test_an_end_for_a_source_that_stalls(words: list[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:  # accepts, and never says a word
+        address = f"http://127.0.0.1:{server.getsockname()[1]}/video"
+        begin = time.monotonic()
+        assert main([words[0], address, *words[2:], "--seconds", "0.5"]) == 0
+    assert time.monotonic() - begin < 60
+
+
+def test_limits_are_of_a_deadline(words: list[str], capsys: pytest.CaptureFixture) -> None:
+    assert main([*words, "--limit-hop", "1"]) == 1
+    assert "--deadline-ms" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main([*words, "--deadline-ms", "50", "--limit-precisions", "int7"])
+    assert main([*words, "--deadline-ms", "5000", "--limit-hop", "1", "--limit-precisions", "fp32", "--stats"]) == 0
+    assert json.loads(capsys.readouterr().err.splitlines()[-1])["hop_s"] == 0.4
+    assert main([*words, "--deadline-ms", "5000", "--limit-precisions", "int8"]) == 1
+    assert "int8 needs ranges" in capsys.readouterr().err

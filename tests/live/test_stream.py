@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import gc
 import itertools
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,9 @@ import numpy as np
 import pytest
 
 from dfer_edge import InvalidInput, SourceLost
-from dfer_edge.live import LiveStream, Options
+from dfer_edge.live import Limits, LiveStream, Options
 from dfer_edge.live.capture import CameraFeed, Feed, open_feed, open_feeds
+from dfer_edge.live.history import Step
 from dfer_edge.live.options import make_options
 from dfer_edge.sources.redaction import redacted
 from tests.live.fakes import HERE, Scorer, Where, image, network
@@ -148,6 +150,34 @@ def test_a_slow_reader_gets_the_newest_frame_and_drops_are_counted() -> None:
     assert stats.frames == 50
     assert stats.dropped + stats.replaced == 48
     assert stats.queue == 1
+
+
+class Slow(Scorer):
+    def logits(self, windows: Sequence[Sequence[Step]]) -> list[np.ndarray]:
+        time.sleep(0.005)
+        return super().logits(windows)
+
+
+def test_a_deadline_takes_the_precision_that_was_loaded_at_the_start() -> None:
+    own, other, asked = Slow(), Scorer(), []
+
+    def load(precision: str) -> Scorer:
+        asked.append((precision, len(own.calls)))
+        return other
+
+    net = dataclasses.replace(network(scorer=own), others=load)
+    limits = Limits(hop_s=0.0, beat_s=0.0, precisions=("int8",))
+    live = stream(iter([(frame, k / 25) for k, frame in enumerate(FRAMES * 4)]), net, deadline_ms=1, limits=limits)
+    live.start()
+    warm = len(own.calls)
+    assert (asked, len(other.calls)) == ([("int8", warm)], 1), "before the first frame, and warm"
+    assert len(list(live)) > 0
+    assert live.stats().precision == "int8"
+    assert len(own.calls) > warm, "its own first"
+    assert len(other.calls) > 1
+    assert len(asked) == 1
+    with pytest.raises(InvalidInput, match="other precisions"):
+        stream(FRAMES, deadline_ms=1, limits=limits).start()
 
 
 def test_a_file_in_real_time_takes_its_time() -> None:
