@@ -261,6 +261,8 @@ class LiveStream:
                 for name, look in looks.items()
                 if not look.is_due or not look.glimpses or deadline.admits(now - look.captured.at_s, now)
             }
+            # What was turned down by skipping holds from now on.
+            self._apply(deadline)
         else:
             scored = looks
         self._last.update({name: look.captured for name, look in looks.items()})
