@@ -24,9 +24,9 @@ from dfer_edge.system import cpu
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
-# Network, device and precision in which its kernel was measured to win (bench/studies/kernel_places.py); on a GPU
-# none was measured yet. Convolutions by Winograd win in every network.
-_FASTER = frozenset({("keypoint_tsa", "cpu", "bf16")})
+# Network, device and precision in which its kernel was measured to win (bench/studies/kernel_places.py): none, by more
+# than the noise, on a CPU; on a GPU none was measured yet. Convolutions by Winograd win in every network.
+_FASTER: frozenset[tuple[str, str, str]] = frozenset()
 
 
 def precisions() -> dict[str, str]:
