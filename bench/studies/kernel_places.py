@@ -26,12 +26,12 @@ import numpy as np  # noqa: E402
 
 from dfer_edge.bench.measure.provenance import collect  # noqa: E402
 from dfer_edge.engines import BEST_FORM, Engine, load_engine, placed, precision_reasons, reasons  # noqa: E402
-from dfer_edge.engines.external import header, tensor_array  # noqa: E402
+from dfer_edge.engines.external import header  # noqa: E402
 from dfer_edge.engines.tensorrt.gate import gate_feed  # noqa: E402
 from dfer_edge.export import artifacts  # noqa: E402
 from dfer_edge.flow.preprocess import in_pixels_of  # noqa: E402
 from dfer_edge.inference import record  # noqa: E402
-from dfer_edge.inference.kernel_places import NUMPY_KERNELS, PLACES, weight_names  # noqa: E402
+from dfer_edge.inference.kernel_places import NUMPY_KERNELS, PLACES  # noqa: E402
 from dfer_edge.kernels import use_backend  # noqa: E402
 from dfer_edge.spec import ModelSpec  # noqa: E402
 from dfer_edge.system.onnx_session import cpu_session  # noqa: E402
@@ -86,7 +86,7 @@ def rows_of(name: str, engine: str, precision: str, wish: Wish) -> Iterator[dict
             ((with_, how) for with_, how in distinct.items() if kernel in with_ and with_ - {kernel} in distinct)
         )
         if engine in _LOADERS:
-            row["alone"] = alone(path, engine, precision, wish)
+            row["alone"] = alone(path, engine, precision, feed, wish)
         if times:
             row |= _compared(times[pair[1]], times[distinct[pair[0] - {kernel}]])
         yield row
@@ -104,26 +104,45 @@ def _compared(with_: list[float], without: list[float]) -> dict[str, Any]:
     return found | {"ratio_of_minima": min(with_) / min(without)}
 
 
-def alone(path: Path, engine: str, precision: str, wish: Wish) -> dict[str, float]:
+def alone(path: Path, engine: str, precision: str, feed: Any, wish: Wish) -> dict[str, float]:
     """Milliseconds of the places themselves: their operations as a network of their own, and the kernels."""
-    model, folder = header(path), path.parent
+    model, found = header(path), {"operations": 0.0, "kernel": 0.0}
     metadata = {entry.key: entry.value for entry in model.metadata_props}
-    spec = ModelSpec.from_json(metadata["dfer_edge.spec"])
-    graph, _, _ = record(spec, BEST_FORM[engine])
-    tensors = {tensor.name: tensor for tensor in model.graph.initializer}
-    rng = np.random.default_rng(0)
-    found = {"operations": 0.0, "kernel": 0.0}
-    for place in graph.places:
-        frames = spec.frames if place.kernel == "landmark_pool" else 1
-        feed = {value.name: rng.random((frames, *value.shape[1:]), np.float32) for value in place.inputs}
-        piece, _ = placed.piece_of(model, [place.output.name], {v.name: v.shape for v in place.inputs}, folder)
-        names = weight_names(place.kernel, place.weights, place.options)
-        values = {name: np.ascontiguousarray(tensor_array(tensors[name], folder)) for name in names}
-        kernel = functools.partial(NUMPY_KERNELS[place.kernel], values, *feed.values(), **place.options)
-        run = functools.partial(_LOADERS[engine](piece.SerializeToString(), precision), feed)
-        times = Wish(wish.rounds, wish.budget_s / 4, wish.device).time({"operations": run, "kernel": kernel})
+    places = record(ModelSpec.from_json(metadata["dfer_edge.spec"]), BEST_FORM[engine])[0].places
+    for place, (kernel, weights_of, arrays) in zip(places, _seen(path, engine, feed), strict=True):
+        names = [value.name for value in place.inputs]
+        shapes = {name: (-1, *array.shape[1:]) for name, array in zip(names, arrays, strict=True)}
+        piece, _ = placed.piece_of(model, [place.output.name], shapes, path.parent)
+        calls: Calls = {
+            "operations": functools.partial(
+                _LOADERS[engine](piece.SerializeToString(), precision), dict(zip(names, arrays, strict=True))
+            ),
+            "kernel": functools.partial(kernel, weights_of, *arrays, **place.options),
+        }
+        times = dataclasses.replace(wish, budget_s=wish.budget_s / 4).time(calls)
         found = {how: total + min(times[how]) for how, total in found.items()}
     return found
+
+
+def _seen(path: Path, engine: str, feed: Any) -> list[tuple[Callable[..., Any], Any, list[Any]]]:
+    """What the kernels of a network are called with."""
+    seen: list[tuple[Callable[..., Any], Any, list[Any]]] = []
+    kept = dict(NUMPY_KERNELS)
+
+    def watched(kernel: Callable[..., Any]) -> Callable[..., Any]:
+        def call(of: Any, *arrays: Any, **options: Any) -> Any:
+            seen.append((kernel, of, [np.array(array) for array in arrays]))
+            return kernel(of, *arrays, **options)
+
+        return call
+
+    NUMPY_KERNELS.update({name: watched(kernel) for name, kernel in kept.items()})
+    try:
+        with load_engine(path, engine, "fp32", threads=1, kernels="all") as network:
+            network.infer(feed)
+    finally:
+        NUMPY_KERNELS.update(kept)
+    return seen
 
 
 def _onnxruntime(model: bytes, _: str) -> Callable[[Any], Any]:
