@@ -5,8 +5,10 @@ python -m bench.studies.gpu_day --out gpu-day.json
 Each step is a process of its own with a limit of time: the tests that need a GPU, compute-sanitizer, the kernels
 against their floors, the self-test of TensorRT, networks with and without fused kernels, the pipeline of a camera. What
 fails or takes too long is a row that says why, and the next step runs. ``--dry-run`` checks the commands: that each
-program is there and takes its arguments. Carry with it the checkout, its virtual environment, and a cache filled by
-``dfer-edge build`` where the machine has no time to export. Built, not yet run on hardware.
+program is there and takes its arguments. ``--publish gpu-day.json`` writes what came back to ``bench/results/DEVICE``:
+``bench.jsonl``, from which ``python -m bench.publish.boards`` makes the board's page, and ``gpu_day.md``. Carry with it
+the checkout, its virtual environment, and a cache filled by ``dfer-edge build`` where the machine has no time to
+export. Built, not yet run on hardware.
 """
 
 from __future__ import annotations
@@ -21,9 +23,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from dfer_edge.errors import InvalidInput
 from dfer_edge.system import provenance
 
 LIMIT_S = 600.0
+RESULTS = Path(__file__).resolve().parents[1] / "results"
 _KEPT = 4000
 
 
@@ -41,20 +45,36 @@ class Step:
         return [sys.executable, *(argument.replace("{out}", str(folder)) for argument in self.arguments)]
 
 
+BENCH = "kernels against their floors, engines and precisions"
+PLACES = "networks with and without fused kernels"
 STEPS = (
     Step("doctor", ("-m", "dfer_edge.cli.main", "doctor", "--json"), 20),
     Step(
-        "gpu tests", ("-m", "pytest", "-q", "-m", "gpu", "tests/gpu", "--deselect", "tests/gpu/test_sanitizer.py"), 120
+        "gpu tests", ("-m", "pytest", "-q", "-m", "gpu", "tests/gpu", "--deselect", "tests/gpu/test_sanitizer.py"), 110
     ),
-    Step("sanitizers", ("-m", "pytest", "-q", "-m", "gpu", "tests/gpu/test_sanitizer.py"), 100),
+    Step("sanitizers", ("-m", "pytest", "-q", "-m", "gpu", "tests/gpu/test_sanitizer.py"), 90),
     Step(
-        "kernels against their floors",
-        ("-m", "dfer_edge.cli.main", "bench", "--only", "kernel-cuda/*", "--out", "{out}/kernels"),
-        80,
-        "kernels/bench.jsonl",
+        BENCH,
+        (
+            "-m",
+            "dfer_edge.cli.main",
+            "bench",
+            "--quick",
+            "--only",
+            "kernel-cuda/*",
+            "engine/slowr50_sa:default/torch/fp16/b1",
+            "engine/slowr50_sa:default/tensorrt/*/b1",
+            "engine/slowr50_sa:default/tensorrt-rtx/*/b1",
+            "engine/slowr50_sa:default/onnxruntime-cuda/*/b1",
+            "engine/slowr50_sa:default/onnxruntime-tensorrt/*/b1",
+            "--out",
+            "{out}/bench",
+        ),
+        170,
+        "bench/bench.jsonl",
     ),
     Step(
-        "networks with and without fused kernels",
+        PLACES,
         (
             "-m",
             "bench.studies.kernel_places",
@@ -70,13 +90,13 @@ STEPS = (
             "--out",
             "{out}/places.json",
         ),
-        60,
+        40,
         "places.json",
     ),
     Step(
         "camera to probabilities",
         ("-m", "bench.studies.gpu_pipeline", "--out", "{out}/pipeline.json"),
-        60,
+        40,
         "pipeline.json",
     ),
     Step(
@@ -94,7 +114,7 @@ STEPS = (
             "--out",
             "{out}/tensorrt.json",
         ),
-        160,
+        130,
         "tensorrt.json",
     ),
 )
@@ -142,6 +162,38 @@ def dry(step: Step, folder: Path) -> dict[str, Any]:
     }
 
 
+def publish(path: Path, root: Path) -> Path:
+    """Write what a day brought back below ``root``, in the folder of its device; that folder."""
+    day = json.loads(path.read_text())
+    lines = next((row.get("found") or [] for row in day["rows"] if row["step"] == BENCH), [])
+    if not lines:
+        raise InvalidInput(f"expected rows of {BENCH!r} in {path}, got none: which device they are of is not known")
+    folder = root / str(lines[0]["provenance"]["device"])
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "bench.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (folder / "gpu_day.md").write_text(table(day))
+    return folder
+
+
+def table(day: dict[str, Any]) -> str:
+    """Markdown: a row a step, then those of networks with and without fused kernels."""
+    head = f"commit {day['commit']}, {day['date']}, {day['processor']}"
+    lines = ["# A day with a GPU", "", f"`python -m bench.studies.gpu_day`, {head}.", ""]
+    lines += ["| step | result | seconds | reason |", "|---|---|---:|---|"]
+    lines += [f"| {r['step']} | {r['result']} | {r.get('took_s', '-')} | {r.get('reason', '')} |" for r in day["rows"]]
+    places: list[dict[str, Any]] = next(
+        (row["found"]["rows"] for row in day["rows"] if row.get("found") and row["step"] == PLACES), []
+    )
+    timed = [row for row in places if "with" in row]
+    if timed:
+        lines += ["", "| network | kernel | engine | without, ms | with, ms | ratio |", "|---|---|---|---:|---:|---:|"]
+    for row in timed:
+        figures = (row["without"]["min"], row["with"]["min"], row["ratio_p50"])
+        cells = [f"`{row['model']}`", f"`{row['kernel']}`", f"{row['engine']}/{row['precision']}"]
+        lines.append(f"| {' | '.join([*cells, *(f'{figure:.3f}' for figure in figures)])} |")
+    return "\n".join([*lines, ""])
+
+
 def _subcommands(words: Sequence[str]) -> list[str]:
     return [words[0]] if words and not words[0].startswith("-") else []
 
@@ -153,7 +205,11 @@ def main() -> int:
     parser.add_argument("--limit", type=float, default=LIMIT_S, metavar="SECONDS", help="of all steps together")
     parser.add_argument("--only", nargs="+", choices=[step.name for step in STEPS])
     parser.add_argument("--dry-run", action="store_true")
+    parser.add_argument("--publish", type=Path, metavar="FILE", help="write the tables of a day that was")
     arguments = parser.parse_args()
+    if arguments.publish:
+        print(publish(arguments.publish, RESULTS))
+        return 0
     folder = arguments.out.resolve().with_suffix("")
     folder.mkdir(parents=True, exist_ok=True)
     begin = time.monotonic()

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
-from bench.studies.gpu_day import LIMIT_S, STEPS, Step, run
+import pytest
+
+from bench.studies.gpu_day import BENCH, LIMIT_S, PLACES, STEPS, Step, publish, run
+from dfer_edge import InvalidInput
+from dfer_edge.bench.report import boards, results
+from tests.conftest import ROOT
 
 
 def test_the_steps_fit_into_ten_minutes() -> None:
@@ -28,3 +34,28 @@ def test_what_fails_or_takes_too_long_says_so(tmp_path: Path) -> None:
     assert run(Step("late", ("-c", ""), 30), tmp_path, 0.5) == {
         "step": "late", "command": ["-c", ""], "limit_s": 0.5, "result": "skip", "reason": "no time was left"
     }  # fmt: skip
+
+
+def test_what_came_back_becomes_tables(tmp_path: Path) -> None:
+    measured = ROOT / "bench" / "results" / "amd-epyc-avx512-bf16" / "shipped.jsonl"
+    lines = [json.loads(line) for line in measured.read_text().splitlines()]
+    figures = {"without": {"min": 2.0}, "with": {"min": 1.0}, "ratio_p50": 0.5}
+    place = {"model": "keypoint_tsa", "kernel": "landmark_pool", "engine": "torch", "precision": "fp16", **figures}
+    rows = [
+        {"step": "sanitizers", "result": "fail", "took_s": 3.5, "reason": "no tool"},
+        {"step": BENCH, "result": "pass", "took_s": 60.0, "found": lines},
+        {"step": PLACES, "result": "pass", "found": {"rows": [place, {"model": "slowr50_sa"}]}},
+    ]
+    day = tmp_path / "day.json"
+    day.write_text(json.dumps({"commit": "abc", "date": "2026-12-01", "processor": "a board", "rows": rows}))
+    folder = publish(day, tmp_path)
+    assert folder.name == lines[0]["provenance"]["device"]
+    read = results.read(folder / "bench.jsonl")
+    assert read.rows == results.read(measured).rows
+    assert boards.markdown(boards.PAGES[0], [read])
+    page = (folder / "gpu_day.md").read_text()
+    assert "| sanitizers | fail | 3.5 | no tool |" in page
+    assert "| `keypoint_tsa` | `landmark_pool` | torch/fp16 | 2.000 | 1.000 | 0.500 |" in page
+    day.write_text(json.dumps({"rows": [{"step": BENCH, "result": "skip"}]}))
+    with pytest.raises(InvalidInput, match="expected rows of"):
+        publish(day, tmp_path)
