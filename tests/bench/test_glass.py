@@ -43,4 +43,7 @@ def test_a_row_says_age_engine_processor_and_queue(what: str, astronaut: Path) -
     assert row.extra["deepest_queue"] <= 1
     assert row.extra["processor_ms_a_frame"] > 0
     assert row.extra.get("kept") == (None if what == "f2" else 1.0)
-    assert f"| onnxruntime/fp32 | {faces} | 0 |" in section("glass", [row])
+    shown = section("glass", [row])
+    assert f"| onnxruntime/fp32 | {faces} | 0 |" in shown
+    assert "detect " in shown
+    assert "the rest " in shown

@@ -127,12 +127,17 @@ def _glass(row: Row) -> list[str]:
     config, extra = row.config, row.extra
     age, beside, engine = row.latency_ms, extra["beside_engine_ms"], extra["engine_ms"]
     deadline = f"{extra['deadline_ms']:g} ms: {extra['kept']:.1%}" if "kept" in extra else "-"
+    stages = {name: ms for name, ms in row.stages_ms.items() if name != "total"}
+    if "total" in row.stages_ms:
+        # Between the threads, and what makes the observation.
+        stages["the rest"] = max(0.0, row.stages_ms["total"] - sum(stages.values()))
     return [
         f"{config['engine']}/{config['precision']}",
         str(config["faces"]),
         f"{extra['hop_s'] * 1e3:g}",
         *map(number, (age.get("p50"), age.get("p99"), engine.get("p50"), engine.get("p99"), beside.get("p99"))),
         number(extra["processor_ms_a_frame"]),
+        ", ".join(f"{name} {number(ms)}" for name, ms in stages.items()) or "-",
         str(extra["missed_frames"]),
         deadline,
         f"{extra['scheduler']}, {number(extra['load_before'])}",
@@ -197,6 +202,7 @@ SECTIONS: dict[str, tuple[str, tuple[str, ...], tuple[str, ...], Any]] = {
             "p99",
             "age - engine, p99",
             "CPU ms a frame",
+            "stages p50",
             "missed frames",
             "kept",
             "scheduler, load before",
