@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from dfer_edge.inference.keypoint_pooling import node_cells_of
 from dfer_edge.inference.parts import Part
+from dfer_edge.inference.slowr50 import scores_frames
 from dfer_edge.kernels.attention_gate import attention_gate
 from dfer_edge.kernels.attention_gate.rules import SHAPES
 from dfer_edge.kernels.landmark_pool import landmark_pool
@@ -37,6 +38,8 @@ def place_of(spec: ModelSpec, part: Part) -> str:
     kernel, parts = PLACES.get(spec.name, ("", ()))
     # Options of other arithmetic: frames attend to frames, a gate that is added.
     without = spec.options.get("gate") == "ag_residual" or spec.options.get("attention_tokens") == "frames"
+    if kernel == "token_attention" and scores_frames(spec):
+        parts = ("whole", "features")
     return "" if without or part not in parts else kernel
 
 

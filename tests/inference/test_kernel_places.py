@@ -176,6 +176,20 @@ def test_a_score_a_frame_goes_through_the_head_too(tmp_path: Path) -> None:
     assert not kernel_places.place_of(small("agfer", gate="ag_residual").spec, "whole")
 
 
+def test_frames_that_are_scored_one_by_one_meet_the_head_in_their_features(tmp_path: Path) -> None:
+    source = small("slowr50_sa", pooling="apex", centre_taps=True)
+    file = tmp_path / "features.onnx"
+    export.write(source, file, "2d", external=True, part="features")
+    clip = np.random.default_rng(0).standard_normal((3, *source.spec.input_shape[:1], 1, *source.spec.input_shape[2:]))
+    found = []
+    for kernels in ("none", "all"):
+        with load_engine(file, "torch", "fp32", "cpu", 1, kernels) as engine:
+            found.append(engine.infer({"clip": clip.astype(np.float32)})["features"])
+            assert ("token_attention" in engine.info()["kernels"]) == (kernels == "all")
+    assert 0 < np.abs(found[0] - found[1]).max() <= 1e-4
+    assert not kernel_places.place_of(source.spec, "head")
+
+
 def test_networks_without_a_place_run_none(tmp_path: Path) -> None:
     clip_file = tmp_path / "clip.onnx"
     export.write(small("r2plus1d_sta"), clip_file, "2d", external=True)
