@@ -192,6 +192,8 @@ def test_requests_that_cannot_be_met(monkeypatch: pytest.MonkeyPatch) -> None:
         choose("tensorrt")
     with pytest.raises(PrecisionUnavailable, match=r"onnxruntime.*bf16"):
         choose("onnxruntime", "bf16")
+    with pytest.raises(EngineUnavailable, match=r"device cuda: only torch, tensorrt, tensorrt-rtx, onnxruntime-cuda, "):
+        choose("onnxruntime", device="cuda")
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(EngineUnavailable, match=r"openvino: openvino is not installed.*onnxruntime"):
         choose()
