@@ -27,11 +27,16 @@ def run_selftest(op: str, folder: Path, machine: str = "native") -> str:
     return _build_and_run(compiler, op, op, folder / f"{op}-{machine}", static, runner)
 
 
-def run_cuda_on_host(op: str, folder: Path, without: str = "", seed: int = 1) -> str:
+# Threads of a block are fibers on stacks of their own, which no frame outlives.
+SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g")
+SANITIZED = ("ASAN_OPTIONS=detect_stack_use_after_return=0:detect_leaks=0", "UBSAN_OPTIONS=print_stacktrace=1")
+
+
+def run_cuda_on_host(op: str, folder: Path, without: str = "", seed: int = 1, sanitize: bool = False) -> str:
     """The same for csrc/selftest/OP_cuda.cpp, which runs the kernels of csrc/OP/OP_cuda.cuh on the CPU.
 
     ``without``: ``FILE:N`` runs a mutant, without the Nth barrier of that file below csrc; failing is then a result.
-    ``seed`` draws the order of warps and blocks.
+    ``seed`` draws the order of warps and blocks. ``sanitize`` lets accesses out of bounds and undefined behaviour fail.
     """
     require("g++", "nvcc")
     listing = subprocess.run(["nvcc", "--dryrun", "-c", "x.cu"], capture_output=True, text=True, check=False).stderr
@@ -42,10 +47,9 @@ def run_cuda_on_host(op: str, folder: Path, without: str = "", seed: int = 1) ->
     options = ["-isystem", include[1], "-Wno-attributes", "-Wno-unknown-pragmas", "-Wno-maybe-uninitialized", "-O1"]
     if without:
         options = ["-I", str(_mutant(without, folder / "mutant")), "-w", *options]
-    binary = folder / f"{op}-cuda"
-    return _build_and_run(
-        "g++", f"{op}_cuda", op, binary, options, ["env", f"DFER_EMULATOR_SEED={seed}"], bool(without)
-    )
+    options += SANITIZERS if sanitize else ()
+    runner = ["env", f"DFER_EMULATOR_SEED={seed}", *(SANITIZED if sanitize else ())]
+    return _build_and_run("g++", f"{op}_cuda", op, folder / f"{op}-cuda", options, runner, bool(without))
 
 
 def barriers(op: str) -> list[str]:

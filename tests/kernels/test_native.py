@@ -34,6 +34,14 @@ def test_cuda_arithmetic_on_the_host(op: str, tmp_path: Path) -> None:
     assert re.search(r"[1-9]\d* checks, 0 failures", run_cuda_on_host(op, tmp_path))
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("op", ON_HOST)
+def test_cuda_kernels_stay_within_their_memory(op: str, tmp_path: Path) -> None:
+    """AddressSanitizer and UndefinedBehaviorSanitizer on the emulator: bounds, shifts and alignment of all accesses."""
+    assert re.search(r"[1-9]\d* checks, 0 failures", run_cuda_on_host(op, tmp_path, sanitize=True))
+
+
 # Between the blocks of a launch, which run one after another here: no order of threads shows that it is missing.
 UNSEEN = frozenset({"token_attention/token_attention_cuda.cuh:2"})
 WITH_BARRIERS = ("attention_gate", "clip_to_tensor", "landmark_pool", "token_attention")
