@@ -53,8 +53,8 @@ def built(folder: Path, kinds: tuple[str, ...], native: Path | None) -> list[Pat
 @pytest.fixture(scope="module")
 def archives(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Wheel and source archive; C++ is compiled by the slow test and was by the install of this checkout."""
-    native = next((ROOT / "dfer_edge").glob(f"_cpu.*{sysconfig.get_config_var('EXT_SUFFIX')[-10:]}"), None)
-    return built(tmp_path_factory.mktemp("build"), ("--wheel", "--sdist"), native)
+    native = ROOT / "dfer_edge" / f"_cpu{sysconfig.get_config_var('EXT_SUFFIX')}"
+    return built(tmp_path_factory.mktemp("build"), ("--wheel", "--sdist"), native if native.is_file() else None)
 
 
 @pytest.fixture(scope="module")
