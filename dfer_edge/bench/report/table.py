@@ -91,6 +91,7 @@ def _gpu_kernel(row: Row) -> list[str]:
         name,
         *map(number, (row.latency_ms.get("p50"), row.extra["share_of_floor"])),
         ", ".join(promises) or "-",
+        ", ".join(f"{board} {share:.2f}" for board, share in row.extra.get("share_at_most", {}).items()) or "-",
     ]
 
 
@@ -219,7 +220,7 @@ SECTIONS: dict[str, tuple[str, tuple[str, ...], tuple[str, ...], Any]] = {
     "kernel-cuda": (
         "Kernels on the GPU (device events; share of the speed of a plain copy of the bytes that must move)",
         ("kernel-cuda",),
-        ("operation", "implementation", "p50 ms", "share of the floor", "bars"),
+        ("operation", "implementation", "p50 ms", "share of the floor", "bars", "at most, by bytes and instructions"),
         _gpu_kernel,
     ),
     "overhead": ("The harness itself", ("overhead",), ("us a query", "bar, us"), _overhead),
