@@ -78,7 +78,7 @@ def test_windows_of_a_longer_video(recognizer: Recognizer, astronaut: Path) -> N
 
 
 def test_batch_equals_one_by_one(recognizer: Recognizer, astronaut_frames: list[np.ndarray]) -> None:
-    sources = [astronaut_frames[:8], astronaut_frames[20:28], astronaut_frames[::4]]
+    sources = [astronaut_frames[:8], astronaut_frames[20::4]]
     together = recognizer.predict_batch(sources)
     for prediction, source in zip(together, sources, strict=True):
         np.testing.assert_allclose(prediction.probabilities, recognizer.predict(source).probabilities, atol=1e-5)
