@@ -1,18 +1,20 @@
 // CUDA kernels on the CPU, for tests: each thread of a block is a fiber, blocks run one after the other. Barriers and
 // shuffles are real, so that values, indices and bounds are those of the GPU; nothing is said of speed. The schedule is
-// hostile: one warp goes as far as it gets before another moves, warps and blocks in random order, so that a barrier that
-// is missing within a block is seen. DFER_EMULATOR_SEED draws another schedule.
+// hostile: one warp goes as far as it gets before another moves, lanes, warps and blocks in random order, so that a
+// barrier that is missing within a block is seen. DFER_EMULATOR_SEED draws another schedule.
 #pragma once
 
 #include <cuda_runtime.h>
 #include <ucontext.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
 #include <functional>
+#include <numeric>
 #include <random>
 #include <vector>
 
@@ -80,9 +82,14 @@ inline bool release(std::size_t begin, std::size_t end, Waits what) {
 // A warp until all of its threads wait for the block or have ended; whether any moved.
 inline bool run_warp(std::size_t begin, std::size_t end) {
   bool moved = false;
+  // Lanes in random order: threads of a warp need not keep step.
+  std::array<std::size_t, 32> lanes;
+  std::iota(lanes.begin(), lanes.end(), begin);
+  std::shuffle(lanes.begin(), lanes.begin() + (end - begin), chance());
   for (bool going = true; going;) {
     going = false;
-    for (std::size_t i = begin; i < end; ++i) {
+    for (std::size_t lane = 0; lane < end - begin; ++lane) {
+      const std::size_t i = lanes[lane];
       if (block.fibers[i].waits != Waits::nothing) continue;
       block.current = static_cast<unsigned>(i);
       swapcontext(&block.scheduler, &block.fibers[i].context);
