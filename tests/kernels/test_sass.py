@@ -20,8 +20,8 @@ ATTENTION_GATE = {
     # The middle of a sum per channel: four channels' words at a time.
     rf"gate_statistics_kernelI{HALF_EIGHT}": (4, None, None),
     # Rows of the MLPs' weights, and the channels of CBAM's planes.
-    rf"gate_middle_kernelI{HALF_EIGHT}Lb0E": (4, None, None),
-    rf"gate_middle_kernelI{HALF_EIGHT}Lb1E": (3, None, None),
+    rf"gate_middle_kernelI{HALF_EIGHT}ELb0E": (4, None, None),
+    rf"gate_middle_kernelI{HALF_EIGHT}ELb1E": (3, None, None),
     rf"gate_extremes_kernelI{HALF_EIGHT}": (4, None, None),
     # AGFER (0): four channels' words and two of their plane.
     rf"gate_apply_kernelI{HALF_EIGHT}\w*GateKindE0E": (4, 0, (32, 12)),
