@@ -14,7 +14,7 @@ from dfer_edge.confidence import NOTE
 from dfer_edge.errors import DferError, InvalidInput, PrecisionUnavailable
 from dfer_edge.inference import FORMS, Form, Part, dead_channels, record, registry
 from dfer_edge.inference.folding import Array
-from dfer_edge.inference.onnx_writer import write_onnx
+from dfer_edge.inference.onnx_writer import require_shapes, write_onnx
 from dfer_edge.inference.parts import PARTS, output_name
 from dfer_edge.inference.random_weights import RandomWeights
 from dfer_edge.inference.symbolic import SymbolicGraph
@@ -172,6 +172,7 @@ def write(
     axis = "batch" if batch == "dynamic" else batch
     weights, notes = inference_weights(source, graph), metadata(source, form, part) | {"dfer_edge.batch": str(batch)}
     if source.state is not None:
+        require_shapes(graph, weights)
         trimmed = dead_channels.leave_out(graph, output, weights)
         graph, output, weights = trimmed.graph, trimmed.output, trimmed.weights
         notes |= {dead_channels.NOTE: trimmed.note} if trimmed.note else {}

@@ -95,12 +95,23 @@ def _model(
     return model
 
 
-def _checked(info: WeightInfo, weights: Mapping[str, Array]) -> Array:
+def require_shapes(graph: SymbolicGraph, weights: Mapping[str, Array]) -> None:
+    """Raises InvalidInput for a weight of a recording that is missing or of another shape."""
+    for info in graph.weights.values():
+        _fitting(info, weights)
+
+
+def _fitting(info: WeightInfo, weights: Mapping[str, Array]) -> Array:
     if info.name not in weights:
         raise InvalidInput(f"expected weights with the key {info.name!r} of shape {info.shape}; it is missing")
     value = weights[info.name]
     if tuple(value.shape) != info.shape:
         raise InvalidInput(f"expected {info.name!r} of shape {info.shape}, got {tuple(value.shape)}")
+    return value
+
+
+def _checked(info: WeightInfo, weights: Mapping[str, Array]) -> Array:
+    value = _fitting(info, weights)
     narrow = np.ascontiguousarray(value, np.float32).reshape(info.layout)
     # Some engines turn NaN into a label: broken weights stop here.
     if not np.isfinite(narrow).all():

@@ -29,7 +29,7 @@ _KINDS: tuple[tuple[bytes, int, str, str], ...] = (
     (b"BZh", 0, "a bzip2 archive", "unpack it first"),
     (b"\xfd7zXZ", 0, "an xz archive", "unpack it first"),
     (b"\x93NUMPY", 0, "a numpy array", "predict takes the array: numpy.load(path)"),
-    (b"\x89HDF", 0, "HDF5", "read its frames and give them as an array"),
+    (b"\x89HDF", 0, "HDF5", "read its arrays with h5py"),
     (b"\x7fELF", 0, "a program", ""),
     (b"version https://git-lfs", 0, "a Git LFS pointer, not the file", "git lfs pull"),
     (b"/annex/objects/", 0, "a git-annex pointer, not the file", "git annex get"),

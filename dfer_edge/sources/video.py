@@ -7,8 +7,10 @@ A frame that does not decode whole is left out and counted.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import logging
 import math
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -79,8 +81,9 @@ class VideoSource(Source):
         # A path may look like anything; an address has its password taken out.
         self.name = redacted(target) if live else target
         self._target, self.live, self._form, self._turn = target, live, form or None, turn
-        # Kept for the first pass.
+        # Kept for the first pass, of this process.
         self._opened: Any = None if live else self._open()
+        self._process = os.getpid()
         if not live:
             stream = _best(self._opened)
             # A list of fields counts two for a frame.
@@ -117,19 +120,34 @@ class VideoSource(Source):
         return container
 
     def __iter__(self) -> Iterator[Frame]:
-        container, self._opened = self._opened or self._open(), None
-        self.frames_lost = 0
+        if self._process != os.getpid():
+            # Another process reads on from the same place in the file.
+            _leave_alone(self._opened)
+            self._opened, self._process = None, os.getpid()
+        container, self._opened, process = self._opened or self._open(), None, os.getpid()
+        self.frames_lost = index = 0
         keep_freed_frames()
-        with contextlib.closing(container):
-            stream, index = _best(container), 0
+        held: list[object] = [container]
+        try:
+            stream = _best(container)
             clock, picture = _Clock(container, stream, self.name), Picture(stream, self.name, self._turn)
             frames = self._decoded(container, stream)
-            for decoded in frames if picture.takes_fields else progressive(frames):
+            frames = frames if picture.takes_fields else progressive(frames)
+            held += [stream, frames]
+            for decoded in frames:
                 yield Frame(picture.of(decoded), index, clock.time_s(decoded.time))
+                if process != os.getpid():
+                    found = f"expected {self.name} to be read by the process that began to, got a fork of it"
+                    raise InvalidInput(found, "open it in the child")
                 index += 1
             if not self.live:
                 # What did not decode left a gap as well.
                 self.frames_lost = max(self.frames_lost, clock.missing())
+        finally:
+            if process == os.getpid():
+                container.close()
+            else:
+                _leave_alone(held)
         if index == 0:
             raise InvalidInput(f"expected a video with frames, none decode in {self.name}")
         if self.frames_lost:
@@ -192,6 +210,11 @@ class VideoSource(Source):
                 # It has the order of decoding alone; what FFmpeg makes of it goes back and forth.
                 frame.pts = frame.dts
         return found
+
+
+def _leave_alone(held: object) -> None:
+    """In a fork: never free what waits for threads that are not here, not even when the interpreter ends."""
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(held))
 
 
 class _Clock:

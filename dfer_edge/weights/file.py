@@ -22,6 +22,7 @@ from safetensors.numpy import save_file
 from dfer_edge.errors import CorruptArtifact, DferError, InvalidInput, WeightsNotFound
 from dfer_edge.inference import registry
 from dfer_edge.inference.folding import Array
+from dfer_edge.sources import strangers
 from dfer_edge.spec import ModelSpec
 from dfer_edge.weights import compact as weights_compact
 from dfer_edge.weights import trunk as weights_trunk
@@ -215,8 +216,9 @@ def _load(path: Path, shares: bool) -> Weights:
             metadata = file.metadata() or {}
         state = _mapped(path)
     except (safetensors.SafetensorError, OSError, ValueError, TypeError) as error:
+        what, hint = strangers.told(path)
         raise CorruptArtifact(
-            f"expected a complete safetensors file, got {path} which does not read: {error}"
+            f"expected a complete safetensors file, got {path}{what} which does not read: {error}", hint
         ) from error
     if metadata.get("format") not in (FORMAT, COMPACT_FORMAT):
         raise CorruptArtifact(
@@ -338,11 +340,16 @@ def _mapped(path: Path) -> dict[str, Array]:
     }
 
 
+def is_safetensors(path: Path) -> bool:
+    """By its start: the length of its header may look like another format's, a brace behind its eight bytes tells."""
+    with path.open("rb") as file:
+        return file.read(9)[4:] == bytes(4) + b"{"
+
+
 def _refuse_pickle(path: Path) -> None:
     with path.open("rb") as file:
         start = file.read(9)
-    # The length of a safetensors header may begin like a pickle (0x0580); a brace behind its eight bytes tells.
-    if start.startswith(_PICKLE_STARTS) and not (start[4:8] == bytes(4) and start[8:] == b"{"):
+    if start.startswith(_PICKLE_STARTS) and not is_safetensors(path):
         raise InvalidInput(
             f"expected a safetensors file, got a pickle at {path}, which could run code when opened",
             f"dfer-edge models convert {path} {path.with_suffix('.safetensors').name} --model NAME",

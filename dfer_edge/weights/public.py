@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from dfer_edge.errors import CorruptArtifact, EngineUnavailable, InvalidInput, WeightsNotFound
+from dfer_edge.weights.file import is_safetensors
 
 # Where Flax's training states keep the parameters, outermost first.
 _TREES = ("optimizer", "target", "params")
@@ -37,15 +38,22 @@ def read_public(path: str | Path) -> Tensors:
     if not path.is_file():
         raise WeightsNotFound(f"expected a checkpoint, found nothing at {path}")
     with path.open("rb") as file:
-        start = file.read(4)
+        start = file.read(8)
     if path.suffix == ".npz":
         return _npz(path)
-    # A Flax state is a msgpack map; torch's files are zip archives or pickles, which begin otherwise.
-    if start and ((0x80 <= start[0] <= 0x8F and start[:2] != b"\x80\x02") or start[0] in (0xDE, 0xDF)):
+    if _is_map(start) and not is_safetensors(path):
         return _flax(path)
     from dfer_edge.weights.pickles import opened_state
 
     return dict(opened_state(path))
+
+
+def _is_map(start: bytes) -> bool:
+    """Whether msgpack begins so: with a map whose first key is text. Flax's states do, torch's pickles do not."""
+    if not start:
+        return False
+    key = {0xDE: 3, 0xDF: 5}.get(start[0], 1 if 0x81 <= start[0] <= 0x8F else 0)
+    return bool(key) and len(start) > key and (0xA0 <= start[key] <= 0xBF or 0xD9 <= start[key] <= 0xDB)
 
 
 def _npz(path: Path) -> Tensors:

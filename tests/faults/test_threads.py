@@ -6,6 +6,7 @@ import copy
 import multiprocessing
 import os
 import pickle
+import signal
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -15,12 +16,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dfer_edge import EngineUnavailable, Recognizer
+from dfer_edge import EngineUnavailable, InvalidInput, Recognizer
 from dfer_edge.engines import reasons
 from dfer_edge.faces.detectors import HaarDetector
 from dfer_edge.faces.landmarks import make_landmark_detector
+from dfer_edge.sources.opening import open_source
 from dfer_edge.system.call_lock import CallLock
 from dfer_edge.types import Box
+from tests.videos import write_container
 
 ENGINES = ("openvino", "onnxruntime", "torch")
 FORK = multiprocessing.get_context("fork")
@@ -191,3 +194,27 @@ def test_an_engine_pickles_by_its_file(recognizer: Recognizer) -> None:
     engine = recognizer._engine
     twin = pickle.loads(pickle.dumps(engine))
     assert (twin.info(), twin.path) == (engine.info(), Path(engine.path))
+
+
+def _child(source: Any, frames: Any) -> int:
+    """What a fork says: 7 if going on with ``frames`` is refused and ``source`` is read whole from its start."""
+    pid = os.fork()
+    if pid:
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    signal.alarm(20)
+    try:
+        next(frames)
+    except InvalidInput as error:
+        os._exit(7 if "fork" in error.message and len(list(source)) == 20 else 1)
+    finally:
+        os._exit(2)
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_a_fork_does_not_read_on_in_the_decoder_of_its_parent(tmp_path: Path) -> None:
+    """Its threads are not in the child, which waited for them for ever."""
+    source = open_source(write_container(tmp_path / "a.mkv"))
+    frames = iter(source)
+    next(frames)
+    assert _child(open_source(tmp_path / "a.mkv"), frames) == 7
+    assert len(list(frames)) == 19

@@ -15,6 +15,7 @@ from dfer_edge.cli.main import main
 from dfer_edge.inference import registry
 from dfer_edge.models import create_model
 from dfer_edge.weights import file as weights
+from dfer_edge.weights.public import read_public
 
 torch = pytest.importorskip("torch")
 safetensors_torch = pytest.importorskip("safetensors.torch")
@@ -90,7 +91,14 @@ def test_what_a_network_is_not_made_for_is_refused_whole(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("key", "prefix"), [("model_state_dict", ""), ("state_dict", "module."), ("net", "_orig_mod."), (None, "")]
+    ("key", "prefix"),
+    [
+        ("model_state_dict", ""),
+        ("state_dict", "module."),
+        ("net", "_orig_mod."),
+        ("ema", "backbone.module."),
+        (None, "net."),
+    ],
 )
 def test_checkpoints_of_training_programs(
     tmp_path: Path, key: str | None, prefix: str, monkeypatch: pytest.MonkeyPatch
@@ -133,3 +141,47 @@ def test_reasons_have_a_way_out(tmp_path: Path) -> None:
     (tmp_path / "x.safetensors").write_bytes(b"\x08\0\0\0\0\0\0\0{}      ")
     with pytest.raises(InvalidInput, match="dict of tensors"):
         convert(tmp_path / "x.safetensors", tmp_path / "o.safetensors", NAME)
+
+
+def saved(path: Path, content: object) -> Path:
+    torch.save(content, path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        ({"a": {"x.weight": torch.zeros(2)}, "b": {"x.weight": torch.ones(2)}}, "got 2: 'a', 'b'"),
+        ({"x.weight": torch.zeros(2, dtype=torch.int8)}, "torch.int8"),
+        ({"x.weight": torch.zeros(2, dtype=torch.complex64)}, "torch.complex64"),
+        ({"x.bias": torch.tensor([0.0, float("nan")])}, "finite numbers"),
+        ({}, "nothing in it"),
+    ],
+)
+def test_what_cannot_be_weights_is_refused_with_a_way_out(tmp_path: Path, content: object, found: str) -> None:
+    with pytest.raises(InvalidInput) as raised:
+        read_public(saved(tmp_path / "c.pth", content))
+    assert found in raised.value.message
+    assert raised.value.hint
+
+
+def test_masks_and_counters_are_no_numbers_to_check(tmp_path: Path) -> None:
+    state = {"x.weight": torch.zeros(2), "mask": torch.tensor([float("-inf")]), "position_ids": torch.arange(3)}
+    optimiser = {"state": {0: {"exp_avg": torch.zeros(2)}}, "param_groups": []}
+    assert set(read_public(saved(tmp_path / "c.pth", {"ema": state, "optimizer": optimiser}))) == set(state)
+
+
+def test_a_format_is_told_by_more_than_a_byte(tmp_path: Path) -> None:
+    """The length of a safetensors header is any number: 0xa185 looks like a map of msgpack."""
+    path = tmp_path / "x.safetensors"
+    safetensors_torch.save_file({"a.weight": torch.zeros(1)}, path, {"pad": "x" * 20_000})
+    content = path.read_bytes()
+    length = int.from_bytes(content[:8], "little")
+    padded = 0xA185 - length
+    path.write_bytes((0xA185).to_bytes(8, "little") + content[8 : 8 + length] + b" " * padded + content[8 + length :])
+    assert set(read_public(path)) == {"a.weight"}
+    for start in (b"\x89HDF\r\n\x1a\n", b"GGUF", pickle.dumps({"a": 1}, 4)):
+        (tmp_path / "y.bin").write_bytes(start + bytes(99))
+        with pytest.raises((CorruptArtifact, InvalidInput)) as raised:
+            read_public(tmp_path / "y.bin")
+        assert "Flax" not in raised.value.message
