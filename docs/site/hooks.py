@@ -53,7 +53,9 @@ def on_page_markdown(markdown: str, page: Page, config: Any, files: Files) -> st
         uri = "index.md" if target == "README.md" else target.removeprefix("docs/")
         if files.get_file_from_path(uri) is not None:
             link = posixpath.relpath(uri, posixpath.dirname(here) or ".")
-            return f"{match['text']}({link}{match['anchor'] or ''})"
+            # A picture that is itself a link has a link within its text.
+            text = match["text"].removesuffix("]")
+            return f"{_LINK.sub(replaced, text)}]({link}{match['anchor'] or ''})"
         if (ROOT / target).exists():
             text = match["text"].lstrip("!")[1:-1]
             return text if "`" in text or text == target else f"{text} (`{target}`)"

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dfer_edge import EngineUnavailable, InvalidInput, engines
-from dfer_edge.engines import load_engine
+from dfer_edge import EngineUnavailable, InvalidInput, PrecisionUnavailable, engines
+from dfer_edge.engines import load_engine, registry
 from dfer_edge.engines.tensorrt import engine as tensorrt_engine
 from dfer_edge.engines.tensorrt import library as tensorrt_library
 from dfer_edge.engines.tensorrt.engine import TensorRtEngine
@@ -233,13 +233,13 @@ def test_tensorrt_rtx_runs_as_tensorrt_does(clip_file: Path, strong: World, monk
         return Library(strong.trt, strong.version)
 
     monkeypatch.setattr(tensorrt_library, "load_rtx", load_rtx)
-    monkeypatch.setattr(engines.importlib.util, "find_spec", lambda name: object())
+    monkeypatch.setattr(registry.importlib.util, "find_spec", lambda name: object())
     with load_engine(clip_file, "tensorrt-rtx", "fp16") as rtx, load_engine(clip_file, "tensorrt", "fp16") as other:
         feed = feed_of(rtx, 2)
         np.testing.assert_array_equal(rtx.infer(feed)["logits"], other.infer(feed)["logits"])
         assert rtx.info()["engine"] == "tensorrt-rtx"
     assert set(asked) == {"8.7"}
-    with pytest.raises(engines.PrecisionUnavailable, match="no INT8 convolutions"):
+    with pytest.raises(PrecisionUnavailable, match="no INT8 convolutions"):
         load_engine(clip_file, "tensorrt-rtx", "int8")
 
 

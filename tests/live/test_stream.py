@@ -36,6 +36,14 @@ def threads() -> set[str]:
     return {thread.name for thread in threading.enumerate() if thread.name.startswith("dfer-edge")}
 
 
+def no_threads(seconds: float = 5.0) -> bool:
+    """Whether the threads of streams have ended; a source's ends after it handed on what was wrong."""
+    deadline = time.monotonic() + seconds
+    while threads() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return not threads()
+
+
 class Camera(Feed):
     """A live source that the test drives: an item is a frame, a function to call, or an error to raise."""
 
@@ -252,7 +260,7 @@ def test_errors_of_a_source_or_a_detector_reach_the_caller() -> None:
         list(stream(FRAMES, network({0: blind})))
     with pytest.raises(InvalidInput, match="frame 1 of"):
         list(stream(iter([FRAMES[0], np.zeros((3, 3), np.uint8)])))
-    assert not threads()
+    assert no_threads()
 
 
 def test_sizes_may_change() -> None:
@@ -268,10 +276,7 @@ def test_a_stream_that_nobody_refers_to_stops() -> None:
         break
     del observation
     gc.collect()
-    deadline = time.monotonic() + 5
-    while threads() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert not threads()
+    assert no_threads()
 
 
 def test_asyncio() -> None:
