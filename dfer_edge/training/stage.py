@@ -58,6 +58,7 @@ class StageRecipe(Protocol):
 
 R = TypeVar("R", bound=StageRecipe)
 N = TypeVar("N", bound=torch.nn.Module)
+A = TypeVar("A")
 B = TypeVar("B")
 
 
@@ -210,13 +211,18 @@ def parser(prog: str, description: str | None, recipe: type[Any], out: str) -> a
     made = argparse.ArgumentParser(prog=prog, description=description)
     made.add_argument("--out", type=Path, required=True, help=f"folder of checkpoint, log and {out}")
     made.add_argument("--start", type=Path, help="checkpoint of an earlier stage to start from")
-    made.add_argument("--threads", type=int, default=1)
-    for field in _fields(recipe):
-        made.add_argument(f"--{field.name.replace('_', '-')}", type=type(field.default), default=field.default)
+    recipe_options(made, recipe)
     return made
 
 
-def recipe_of(options: argparse.Namespace, recipe: type[R], **more: Any) -> R:
+def recipe_options(parser: argparse.ArgumentParser, recipe: type[Any]) -> None:
+    """Threads, and each field of a recipe but what it started from."""
+    parser.add_argument("--threads", type=int, default=1)
+    for field in _fields(recipe):
+        parser.add_argument(f"--{field.name.replace('_', '-')}", type=type(field.default), default=field.default)
+
+
+def recipe_of(options: argparse.Namespace, recipe: type[A], **more: Any) -> A:
     """The recipe that the options say."""
     return recipe(**{field.name: getattr(options, field.name) for field in _fields(recipe)}, **more)
 

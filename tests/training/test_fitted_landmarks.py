@@ -6,7 +6,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import onnx
 import onnxruntime
 import pytest
 import torch
@@ -16,7 +15,7 @@ from dfer_edge.faces.landmark_networks import RenderedFace68
 from dfer_edge.training.landmarks import crops
 from dfer_edge.training.landmarks.crops import training_crop
 from dfer_edge.training.landmarks.fitted import fit as fitting
-from dfer_edge.training.landmarks.fitted.export import save_onnx, to_onnx
+from dfer_edge.training.landmarks.fitted.export import save_onnx
 from dfer_edge.training.landmarks.fitted.fit import FRAMING, Recipe, Seen, fit, of_pictures, of_renders
 from dfer_edge.training.landmarks.fitted.network import DOWN, FEATURES, MARGIN, SIZE, LandmarkNet
 from dfer_edge.training.landmarks.fitted.start import net_of
@@ -153,14 +152,3 @@ def test_the_file_computes_what_the_network_does(tmp_path: Path, rng: np.random.
     np.testing.assert_allclose(found[0], points.numpy(), atol=0.05 * apart)
     np.testing.assert_allclose(np.log(found[1]), log_spread.numpy(), atol=0.05 * float(log_spread.std(0).mean()))
     np.testing.assert_allclose(found[2], torch.sigmoid(logit).numpy(), atol=1e-2)
-
-
-def test_what_the_file_says_of_itself() -> None:
-    model = to_onnx(LandmarkNet().eval(), {"data": {"images": 3}})
-    facts = {entry.key: entry.value for entry in model.metadata_props}
-    assert {"spec", "data", "weights_sha256", "licence"} <= set(facts)
-    assert len(model.SerializeToString()) < 3_000_000
-    stored = {t.name: t for t in model.graph.initializer}
-    large = [t for t in stored.values() if np.prod(t.dims) > 1000]
-    assert large
-    assert {t.data_type for t in large} == {onnx.TensorProto.FLOAT16}

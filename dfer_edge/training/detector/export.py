@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -14,13 +13,9 @@ import torch
 from onnx import TensorProto, helper
 from torch import nn
 
-from dfer_edge._version import __version__
-from dfer_edge.training.checkpoint import publish
 from dfer_edge.training.detector.network import OUTPUTS, STRIDES, DetectorNet
 from dfer_edge.training.landmarks.export import folded
-from dfer_edge.training.onnx_graph import NodeGraph
-
-OPSET = 17
+from dfer_edge.training.onnx_graph import NodeGraph, save
 
 
 class _Graph(NodeGraph):
@@ -97,23 +92,11 @@ def to_onnx(net: DetectorNet, metadata: dict[str, Any]) -> onnx.ModelProto:
         shape = ["images", OUTPUTS, f"rows{stride}", f"columns{stride}"]
         outputs.append(helper.make_tensor_value_info(f"stride{stride}", TensorProto.FLOAT, shape))
     grey = helper.make_tensor_value_info("grey", TensorProto.UINT8, ["images", 1, "rows", "columns"])
-    proto = helper.make_graph(graph.nodes, "faces", [grey], outputs, graph.weights)
-    model = helper.make_model(proto, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=8)
-    model.producer_name, model.producer_version = "dfer_edge", __version__
-    digest = hashlib.sha256(b"".join(weight.raw_data for weight in graph.weights)).hexdigest()
-    properties = {"weights_sha256": digest, **metadata}
-    helper.set_model_props(model, {f"dfer_edge.{name}": json.dumps(value) for name, value in properties.items()})
-    onnx.checker.check_model(model, full_check=True)
-    return model
+    properties = {"weights_sha256": graph.digest(), **metadata}
+    named = {f"dfer_edge.{name}": json.dumps(value) for name, value in properties.items()}
+    return graph.model("faces", [grey], outputs, named)
 
 
 def save_onnx(net: DetectorNet, path: Path, metadata: dict[str, Any]) -> None:
-    """Write :func:`to_onnx`; the old file stays until the new one is whole.
-
-    Raises
-    ------
-    DferError
-        If it cannot be written.
-    """
-    model = to_onnx(net, metadata)
-    publish(path, lambda file: file.write_bytes(model.SerializeToString()))
+    """Write :func:`to_onnx`; raises as :func:`~dfer_edge.training.onnx_graph.save`."""
+    save(to_onnx(net, metadata), path)

@@ -6,23 +6,19 @@ points, and their distance from the truth is some 4 % less.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 import torch
-from onnx import TensorProto, helper
+from onnx import helper
 from torch import nn
 
-from dfer_edge._version import __version__
 from dfer_edge.training.landmarks.crops import DOWN, MARGIN, MIRROR
+from dfer_edge.training.landmarks.file_format import model_of
 from dfer_edge.training.landmarks.network import FLOOR, POINTS, SIZE, Block, LandmarkNet
-from dfer_edge.training.onnx_graph import NodeGraph
-
-OPSET = 17
+from dfer_edge.training.onnx_graph import NodeGraph, save
 
 
 class _Graph(NodeGraph):
@@ -93,15 +89,7 @@ def to_onnx(net: LandmarkNet, metadata: dict[str, Any]) -> onnx.ModelProto:
         elif isinstance(layer, nn.BatchNorm2d):
             x = graph.node("Relu", graph.conv(x, conv, layer))
     _heads(graph, graph.node("Flatten", x), net.head)
-    shapes = {"image": ["N", 1, SIZE, SIZE], "points": ["N", POINTS, 2], "spread": ["N", POINTS], "face": ["N"]}
-    values = {name: helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in shapes.items()}
-    image = values.pop("image")
-    proto = helper.make_graph(graph.nodes, "landmarks68", [image], list(values.values()), graph.weights)
-    model = helper.make_model(proto, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=8)
-    model.producer_name, model.producer_version = "dfer_edge", __version__
-    helper.set_model_props(model, _properties(graph, metadata))
-    onnx.checker.check_model(model, full_check=True)
-    return model
+    return model_of(graph, SIZE, MARGIN, DOWN, metadata)
 
 
 def _centred(graph: _Graph) -> str:
@@ -146,24 +134,9 @@ def _heads(graph: _Graph, x: str, head: nn.Linear) -> None:
     graph.mean(*graph.halves(face), "face")
 
 
-def _properties(graph: _Graph, metadata: dict[str, Any]) -> dict[str, str]:
-    digest = hashlib.sha256(b"".join(weight.raw_data for weight in graph.weights)).hexdigest()
-    spec = {
-        "size": SIZE,
-        "colour": "grey 0-255, 0.299 R + 0.587 G + 0.114 B",
-        "margin": MARGIN,
-        "down": DOWN,
-        "order": "iBUG 300-W, 68",
-    }
-    made = {"name": "rendered68", "spec": spec, "weights_sha256": digest, "licence": "MIT", **metadata}
-    return {name: value if isinstance(value, str) else json.dumps(value) for name, value in made.items()}
-
-
 def save_onnx(net: LandmarkNet, path: Path, metadata: dict[str, Any]) -> None:
-    """Write :func:`to_onnx`; the old file stays until the new one is whole."""
-    partial = path.with_suffix(".part")
-    partial.write_bytes(to_onnx(net, metadata).SerializeToString())
-    partial.replace(path)
+    """Write :func:`to_onnx`; raises as :func:`~dfer_edge.training.onnx_graph.save`."""
+    save(to_onnx(net, metadata), path)
 
 
 def load_checkpoint(path: Path) -> LandmarkNet:

@@ -9,10 +9,7 @@ import json
 import sys
 from pathlib import Path
 
-import cv2
-import torch
-
-from dfer_edge.errors import DferError
+from dfer_edge.training import stage
 from dfer_edge.training.detector.pictures import Pictures
 from dfer_edge.training.landmarks.fitted.export import save_onnx
 from dfer_edge.training.landmarks.fitted.fit import Recipe, fit, of_pictures, of_renders
@@ -27,22 +24,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--pictures", type=Path, required=True, help="folder of pictures without people")
     parser.add_argument("--start", type=Path, required=True, help="ONNX file of face-api's 68-point network")
     parser.add_argument("--out", type=Path, required=True, help="the ONNX file to write")
-    parser.add_argument("--threads", type=int, default=1)
-    for field in dataclasses.fields(Recipe):
-        parser.add_argument(f"--{field.name.replace('_', '-')}", type=type(field.default), default=field.default)
-    options = parser.parse_args(arguments)
-    torch.set_num_threads(options.threads)
-    cv2.setNumThreads(1)
-    try:
-        print(json.dumps(_made(options)))
-    except DferError as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
+    stage.recipe_options(parser, Recipe)
+    return stage.command(_make, parser.parse_args(arguments))
 
 
-def _made(options: argparse.Namespace) -> dict[str, object]:
-    recipe = Recipe(**{field.name: getattr(options, field.name) for field in dataclasses.fields(Recipe)})
+def _make(options: argparse.Namespace) -> None:
+    recipe = stage.recipe_of(options, Recipe)
     net = net_of(options.start).eval()
     pictures = Pictures.read(options.pictures)
     grey = [*pictures.backgrounds, *(thing for thing, _ in pictures.things)]
@@ -55,7 +42,7 @@ def _made(options: argparse.Namespace) -> dict[str, object]:
         "fit": facts,
     }
     save_onnx(net, options.out, provenance)
-    return {"out": str(options.out), **provenance}
+    print(json.dumps({"out": str(options.out), **provenance}))
 
 
 if __name__ == "__main__":

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper
 from torch import nn
 
-from dfer_edge._version import __version__
+from dfer_edge.training.landmarks.file_format import model_of
 from dfer_edge.training.landmarks.fitted.network import DOWN, MARGIN, MEAN, POINTS, SIZE, Block, LandmarkNet, Separable
-from dfer_edge.training.onnx_graph import NodeGraph
-
-OPSET = 17
+from dfer_edge.training.onnx_graph import NodeGraph, save
 
 
 class _Graph(NodeGraph):
@@ -65,15 +60,7 @@ def to_onnx(net: LandmarkNet, metadata: dict[str, Any]) -> onnx.ModelProto:
         x = graph.block(x, block)  # type: ignore[arg-type]
         pooled.append(graph.node("Flatten", graph.node("GlobalAveragePool", x)))
     _heads(graph, net, pooled[1:])
-    shapes = {"image": ["N", 1, SIZE, SIZE], "points": ["N", POINTS, 2], "spread": ["N", POINTS], "face": ["N"]}
-    values = {name: helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in shapes.items()}
-    image = values.pop("image")
-    proto = helper.make_graph(graph.nodes, "landmarks68", [image], list(values.values()), graph.weights)
-    model = helper.make_model(proto, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=8)
-    model.producer_name, model.producer_version = "dfer_edge", __version__
-    helper.set_model_props(model, _properties(graph, metadata))
-    onnx.checker.check_model(model, full_check=True)
-    return model
+    return model_of(graph, SIZE, MARGIN, DOWN, metadata)
 
 
 def _heads(graph: _Graph, net: LandmarkNet, pooled: list[str]) -> None:
@@ -86,21 +73,6 @@ def _heads(graph: _Graph, net: LandmarkNet, pooled: list[str]) -> None:
     graph.node("Sigmoid", graph.node("Reshape", logit, graph.constant(np.array([-1]))), name="face")
 
 
-def _properties(graph: _Graph, metadata: dict[str, Any]) -> dict[str, str]:
-    digest = hashlib.sha256(b"".join(weight.raw_data for weight in graph.weights)).hexdigest()
-    spec = {
-        "size": SIZE,
-        "colour": "grey 0-255, 0.299 R + 0.587 G + 0.114 B",
-        "margin": MARGIN,
-        "down": DOWN,
-        "order": "iBUG 300-W, 68",
-    }
-    made = {"name": "rendered68", "spec": spec, "weights_sha256": digest, "licence": "MIT", **metadata}
-    return {name: value if isinstance(value, str) else json.dumps(value) for name, value in made.items()}
-
-
 def save_onnx(net: LandmarkNet, path: Path, metadata: dict[str, Any]) -> None:
-    """Write :func:`to_onnx`; the old file stays until the new one is whole."""
-    partial = path.with_suffix(".part")
-    partial.write_bytes(to_onnx(net, metadata).SerializeToString())
-    partial.replace(path)
+    """Write :func:`to_onnx`; raises as :func:`~dfer_edge.training.onnx_graph.save`."""
+    save(to_onnx(net, metadata), path)
