@@ -363,5 +363,7 @@ def _head(box: Box) -> Box:
 
 def _plausible(points: Points | None, box: Box) -> tuple[Points, Box] | None:
     """The points and the box that they lay, unless that lies elsewhere than the one looked in."""
-    laid = None if points is None else box_of(points)
-    return None if points is None or laid is None or laid.iou(box) < _PLAUSIBLE_IOU else (points, laid)
+    if points is None:
+        return None
+    laid = box_of(points)
+    return (points, laid) if laid.iou(box) >= _PLAUSIBLE_IOU else None

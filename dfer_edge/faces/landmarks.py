@@ -16,6 +16,7 @@ from dfer_edge.errors import InvalidInput, WeightsNotFound
 from dfer_edge.faces.detectors import named
 from dfer_edge.faces.landmark_points import FACE_SCORE as FACE_SCORE
 from dfer_edge.faces.landmark_points import Landmarks as Landmarks
+from dfer_edge.faces.rendered import CHECK
 from dfer_edge.system import settings
 from dfer_edge.types import Box, Image, Points
 
@@ -23,8 +24,7 @@ COUNT = 68
 # Points that lie elsewhere than the box did not find the face that was asked for: least overlap of the rectangle about
 # them and the box. Of faces in their own box it is some 0.75.
 _LEAST_IOU = 0.3
-_ASSETS = Path(__file__).parents[1] / "assets"
-SHIPPED, CHECK = _ASSETS / "landmarks68.onnx", _ASSETS / "face_check.onnx"
+SHIPPED = Path(__file__).parents[1] / "assets" / "landmarks68.onnx"
 CHOICES = "pass landmarks=, or landmark_detector= (--landmarks) an .onnx file, or set DFER_EDGE_LANDMARKS to one"
 
 

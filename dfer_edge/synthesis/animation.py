@@ -99,9 +99,7 @@ def _envelope(rng: np.random.Generator, times_s: np.ndarray, still: bool) -> np.
     # A third of clips begin at the apex: trimmed videos often do.
     start = rng.uniform(-onset - 0.4, -onset) if rng.random() < 0.35 else rng.uniform(0.0, 0.35) * duration
     end = start + onset + rng.uniform(0.5, 1.4) * duration
-    rise = smooth_step((times_s - start) / onset)
-    fall = 1.0 - smooth_step((times_s - end) / offset)
-    return np.asarray(rise * fall)
+    return _rise_and_fall(times_s, start, onset, end, offset)
 
 
 def _brief_envelope(rng: np.random.Generator, times_s: np.ndarray) -> np.ndarray:
@@ -110,9 +108,13 @@ def _brief_envelope(rng: np.random.Generator, times_s: np.ndarray) -> np.ndarray
     shown = min(float(rng.uniform(0.25, 1.5)), duration / 2)
     onset, offset = shown * rng.uniform(0.2, 0.35), shown * rng.uniform(0.25, 0.45)
     start = times_s[0] + rng.uniform(0.0, duration - shown)
-    return np.asarray(
-        smooth_step((times_s - start) / onset) * (1.0 - smooth_step((times_s - start - shown + offset) / offset))
-    )
+    return _rise_and_fall(times_s, start, onset, start + shown - offset, offset)
+
+
+def _rise_and_fall(times_s: np.ndarray, start: float, onset: float, end: float, offset: float) -> np.ndarray:
+    rise = smooth_step((times_s - start) / onset)
+    fall = 1.0 - smooth_step((times_s - end) / offset)
+    return np.asarray(rise * fall)
 
 
 def _unit_curves(
