@@ -61,28 +61,7 @@ def main(words: list[str] | None = None) -> int:
         document = json.loads(given.out.read_text())
     try:
         for name in given.pairs:
-            pair = PAIRS[name]()
-            train, tests = _data(pair, given)
-            done = next((one for one in document["pairs"] if one["name"] == name), None)
-            if done is None:
-                done = {
-                    "name": name,
-                    "paper": pair.paper,
-                    "part": pair.part,
-                    "seeds": [],
-                    "epochs": pair.epochs,
-                    "rate": pair.rate,
-                }
-                done |= {"inputs": len(train.labels), "tests": {key: len(one.labels) for key, one in tests.items()}}
-                document["pairs"].append(done)
-            for seed in range(given.seeds):
-                if seed == len(done["seeds"]):
-                    done["seeds"].append({})
-                for form in pair.forms:
-                    if form not in done["seeds"][seed]:
-                        done["seeds"][seed][form] = measured(pair, form, train, tests, seed)
-                        if given.out:
-                            write_text(given.out, json.dumps(document, indent=1) + "\n")
+            _complete(document, name, given)
         if given.out:
             write_text(given.out.with_suffix(".md"), page(document))
         print(table(document))
@@ -90,6 +69,33 @@ def main(words: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
+
+
+def _complete(document: dict[str, Any], name: str, given: argparse.Namespace) -> None:
+    """Measure what ``document`` has not of the pair ``name``; the file is written after every form."""
+    pair = PAIRS[name]()
+    train, tests = _data(pair, given)
+    done = next((one for one in document["pairs"] if one["name"] == name), None)
+    if done is None:
+        done = {
+            "name": name,
+            "paper": pair.paper,
+            "part": pair.part,
+            "seeds": [],
+            "epochs": pair.epochs,
+            "rate": pair.rate,
+            "inputs": len(train.labels),
+            "tests": {key: len(one.labels) for key, one in tests.items()},
+        }
+        document["pairs"].append(done)
+    for seed in range(given.seeds):
+        if seed == len(done["seeds"]):
+            done["seeds"].append({})
+        for form in pair.forms:
+            if form not in done["seeds"][seed]:
+                done["seeds"][seed][form] = measured(pair, form, train, tests, seed)
+                if given.out:
+                    write_text(given.out, json.dumps(document, indent=1) + "\n")
 
 
 def _data(pair: Pair, given: argparse.Namespace) -> tuple[Seen, dict[str, Seen]]:

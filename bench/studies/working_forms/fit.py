@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -14,10 +13,11 @@ from bench.studies.working_forms.seen import Seen
 from dfer_edge.labels import DFEW
 from dfer_edge.metrics import measure
 from dfer_edge.system import cpu
-from dfer_edge.training.optimise import build_optimisers, set_rates
-from dfer_edge.training.recipes import Losses, Optimiser
+from dfer_edge.training.optimise import build_optimisers, rate, set_rates
+from dfer_edge.training.recipes import Losses, Optimiser, Schedule
 
 BATCH = 32
+_COSINE = Schedule("cosine")
 Loss = Callable[[nn.Module, torch.Tensor, torch.Tensor], torch.Tensor]
 
 
@@ -38,7 +38,7 @@ def fit(
     seen: Seen,
     seed: int,
     epochs: int,
-    rate: float,
+    peak: float,
     loss: Loss = entropy,
     losses: Losses | None = None,
     bf16: bool = True,
@@ -51,14 +51,14 @@ def fit(
     torch.manual_seed(seed)
     network = make().train()
     learning = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    optimisers = build_optimisers(network, Optimiser("adamw", rate, weight_decay=0.05), losses or Losses(), BATCH)
+    optimisers = build_optimisers(network, Optimiser("adamw", peak, weight_decay=0.05), losses or Losses(), BATCH)
     steps = len(seen.labels) // BATCH
     for epoch in range(epochs):
         torch.manual_seed(1000 * seed + epoch)
         order = torch.randperm(len(seen.labels))
         for step in range(steps):
             torch.manual_seed((1000 * seed + epoch) * 10_000 + step)
-            set_rates(optimisers, (1 + math.cos(math.pi * (epoch + step / steps) / epochs)) / 2)
+            set_rates(optimisers, rate(_COSINE, epoch + step / steps, epochs))
             chosen = order[step * BATCH : (step + 1) * BATCH]
             with torch.autocast("cpu", torch.bfloat16, enabled=bf16 and cpu.has_bf16()):
                 value = loss(network, seen.inputs[chosen].float(), seen.labels[chosen])
@@ -77,11 +77,12 @@ def probabilities(network: nn.Module, inputs: torch.Tensor) -> torch.Tensor:
 
 
 def judged(said: torch.Tensor, seen: Seen) -> dict[str, float]:
-    """``uar``, per cent, and ``log_loss``: means over the sets, lost faces wrong."""
+    """Means over the sets: ``uar``, per cent, lost faces wrong, and ``log_loss``, of the faces that were found."""
     rows = []
     for name in dict.fromkeys((*seen.sets, *(name for name, _ in seen.lost))):
-        own, kept = seen.of(name), np.array([one == name for one in seen.sets])
-        found = measure(own.labels.numpy(), said[torch.from_numpy(kept)].numpy(), [label for _, label in own.lost])
+        kept = torch.tensor([one == name for one in seen.sets])
+        lost = [label for own, label in seen.lost if own == name]
+        found = measure(seen.labels[kept].numpy(), said[kept].numpy(), lost)
         rows.append((100 * found.uar, found.log_loss))
     return dict(zip(("uar", "log_loss"), map(float, np.mean(rows, 0)), strict=True))
 

@@ -30,8 +30,8 @@ from dfer_edge.weights import file as weights
 CLASSES = len(DFEW)
 # Of the networks of pair "gate": a quarter of the printed widths.
 _NARROW, _HIDDEN = 4, 256
-# Weight of the centre loss in pair "loss": DACL's. At the printed 1 it drowns the labels in so few steps.
-_CENTRES = 0.01
+# Of pair "loss": DACL's weight. At the printed 1 the centre loss drowns the labels in so few steps.
+_CENTRES = Losses(sparse_centre=0.01, centre_lr=0.5)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -169,7 +169,7 @@ def loss() -> Pair:
     forms: dict[str, Callable[[], nn.Module]] = {
         "the map (printed)": lambda: _Last(_tail(spec, "map"), _CENTRES),
         "pooled features": lambda: _Last(_tail(spec, "pooled"), _CENTRES),
-        "no centre loss": lambda: _Last(_tail(spec, "pooled"), 0.0),
+        "no centre loss": lambda: _Last(_tail(spec, "pooled"), Losses()),
     }
     part = "98 % of the parameters are the loss's first layer"
     return Pair(
@@ -182,7 +182,7 @@ def loss() -> Pair:
         3,
         1e-3,  # as printed
         _objective,
-        Losses(sparse_centre=_CENTRES, centre_lr=0.5),
+        _CENTRES,
         bf16=False,  # its gradients are beyond bf16: norms of channels that are silent in the shipped trunk
     )
 
@@ -213,7 +213,6 @@ def _tail(spec: ModelSpec, reads: str) -> R2Plus1D:
     trunk = {
         key: torch.from_numpy(value.copy()) for key, value in state.items() if key.startswith(("stem.", "stages."))
     }
-    trunk = {key: value.reshape(network.state_dict()[key].shape) for key, value in trunk.items()}
     network.load_state_dict(network.state_dict() | trunk)
     return network
 
@@ -221,12 +220,12 @@ def _tail(spec: ModelSpec, reads: str) -> R2Plus1D:
 class _Last(nn.Module):
     """The last block of the trunk, the attention and the classifier learn; what comes before was applied already."""
 
-    def __init__(self, network: R2Plus1D, share: float) -> None:
+    def __init__(self, network: R2Plus1D, losses: Losses) -> None:
         super().__init__()
         stages: Any = network.stages
         network.stem, network.stages = nn.Identity(), nn.Sequential(stages[2][1])  # type: ignore[assignment]
         self.network = network
-        self.objective = Objective(network, Losses(sparse_centre=share, centre_lr=0.5))
+        self.objective = Objective(network, losses)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         logits: torch.Tensor = self.network(features)
