@@ -23,7 +23,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import nn
 
-from bench.studies.real_people.crops import Crops, crops
+from bench.studies.real_people.crops import READ_MARGIN, Crops, crops
 from bench.studies.real_people.faces import finders
 from bench.studies.real_people.judge import names, summary
 from bench.studies.real_people.run import Row, Run
@@ -36,8 +36,6 @@ from dfer_edge.training.recipes import Crop, Pixels
 from dfer_edge.training.transplant import data, fit
 from dfer_edge.training.transplant.teacher import SIZE, Teacher, normalised, read_weights
 
-MARGIN = 2.45
-"""Side of the crops of people, in face scales: what the shipped networks read."""
 _SMALL, _WIDTHS, _BATCH, _RATE, _WARM = 64, (24, 48, 96, 160), 64, 2e-3, 100
 # Cycles a pixel below which amplitudes are swapped: light, colour and shade, not edges.
 _LOW = 0.05
@@ -247,7 +245,7 @@ def main(words: list[str] | None = None) -> int:
         torch.set_num_threads(given.threads)
         samples = [s for folder in given.folders for s in find(folder, DFEW, any_size=given.any_size)]
         detector, landmarks = finders(samples, given.detector, threads=given.threads)
-        seen = crops(samples, detector, landmarks, SIZE, MARGIN)
+        seen = crops(samples, detector, landmarks, SIZE, READ_MARGIN)
         shown = torch.from_numpy(seen.pixels).permute(0, 3, 1, 2).contiguous()
         teacher = Teacher(read_weights(given.teacher)).eval()
         found = _kept(given.out, given.steps)

@@ -78,8 +78,9 @@ def gradients(network: nn.Module, batch: dict[str, Any], fold: bool, bf16: bool)
     return torch.cat([p.grad.flatten() for p in objective.parameters() if p.grad is not None])
 
 
-def agreement(network: nn.Module, frames: int, size: int) -> dict[str, float]:
+def agreement(model: str, frames: int, size: int) -> dict[str, float]:
     """Relative distance of each form's gradient from eager fp32's."""
+    network = network_of(model, frames, size)
     batch = {"clip": torch.randn(4, 3, frames, size, size), "label": torch.arange(4)}
     reference = gradients(network, batch, fold=False, bf16=False)
     distances = {name: gradients(network, batch, fold, bf16) - reference for name, fold, bf16 in FORMS[1:]}
@@ -137,15 +138,17 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     torch.set_num_threads(2)
-    distances = agreement(network_of(arguments.model, arguments.frames, 64), arguments.frames, 64)
+    distances = agreement(arguments.model, arguments.frames, 64)
     print(json.dumps(distances))
     # bf16 keeps 8 bits; what 53 layers make of that is some percent. The fp32 forms differ by rounding.
     if distances["2-D fp32"] > 1e-2 or distances.get("2-D bf16", 0.0) > 0.3:
         raise SystemExit(f"the forms do not agree: {distances}")
     with freed_memory_kept() as keeps:
         rows = measure(arguments.model, arguments.frames, arguments.rounds, arguments.shapes)
+    shapes = " ".join(f"{clips}x{side}" for clips, side in arguments.shapes)
+    asked = f"{arguments.model} --frames {arguments.frames} --rounds {arguments.rounds} --shapes {shapes}"
     result = {
-        **collect(CORES, f"python -m bench.studies.train_step {arguments.model}"),
+        **collect(CORES, f"python -m bench.studies.train_step {asked}"),
         "model": arguments.model,
         "freed_memory_kept": keeps,
         "gradient_distance": distances,

@@ -17,6 +17,9 @@ from dfer_edge.kernels.clip_to_tensor import crop_resize
 from dfer_edge.sources.opening import open_source
 from dfer_edge.types import Image, Points
 
+READ_MARGIN = 2.45
+"""Side of the crops that the shipped networks read, in face scales."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Crops:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from bench.studies.real_people.crops import crops
+from bench.studies.real_people.crops import READ_MARGIN, crops
 from bench.studies.real_people.faces import finders
 from bench.studies.real_people.samples import Sample, find
 from dfer_edge.kernels.clip_to_tensor import normalise
@@ -19,8 +19,6 @@ from dfer_edge.training.data.shards import open_shards
 from dfer_edge.training.loader import Key, Reader, read_batches
 from dfer_edge.training.recipes import Stage
 
-MARGIN = 2.45
-"""Side of the crops of people, in face scales: what the shipped networks read."""
 _BATCH = 30
 
 Encode = Callable[[torch.Tensor], torch.Tensor]
@@ -94,7 +92,7 @@ def people(folder: Path, spec: ModelSpec, encode: Encode, sets: Sequence[str] = 
     """
     samples = [one for one in find(folder, DFEW, sets) if spec.frames > 1 or not one.is_sequence]
     detector, landmarks = finders(samples)
-    found = crops(samples, detector, landmarks, size=spec.size, margin=MARGIN, count=spec.frames)
+    found = crops(samples, detector, landmarks, size=spec.size, margin=READ_MARGIN, count=spec.frames)
     numbers = [number for number in range(len(samples)) if (found.sample == number).any()]
     inputs = []
     for start in range(0, len(numbers), _BATCH):
