@@ -263,9 +263,14 @@ class R2Plus1D(nn.Module):
         if self.cross_entropy == "softmax":
             loss = F.cross_entropy(logits, labels)
         else:
-            loss = F.binary_cross_entropy_with_logits(logits, F.one_hot(labels, logits.shape[1]).to(logits))
+            loss = binary_cross_entropy(logits, labels)
         read = encoded if self.centre_reads == "f" else features
         return loss + self.center_weight * self.sparse_center_loss(read, labels)
+
+
+def binary_cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Eq. 5 as printed, a scalar: one class against the rest, averaged over classes; logits [B, K], labels [B]."""
+    return F.binary_cross_entropy_with_logits(logits, F.one_hot(labels, logits.shape[1]).to(logits))
 
 
 def feature_shape(spec: ModelSpec) -> tuple[int, int, int, int]:

@@ -77,13 +77,12 @@ def open_fold(
 
 def _require_apart(train: ClipDataset, test: ClipDataset) -> None:
     """InvalidInput if a clip is in both parts, or twice in one: the list of somebody who made the folds anew."""
-    for part in (train, test):
-        counts = Counter(part.describe(index) for index in range(len(part.targets)))
-        if twice := [name for name, count in counts.items() if count > 1]:
+    listed = [[part.describe(index) for index in range(len(part.targets))] for part in (train, test)]
+    for part, names in zip((train, test), listed, strict=True):
+        if twice := [name for name, count in Counter(names).items() if count > 1]:
             raise InvalidInput(f"expected every clip of {part.name} once, {len(twice)} are listed twice: {twice[0]}")
-    names = {train.describe(index) for index in range(len(train.targets))}
-    shared = [name for index in range(len(test.targets)) if (name := test.describe(index)) in names]
-    if shared:
+    trained = set(listed[0])
+    if shared := [name for name in listed[1] if name in trained]:
         raise InvalidInput(
             f"expected clips of one part alone, {len(shared)} of {train.name} are in training and test, "
             f"e.g. {shared[0]}"

@@ -12,7 +12,7 @@ from torch import nn
 from dfer_edge.errors import InvalidInput
 from dfer_edge.models import guidance
 from dfer_edge.models.keypoint import KeypointTSA
-from dfer_edge.models.r2plus1d import R2Plus1D
+from dfer_edge.models.r2plus1d import R2Plus1D, binary_cross_entropy
 from dfer_edge.models.simplified import spec_of
 from dfer_edge.models.slowr50 import SlowR50
 from dfer_edge.models.smate import SMaTE
@@ -172,7 +172,7 @@ class Objective(nn.Module):
 
     def _entropy(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         if isinstance(self.network, R2Plus1D) and self.network.cross_entropy == "binary":
-            return F.binary_cross_entropy_with_logits(logits, F.one_hot(labels, logits.shape[1]).to(logits))
+            return binary_cross_entropy(logits, labels)
         return F.cross_entropy(logits, labels, self.class_weights, label_smoothing=self.losses.label_smoothing)
 
 
