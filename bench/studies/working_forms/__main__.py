@@ -133,7 +133,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--most", type=int, default=0, help="clips of a folder that are read at most (0: all)")
     parser.add_argument("--draws", type=int, default=1, help="augmented draws of every clip")
     parser.add_argument(
-        "--keep", type=Path, required=True, help="features lie there; those of people are not published"
+        "--keep",
+        type=Path,
+        required=True,
+        help="features lie there, and are taken from there whatever is asked: name another for other data, draws "
+        "or counts; those of people are not published",
     )
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, help="results; those that are there are not made anew")
