@@ -14,6 +14,8 @@ import torch.nn.functional as F  # noqa: N812
 from dfer_edge.errors import CorruptArtifact, InvalidInput, SourceNotFound
 from dfer_edge.labels import DFEW
 from dfer_edge.models import create_model, simplify
+from dfer_edge.training.data.shards import ArrayClips
+from dfer_edge.training.recipes import Crop, Pixels
 from dfer_edge.training.transplant import clips, data, exact, fit, people, r2plus1d, resnet18
 from dfer_edge.training.transplant.equalise import equalise
 from dfer_edge.training.transplant.images import ImageSlowR50
@@ -307,6 +309,26 @@ def test_rendered_clips_stay_together_and_keep_their_class() -> None:
     assert (index[filmed].diff(dim=1) == 1).all()
     assert (shown[filmed] == classes[index[filmed, 0]]).all()
     assert (index[~filmed] < singles).all(), "calm is of single images"
+
+
+def test_frames_of_clips_come_one_after_another_with_their_points(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Frame i of a clip is as bright as i and the class say, and its mouth is i times three pixels open."""
+    frames, labels = 4, np.arange(6) % 2
+    values = 20 + 20 * np.arange(frames) + 100 * labels[:, None]
+    face = np.repeat(np.random.default_rng(1).uniform(40, 80, (1, 68, 2)), frames, 0)
+    face[:, 66] = face[:, 62] + [(0, 3 * i) for i in range(frames)]
+    part = {"frames": np.broadcast_to(values[..., None, None, None], (6, frames, 120, 120, 3)).astype(np.uint8)}
+    part |= {"labels": labels, "persons": np.arange(6), "landmarks": np.stack([face.astype(np.float32)] * 6)}
+    monkeypatch.setattr(data, "open_shards", lambda folder: ArrayClips("clips", ("happy", "sad"), [part]))
+    stream = data.with_landmarks([Path()], 0, 3, crop=Crop(around="landmarks"), look=Pixels(), frames=frames)
+    pixels, points, shown = next(stream)
+    assert (pixels.shape, points.shape, shown.shape) == ((12, 3, 112, 112), (12, 68, 2), (3,))
+    expected = 20 + 20 * torch.arange(frames) + 100 * shown[:, None]
+    assert (pixels[:, 0, 56, 56].view(3, frames) == expected).all()
+    opened = (points[:, 66, 1] - points[:, 62, 1]).view(3, frames)
+    assert (opened.diff(dim=1) > 0.5).all(), opened
+    single, _, one = next(data.with_landmarks([Path()], 0, 3, crop=Crop(around="landmarks"), look=Pixels()))
+    assert len(single) == len(one) == 3
 
 
 def test_pictures_replace_a_share_and_have_no_label(tmp_path: Path) -> None:
