@@ -74,8 +74,8 @@ class Stats:
 class LiveStream:
     """An iterator over observations, also for ``async for``; ends with its sources, or with ``close`` from any thread.
 
-    Nothing is opened but files before the first observation is asked for. A stream that is no longer referred to closes
-    itself; ``with`` closes it at once.
+    Nothing is opened but files before :meth:`start`, which the first observation calls. A stream that is no longer
+    referred to closes itself; ``with`` closes it at once.
 
     Parameters
     ----------
@@ -146,7 +146,9 @@ class LiveStream:
         return found
 
     def start(self) -> None:
-        """Open the sources and warm the engine up, which the first observation does otherwise; again does nothing.
+        """Open the sources, which the first observation does otherwise; again does nothing.
+
+        The engine is warmed up before where time counts: live, in real time, with a deadline or ``on_frame``.
 
         Raises
         ------
@@ -155,12 +157,13 @@ class LiveStream:
         """
         if self._is_started or self._is_closed:
             return
-        self._is_started = True
         is_live = self._options.realtime or any(lane.reader.feed.live for lane in self._lanes)
         if self._deadline or is_live or self._is_watched:
             self._observer.warm_up()
         if self._deadline:
             self._load_others()
+        # Only now: after an error above, asking again says it again.
+        self._is_started = True
         for lane in self._lanes:
             lane.reader.start()
         self._faces.start()
