@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 from pathlib import Path
 
 _SAVE = "save it as JPEG, PNG or MP4"
@@ -59,6 +58,8 @@ def told(path: Path) -> tuple[str, str]:
 
 def missing(path: Path) -> str:
     """A hint for a path at which nothing is."""
+    import difflib
+
     text = str(path)
     if text == "-":
         return "standard input is not read: write it to a file"

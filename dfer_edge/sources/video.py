@@ -160,11 +160,12 @@ class VideoSource(Source):
         stream.thread_type = "SLICE" if fields else "AUTO"
         stream.codec_context.thread_count = min(cpu.available_cores(), _MOST_THREADS)
         given = unseen = halves = 0
+        is_listed = _lists_frames(container)
         for packet in self._packets(container, stream):
             # An edit list decodes frames that it does not show.
             if packet is not None and packet.is_discard:
                 unseen += 1
-            elif packet is not None and fields:
+            elif packet is not None and fields and is_listed:
                 halves += fields.is_one(packet)
             for frame in self._frames(stream, packet):
                 if frame.is_corrupt:
@@ -172,7 +173,7 @@ class VideoSource(Source):
                 else:
                     given += 1
                     yield frame
-        if _lists_frames(container):
+        if is_listed:
             # Some damage gives neither error nor frame. Edit lists have left this list already.
             self.frames_lost = max(self.frames_lost, len(stream.index_entries) - unseen - halves // 2 - given)
         if containers.ends_inside(self._target, container.format.name):
