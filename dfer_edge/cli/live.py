@@ -54,7 +54,12 @@ def _add_stream(parser: argparse.ArgumentParser) -> None:
         metavar="S",
         help=f"the deadline may lengthen the hop to it (default: {Limits().hop_s})",
     )
-    add("--limit-beat", type=_positive, metavar="S", help="and the time between looks for newcomers (default: 1.0)")
+    add(
+        "--limit-beat",
+        type=_positive,
+        metavar="S",
+        help=f"and the time between looks for newcomers (default: {Limits().beat_s})",
+    )
     add(
         "--limit-precisions",
         metavar="P,...",
@@ -101,8 +106,8 @@ def _precisions(text: str) -> tuple[str, ...]:
 
 def _limits(arguments: argparse.Namespace) -> Limits | None:
     """What was said of them; an error without the deadline that they are of."""
-    said = {name: getattr(arguments, f"limit_{name.removesuffix('_s')}") for name in ("hop_s", "beat_s", "precisions")}
-    said = {name: value for name, value in said.items() if value is not None}
+    given = {"hop_s": arguments.limit_hop, "beat_s": arguments.limit_beat, "precisions": arguments.limit_precisions}
+    said = {name: value for name, value in given.items() if value is not None}
     if said and not arguments.deadline_ms:
         raise InvalidInput("expected limits of a deadline, got no --deadline-ms")
     return Limits(**said) if said else None

@@ -81,7 +81,6 @@ _SCHEMAS = {
 
 def document() -> dict[str, Any]:
     """The OpenAPI 3.1 document."""
-    failures = {status: {"description": text} for status, text in _ERRORS.items()}
     binary = {"schema": {"type": "string", "format": "binary"}}
     form = {
         "schema": {
@@ -99,7 +98,7 @@ def document() -> dict[str, Any]:
         "requestBody": {"content": {"video/*": binary, "multipart/form-data": form}},
         "responses": {
             "200": {"description": "The timeline: summary, every window of everyone", **_answer("Timeline")},
-            **{status: {**failure, **_answer("Error")} for status, failure in failures.items()},
+            **{status: {"description": text, **_answer("Error")} for status, text in _ERRORS.items()},
         },
     }
     stream = {
