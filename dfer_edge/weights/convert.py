@@ -24,8 +24,9 @@ def convert(
     Parameters
     ----------
     checkpoint
-        Safetensors or a pickle: a state dict, or a dict with one under ``state_dict``, ``model_state_dict``,
-        ``model_state``, ``model``, ``net`` or ``module``; our keys or a public layout's.
+        Safetensors or a pickle: a state dict, or a dict with one under any key; of several the one under
+        ``state_dict``, ``model_state_dict``, ``model_state``, ``model``, ``net`` or ``module``. Our keys or a public
+        layout's.
     path
         Of the ``.safetensors`` file.
     name
