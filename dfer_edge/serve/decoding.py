@@ -34,7 +34,9 @@ def decode_image(data: bytes, where: str = "the frame") -> Image:
         raise InvalidInput(f"expected {where} as JPEG, PNG, WebP or BMP, got {len(data)} bytes of something else")
     # A few kilobytes may declare gigabytes: what does not say its size is not decoded.
     width, height = size_of(data, kind)
-    if width is None or height is None or width * height > _MOST_PIXELS:
+    if width is None or height is None:
+        raise InvalidInput(f"expected {where} with a size in its header, got {len(data)} bytes of {kind}")
+    if width * height > _MOST_PIXELS:
         raise InvalidInput(f"expected {where} of at most {_MOST_PIXELS} pixels, got {width}x{height}")
     image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     if image is None:

@@ -61,6 +61,8 @@ def missing(path: Path) -> str:
     import difflib
 
     text = str(path)
+    if path.is_symlink():
+        return f"it is a link to {path.readlink()}"
     if text == "-":
         return "standard input is not read: write it to a file"
     if text.startswith("~"):

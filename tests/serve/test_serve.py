@@ -23,6 +23,7 @@ from starlette.websockets import WebSocketDisconnect
 from dfer_edge import InvalidInput, Recognizer
 from dfer_edge.serve import Config
 from dfer_edge.serve.app import Server, create_app
+from dfer_edge.serve.decoding import decode_image
 from dfer_edge.serve.limits import Rate
 from dfer_edge.weights import file as weights
 from tests.flow.test_streaming import small
@@ -359,3 +360,9 @@ def test_shutdown_leaves_no_thread(recognizer: Recognizer) -> None:
     with client_of(recognizer) as client:
         assert client.get("/healthz").status_code == 200
     assert not [thread for thread in threading.enumerate() if thread.name == "dfer-edge hub"]
+
+
+def test_a_picture_cut_inside_its_header_is_told_so() -> None:
+    whole = cv2.imencode(".jpg", np.zeros((40, 30, 3), np.uint8))[1].tobytes()
+    with pytest.raises(InvalidInput, match="with a size in its header, got 30 bytes of jpeg"):
+        decode_image(whole[:30])

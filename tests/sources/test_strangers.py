@@ -72,4 +72,6 @@ def test_links_in_a_circle(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     (tmp_path / "a.mp4").symlink_to("b.mp4")
     (tmp_path / "b.mp4").symlink_to("a.mp4")
     assert main(["predict", str(tmp_path / "a.mp4")]) == 1
-    assert "found nothing" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "found nothing" in said
+    assert "it is a link to b.mp4" in said
