@@ -22,7 +22,7 @@ from dfer_edge.calibration.graph import GraphIndex, read
 from dfer_edge.calibration.padding import pad_channels
 from dfer_edge.calibration.placement import Placement, plan
 from dfer_edge.calibration.table import Range, RangeTable
-from dfer_edge.engines.external import tensor_array
+from dfer_edge.engines.external import inside, tensor_array
 from dfer_edge.errors import CalibrationError
 from dfer_edge.inference.dead_channels import NOTE
 from dfer_edge.inference.onnx_writer import DATA_SHA256
@@ -221,19 +221,13 @@ class _Surgeon:
             nodes += [pair for name in node.output for pair in self._quantised.get(name, [])]
         ordered = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
         kept = [tensor for tensor in graph.initializer if tensor.name not in dropped]
-        inside = [_inside(tensor, self._folder) for tensor in kept]
+        weights = [inside(tensor, self._folder) for tensor in kept]
         del graph.node[:], graph.initializer[:]
         graph.node.extend(ordered)
-        graph.initializer.extend([*inside, *self._added])
+        graph.initializer.extend([*weights, *self._added])
 
 
 _QUANTISED, _DEQUANTISED, _STEP, _ZERO = "/quantised", "/dequantised", "/scale", "/zero_point"
-
-
-def _inside(tensor: onnx.TensorProto, folder: Path) -> onnx.TensorProto:
-    if tensor.data_location != onnx.TensorProto.EXTERNAL:
-        return onnx.TensorProto.FromString(tensor.SerializeToString())
-    return numpy_helper.from_array(np.ascontiguousarray(tensor_array(tensor, folder)), tensor.name)
 
 
 def _shift_logits(model: onnx.ModelProto, shift: Sequence[float]) -> None:

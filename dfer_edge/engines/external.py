@@ -55,6 +55,13 @@ def tensor_array(tensor: TensorProto, folder: Path) -> npt.NDArray[np.float32]:
     return np.memmap(location, np.float32, "c", int(entry["offset"]), tuple(tensor.dims))
 
 
+def inside(tensor: TensorProto, folder: Path) -> TensorProto:
+    """A copy of an initializer that holds its values itself, wherever they lay."""
+    if tensor.data_location != TensorProto.EXTERNAL:
+        return TensorProto.FromString(tensor.SerializeToString())
+    return numpy_helper.from_array(np.ascontiguousarray(tensor_array(tensor, folder)), tensor.name)
+
+
 def header(path: Path) -> onnx.ModelProto:
     """The model without its external weights."""
     return onnx.load(path, load_external_data=False)

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import onnx
 from google.protobuf.message import DecodeError
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
 from dfer_edge.engines.base import EngineOptions, Feed, FloatArray, part_of
-from dfer_edge.engines.external import check_weights, header, tensor_array
+from dfer_edge.engines.external import check_weights, header, inside, tensor_array
 from dfer_edge.errors import CorruptArtifact
 from dfer_edge.inference import record
 from dfer_edge.inference.base import FORMS
@@ -152,15 +152,9 @@ def piece_of(
         model.graph.name,
         [helper.make_tensor_value_info(name, TensorProto.FLOAT, _open(name, shapes[name])) for name in inputs],
         [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in wanted],
-        [_inside(tensor, folder) for tensor in model.graph.initializer if tensor.name in needed],
+        [inside(tensor, folder) for tensor in model.graph.initializer if tensor.name in needed],
     )
     return helper.make_model(graph, opset_imports=model.opset_import, ir_version=model.ir_version), inputs
-
-
-def _inside(tensor: TensorProto, folder: Path) -> TensorProto:
-    if tensor.data_location != TensorProto.EXTERNAL:
-        return tensor
-    return numpy_helper.from_array(np.ascontiguousarray(tensor_array(tensor, folder)), tensor.name)
 
 
 def _dimensions(value: onnx.ValueInfoProto) -> list[int | str]:
