@@ -2,8 +2,8 @@
 
 python -m bench.studies.kernel_places --out bench/results/DEVICE/kernel_places.json
 
-The table goes beside it. What wins by a margin is what ``kernels="auto"`` takes (dfer_edge/engines/torch_engine.py,
-dfer_edge/engines/placed.py). Parity first: a pair whose logits differ by more than 1e-4 (fp32) is not timed.
+The table goes beside it. What wins by a margin is what ``kernels="auto"`` takes (dfer_edge.engines.base.FASTER). Parity
+first: a pair whose logits differ by more than 1e-4 (fp32) is not timed.
 """
 
 from __future__ import annotations

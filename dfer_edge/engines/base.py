@@ -27,6 +27,10 @@ FloatArray = npt.NDArray[np.float32]
 Feed = dict[str, npt.NDArray[Any]]
 """Input name -> contiguous array [B, ...] of the dtype that the engine's file takes."""
 
+FASTER: frozenset[tuple[str, str, str, str]] = frozenset()
+"""Network, engine, device and precision in which its fused kernel was measured to win (bench/studies/kernel_places.py):
+none, by more than the noise, on a CPU; on a GPU none was measured yet."""
+
 
 @dataclasses.dataclass(eq=False)
 class Kept:
@@ -69,6 +73,11 @@ class EngineOptions:
     @property
     def thread_count(self) -> int:
         return self.threads or cpu.available_cores()
+
+    def runs_kernel(self, network: str, engine: str) -> bool:
+        """Whether an engine is to run the fused kernel that has a place in a network."""
+        faster = (network, engine, self.device, self.precision) in FASTER
+        return self.kernels == "all" or (self.kernels == "auto" and faster)
 
 
 class Engine(abc.ABC):

@@ -12,6 +12,7 @@ import onnx
 from google.protobuf.message import DecodeError
 from onnx import TensorProto, helper
 
+from dfer_edge.engines import base
 from dfer_edge.engines.base import EngineOptions, Feed, FloatArray, part_of
 from dfer_edge.engines.external import check_weights, header, inside, tensor_array
 from dfer_edge.errors import CorruptArtifact
@@ -24,9 +25,6 @@ from dfer_edge.spec import ModelSpec
 
 Run = Callable[[Feed], Sequence[Any]]
 """One session: inputs by name -> outputs in the order that the model declares them."""
-
-FASTER: frozenset[tuple[str, str, str]] = frozenset()
-"""Network, engine and precision in which a cut was measured to win (bench/studies/kernel_places.py): none was."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,8 +102,8 @@ def cut(
     CorruptArtifact
         If the file does not load, or is not what its metadata say.
     """
-    asked = options.kernels == "all" or any(row[1:] == (engine, options.precision) for row in FASTER)
-    if options.kernels == "none" or options.precision == "int8" or not asked:
+    # What no network is cut for is not worth reading the file.
+    if options.precision == "int8" or options.kernels == "none" or (options.kernels == "auto" and not base.FASTER):
         return None
     try:
         model = header(path)
@@ -125,8 +123,8 @@ def _places(metadata: Mapping[str, str], engine: str, options: EngineOptions) ->
     if form is None or "dfer_edge.spec" not in metadata or metadata.get("dfer_edge.precision", "fp32") != "fp32":
         return ()
     spec, part = ModelSpec.from_json(metadata["dfer_edge.spec"]), part_of(metadata)
-    measured = options.kernels == "all" or (spec.name, engine, options.precision) in FASTER
-    return record(spec, form, part)[0].places if measured and place_of(spec, part) else ()
+    wanted = options.runs_kernel(spec.name, engine)
+    return record(spec, form, part)[0].places if wanted and place_of(spec, part) else ()
 
 
 def piece_of(

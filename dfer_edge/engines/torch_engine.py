@@ -24,10 +24,6 @@ from dfer_edge.system import cpu
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
-# Network, device and precision in which its kernel was measured to win (bench/studies/kernel_places.py): none, by more
-# than the noise, on a CPU; on a GPU none was measured yet. Convolutions by Winograd win in every network.
-_FASTER: frozenset[tuple[str, str, str]] = frozenset()
-
 
 def precisions() -> dict[str, str]:
     """Precision -> why it is not available here; empty means that it is."""
@@ -81,9 +77,8 @@ class TorchEngine(Engine):
         return Simplified(spec, weights, "2d", part, frozenset(self.kernels))
 
     def _kernels_of(self, spec: ModelSpec, part: Part) -> tuple[str, ...]:
-        kernel, options = place_of(spec, part), self.options
-        measured = options.kernels != "auto" or (spec.name, options.device, options.precision) in _FASTER
-        return (kernel,) if kernel and options.kernels != "none" and measured else ()
+        kernel = place_of(spec, part)
+        return (kernel,) if kernel and self.options.runs_kernel(spec.name, self.name) else ()
 
     def _takes_winograd(self, weights: dict[str, torch.Tensor]) -> bool:
         """Every layer that fits was measured faster (bench/studies/kernel_places.py). Fewer bits would not bear it."""

@@ -13,7 +13,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from dfer_edge.engines import load_engine  # noqa: E402
+from dfer_edge.engines import base, load_engine  # noqa: E402
 from dfer_edge.engines.tensorrt.gate import gate_feed  # noqa: E402
 from dfer_edge.errors import CorruptArtifact  # noqa: E402
 from dfer_edge.export import onnx_file as export  # noqa: E402
@@ -107,6 +107,20 @@ def test_files_are_cut_at_every_gate(name: str, engine: str, tmp_path: Path) -> 
 def test_no_kernel_runs_unasked_where_it_was_not_faster(engine: str, key_points: Path) -> None:
     with load_engine(key_points, engine, "fp32", "cpu", 1) as of_auto:
         assert of_auto.info()["kernels"] == []
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino", "torch"])
+def test_a_kernel_runs_unasked_where_it_was_faster(
+    engine: str, key_points: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = ("keypoint_tsa", engine, "cpu", "fp32")
+    others = {("agfer", *row[1:]), (row[0], "tensorrt", *row[2:]), (*row[:2], "cuda", "fp32"), (*row[:3], "bf16")}
+    for faster, runs in (({row}, True), (others, False)):
+        monkeypatch.setattr(base, "FASTER", frozenset(faster))
+        with load_engine(key_points, engine, "fp32", "cpu", 1) as of_auto:
+            assert ("landmark_pool" in of_auto.kernels) == runs
+        with load_engine(key_points, engine, "fp32", "cpu", 1, "none") as plain:
+            assert plain.kernels == ()
 
 
 def test_a_file_that_is_not_its_recording_is_refused(key_points: Path, tmp_path: Path) -> None:
