@@ -25,7 +25,7 @@ CORES = timing.pin(1)
 import numpy as np  # noqa: E402
 
 from dfer_edge.bench.measure.provenance import collect  # noqa: E402
-from dfer_edge.engines import BEST_FORM, Engine, load_engine, placed, precision_reasons, reasons  # noqa: E402
+from dfer_edge.engines import BEST_FORM, Engine, EngineOptions, load_engine, placed, precision_reasons, reasons  # noqa: E402
 from dfer_edge.engines.external import header  # noqa: E402
 from dfer_edge.engines.tensorrt.gate import gate_feed  # noqa: E402
 from dfer_edge.export import artifacts  # noqa: E402
@@ -151,10 +151,9 @@ def _onnxruntime(model: bytes, _: str) -> Callable[[Any], Any]:
 
 
 def _openvino(model: bytes, precision: str) -> Callable[[Any], Any]:
-    from dfer_edge.engines.openvino_engine import core
+    from dfer_edge.engines.openvino_engine import config_of, core
 
-    hint = {"fp32": "f32", "bf16": "bf16"}[precision]
-    config = {"INFERENCE_PRECISION_HINT": hint, "INFERENCE_NUM_THREADS": 1, "PERFORMANCE_HINT": "LATENCY"}
+    config = config_of(EngineOptions(precision, threads=1))
     request = core().compile_model(core().read_model(model), "CPU", config).create_infer_request()
     return lambda feed: request.infer(feed, share_inputs=True)
 

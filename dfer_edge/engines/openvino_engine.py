@@ -13,7 +13,7 @@ import onnx
 from onnx import TensorProto
 
 from dfer_edge.engines import placed
-from dfer_edge.engines.base import Engine, Feed, FloatArray
+from dfer_edge.engines.base import Engine, EngineOptions, Feed, FloatArray
 from dfer_edge.engines.external import header, tensor_array
 from dfer_edge.errors import CorruptArtifact
 from dfer_edge.system import cpu
@@ -41,6 +41,16 @@ def core() -> openvino.Core:
     included, then ends the process (OpenVINO 2026.4).
     """
     return openvino.Core()
+
+
+def config_of(options: EngineOptions) -> dict[str, Any]:
+    """What a network is compiled with."""
+    return {
+        # Without the hint OpenVINO takes bf16 by itself: fp32 has to be asked for.
+        "INFERENCE_PRECISION_HINT": _HINTS[options.precision],
+        "INFERENCE_NUM_THREADS": options.thread_count,
+        "PERFORMANCE_HINT": "LATENCY",
+    }
 
 
 def precisions() -> dict[str, str]:
@@ -79,7 +89,7 @@ class OpenVinoEngine(Engine):
     _placed: placed.PlacedNetwork | None = None
 
     def _load(self) -> dict[str, str]:
-        config, self._compiled = self._config(), []
+        self._compiled = []
         try:
             if found := placed.cut(self.path, self.name, self.options, self._piece):
                 self._placed, metadata, self.kernels = found
@@ -88,7 +98,7 @@ class OpenVinoEngine(Engine):
             # Kept: the request only points at this memory.
             self._shared = self._large_weights(file)
             _make_inputs(model, set(self._shared))
-            compiled = core().compile_model(model, "CPU", config)
+            compiled = core().compile_model(model, "CPU", config_of(self.options))
             self._compiled, self._request = [compiled], compiled.create_infer_request()
             for name, array in self._shared.items():
                 self._request.set_tensor(name, openvino.Tensor(array, shared_memory=True))
@@ -99,16 +109,8 @@ class OpenVinoEngine(Engine):
             raise CorruptArtifact(f"expected an ONNX file that compiles, got {self.path}: {reason}") from error
         return {entry.key: entry.value for entry in file.metadata_props}
 
-    def _config(self) -> dict[str, Any]:
-        return {
-            # Without the hint OpenVINO takes bf16 by itself: fp32 has to be asked for.
-            "INFERENCE_PRECISION_HINT": _HINTS[self.options.precision],
-            "INFERENCE_NUM_THREADS": self.options.thread_count,
-            "PERFORMANCE_HINT": "LATENCY",
-        }
-
     def _piece(self, model: bytes) -> placed.Run:
-        compiled = core().compile_model(core().read_model(model), "CPU", self._config())
+        compiled = core().compile_model(core().read_model(model), "CPU", config_of(self.options))
         self._compiled.append(compiled)
         request = compiled.create_infer_request()
 
