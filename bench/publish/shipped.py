@@ -25,7 +25,7 @@ def merged(old: Sequence[Line], runs: Sequence[Sequence[Line]]) -> list[Line]:
     Parameters
     ----------
     old
-        All lines, of any schema line kinds of :mod:`dfer_edge.bench.report.results`.
+        All lines of the file, of all the kinds in :mod:`dfer_edge.bench.report.results`.
     runs
         Lines of the runs; the run's own line is that of the last, with the commands of all.
     """

@@ -1,6 +1,6 @@
 """The table of engines: name -> where its code is, what it needs and where it runs; and why one is not available here.
 
-A new engine is a file of this folder and a row of :data:`TABLE`.
+A new engine is a file of this folder, a row of :data:`TABLE`, and its name in :data:`EngineName` and :data:`ENGINES`.
 """
 
 from __future__ import annotations

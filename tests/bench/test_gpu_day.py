@@ -39,6 +39,8 @@ def test_what_fails_or_takes_too_long_says_so(tmp_path: Path) -> None:
 def test_what_came_back_becomes_tables(tmp_path: Path) -> None:
     measured = ROOT / "bench" / "results" / "amd-epyc-avx512-bf16" / "shipped.jsonl"
     lines = [json.loads(line) for line in measured.read_text().splitlines()]
+    board = boards.PAGES[0].devices[0]
+    lines[0]["provenance"]["device"] = board.slug
     figures = {"without": {"min": 2.0}, "with": {"min": 1.0}, "ratio_p50": 0.5}
     place = {"model": "keypoint_tsa", "kernel": "landmark_pool", "engine": "torch", "precision": "fp16", **figures}
     rows = [
@@ -49,10 +51,10 @@ def test_what_came_back_becomes_tables(tmp_path: Path) -> None:
     day = tmp_path / "day.json"
     day.write_text(json.dumps({"commit": "abc", "date": "2026-12-01", "processor": "a board", "rows": rows}))
     folder = publish(day, tmp_path)
-    assert folder.name == lines[0]["provenance"]["device"]
+    assert folder.name == board.slug
     read = results.read(folder / "bench.jsonl")
     assert read.rows == results.read(measured).rows
-    assert boards.markdown(boards.PAGES[0], [read])
+    assert f"Measured: {board.name}." in boards.markdown(boards.PAGES[0], [read])
     page = (folder / "gpu_day.md").read_text()
     assert "| sanitizers | fail | 3.5 | no tool |" in page
     assert "| `keypoint_tsa` | `landmark_pool` | torch/fp16 | 2.000 | 1.000 | 0.500 |" in page
